@@ -1,0 +1,176 @@
+"""From encoded photographs to batches: one random-access Grain chain (design, section 4).
+
+    source -> shuffle -> repeat -> random_map -> batch
+
+Record n of the endless, shuffled stream depends on (seed, n) alone, and batching comes before any thread or process,
+so the batches are the same for any number of them, and the saved state is one number: batches consumed.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import grain
+import numpy as np
+
+from addsr_jax.data.captions import CLEAN, degrade_target
+from addsr_jax.data.degradation import SCALE, TABLES, Table, degrade, draw_degradation, sharpen
+from addsr_jax.data.resize import resize
+from addsr_jax.data.sources import Source, decode
+from addsr_jax.errors import UserError
+
+Tokenizer = Callable[[list[str]], np.ndarray]
+SMALLEST = 74  # pixels: the blur after the strongest shrinking reflects 10 of them
+TRIES = 50  # undecodable records in a row before giving up
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Plain data of `config.data`, checked; `batch_size` and `seed` are the run's."""
+
+    source: str
+    path: str
+    hr_size: int
+    batch_size: int
+    seed: int
+    null_text: float
+    captions: str
+    degraded_target: float
+    degradation: str
+    threads: int
+    workers: int
+
+    def __post_init__(self):
+        if self.hr_size < SMALLEST or self.hr_size % 16:
+            raise UserError(
+                f'--config.data.hr_size is {self.hr_size}: it must be a multiple of 16, at least {SMALLEST}'
+            )
+        if self.degradation not in TABLES:
+            raise UserError(f'--config.data.degradation is {self.degradation!r}: choose one of {", ".join(TABLES)}')
+        if self.captions not in ('sidecar', 'record'):
+            raise UserError(f"--config.data.captions is {self.captions!r}: choose 'sidecar' or 'record'")
+        for name in ('null_text', 'degraded_target'):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f'--config.data.{name} is {getattr(self, name)}: a probability lies in 0..1')
+        if self.degraded_target and self.captions != 'record':
+            raise UserError("--config.data.degraded_target needs --config.data.captions=record, which names the faults")
+        if self.threads < 0 or self.workers < 0:
+            raise UserError('--config.data.threads and --config.data.workers are 0 or more')
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A source whose record i is the first one that can be decoded from i on; `replaced` is i, or -1."""
+
+    source: Source
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: Any) -> dict[str, Any]:
+        index = int(index)
+        for offset in range(min(TRIES, len(self.source))):
+            record = self.source[(index + offset) % len(self.source)]
+            image = decode(record['image'])
+            if image is not None:
+                return {'image': image, 'caption': record['caption'], 'replaced': index if offset else -1}
+        name = self.source[index]['name']
+        raise UserError(f'{name} and the {TRIES} records after it cannot be decoded: check --config.data.path')
+
+
+@dataclass(frozen=True)
+class MakePair:
+    """Decoded record and its generator -> training example."""
+
+    config: DataConfig
+    tokenizer: Tokenizer
+
+    def __call__(self, record: dict[str, Any], rng: np.random.Generator) -> dict[str, np.ndarray]:
+        config, table = self.config, TABLES[self.config.degradation]
+        hr = random_crop(record['image'], config.hr_size, rng)
+        if rng.random() < 0.5:
+            hr = hr[:, ::-1]
+        clean = np.ascontiguousarray(hr, np.float32) / np.float32(255)
+        hr, lq = pair(clean, table, rng)
+        caption = CLEAN if config.captions == 'record' else record['caption']
+        if rng.random() < config.degraded_target:
+            hr, caption = degrade_target(hr, rng)
+        if rng.random() < config.null_text:
+            caption = ''
+        return {
+            'hr': to_signed(hr),
+            'lq': to_signed(lq),
+            'tokens': self.tokenizer([caption])[0],
+            'replaced': np.int32(record['replaced']),
+        }
+
+
+def random_crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """[H, W, 3] -> [size, size, 3]; smaller images are reflected up to the size first."""
+    h, w, _ = image.shape
+    while h < size or w < size:  # one reflection reaches at most twice the side
+        image = np.pad(image, ((0, min(max(size - h, 0), h - 1)), (0, min(max(size - w, 0), w - 1)), (0, 0)), 'reflect')
+        h, w, _ = image.shape
+    top, left = int(rng.integers(h - size + 1)), int(rng.integers(w - size + 1))
+    return image[top : top + size, left : left + size]
+
+
+def pair(clean: np.ndarray, table: Table, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Target and degraded image at its size, both [H, W, 3] in [0, 1] on the grid of 8 bits, as the original stores."""
+    hr = sharpen(clean) if table.sharpen else clean
+    small = degrade(hr, draw_degradation(rng, table), rng)
+    return round8(hr), round8(resize(small, hr.shape[:2], 'bicubic', float(SCALE)))
+
+
+def round8(image: np.ndarray) -> np.ndarray:
+    """[0, 1] rounded to 8 bit and saturated."""
+    return np.clip(np.rint(image * np.float32(255)), 0, 255).astype(np.float32) / np.float32(255)
+
+
+def to_signed(image: np.ndarray) -> np.ndarray:
+    """[0, 1] -> [-1, 1]."""
+    return image.astype(np.float32) * 2 - 1
+
+
+def degrade_image(hr: np.ndarray, seed: int, degradation: str = 'standard') -> np.ndarray:
+    """[H, W, 3] uint8 -> [H / 4, W / 4, 3] uint8 by the training's degradation; the same for the same seed."""
+    rng = np.random.default_rng(seed)
+    clean = hr.astype(np.float32) / np.float32(255)
+    small = degrade(clean, draw_degradation(rng, TABLES[degradation]), rng)
+    return np.rint(small * 255).astype(np.uint8)
+
+
+def make_dataset(
+    config: DataConfig, source: Source, tokenizer: Tokenizer, process_index: int, process_count: int
+) -> grain.MapDataset:
+    """The endless data set of batches of this process's share."""
+    if config.batch_size % process_count:
+        raise UserError(
+            f'--config.batch_size {config.batch_size} is not divisible by {process_count} processes'
+        )
+    if len(source) < process_count:
+        raise UserError(f'{len(source)} photographs cannot be shared by {process_count} processes')
+    cv2.setNumThreads(0)  # Grain's threads are the parallelism
+    share = grain.MapDataset.source(Decoded(source))[process_index::process_count]
+    return (
+        share.seed(config.seed)
+        .shuffle()
+        .repeat()
+        .random_map(MakePair(config, tokenizer))
+        .batch(config.batch_size // process_count)
+    )
+
+
+def make_iterator(dataset: grain.MapDataset, start: int, threads: int, workers: int) -> Iterator[dict[str, np.ndarray]]:
+    """Batches from number `start` on; threads decode in this process, or `workers` processes do."""
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    rest = dataset[start:]
+    iterable = rest.to_iter_dataset(options)
+    if workers:
+        from absl import flags
+
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()  # Grain's worker processes read absl's flags
+        iterable = iterable.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+    return iter(iterable)

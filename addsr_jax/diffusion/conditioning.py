@@ -1,0 +1,115 @@
+"""The denoiser D(z, t; conditioning) that samplers and losses see, and what it is conditioned on.
+
+Nothing above this file asks whether a network predicts noise or velocity.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from addsr_jax.diffusion import schedule
+from addsr_jax.networks.build import Networks
+from addsr_jax.networks.prompt_extractor import preprocess
+
+Tree = Any
+
+
+@struct.dataclass
+class Conditioning:
+    """c, e and p of design section 2: what a denoiser is told."""
+
+    image: jax.Array  # [B, H, W, 3] in [0, 1], the ControlNet's condition
+    image_tokens: jax.Array  # [B, 1 + n, I], the prompt extractor's view of `image`
+    text: jax.Array  # [B, 77, T]
+
+
+Denoiser = Callable[[Tree, jax.Array, jax.Array, Conditioning], jax.Array]
+
+
+def to_unit(images: jax.Array) -> jax.Array:
+    """[-1, 1] to [0, 1]."""
+    return images / 2 + 0.5
+
+
+@dataclass(frozen=True)
+class Diffusion:
+    """Networks and schedule of one model as functions of their parameters."""
+
+    networks: Networks
+
+    @property
+    def abar(self):
+        return schedule.alphas_cumprod(self.networks.spec.schedule)
+
+    def add_noise(self, z0: jax.Array, noise: jax.Array, timesteps: jax.Array) -> jax.Array:
+        return schedule.add_noise(self.abar, z0, noise, timesteps)
+
+    def network_output(
+        self,
+        params: Tree,
+        latents: jax.Array,
+        timesteps: jax.Array,
+        conditioning: Conditioning,
+        conditioning_scale: float = 1.0,
+    ) -> jax.Array:
+        """Raw UNet + ControlNet answer at z_t, [B, h, w, C] float32; params = {'unet', 'controlnet'}."""
+        text, tokens = conditioning.text, conditioning.image_tokens
+        down, middle = self.networks.controlnet.apply(
+            {'params': params['controlnet']},
+            latents,
+            timesteps,
+            text,
+            tokens,
+            conditioning.image,
+            conditioning_scale,
+        )
+        output = self.networks.unet.apply(
+            {'params': params['unet']}, latents, timesteps, text, tokens, down, middle
+        )
+        return output.astype(jnp.float32)
+
+    def predict_z0(
+        self,
+        params: Tree,
+        latents: jax.Array,
+        timesteps: jax.Array,
+        conditioning: Conditioning,
+        conditioning_scale: float = 1.0,
+    ) -> jax.Array:
+        """F(z, t; c, e, p) of design section 2: z0 [B, h, w, C] float32."""
+        output = self.network_output(params, latents, timesteps, conditioning, conditioning_scale)
+        prediction = self.networks.spec.schedule.prediction
+        return schedule.predict_z0(self.abar, prediction, output, latents, timesteps)
+
+    def encode(self, params: Tree, images: jax.Array, noise: jax.Array) -> jax.Array:
+        """E: scaled latents [B, h, w, C] of images [B, H, W, 3] in [-1, 1]; `noise` of that shape samples the posterior."""
+        mean, std = self.networks.autoencoder.apply({'params': params}, images, method='encode')
+        return (mean + std * noise).astype(jnp.float32) * self.networks.spec.autoencoder.scaling_factor
+
+    def decode(self, params: Tree, latents: jax.Array) -> jax.Array:
+        """clip(D): images [B, H, W, 3] in [-1, 1] of scaled latents."""
+        latents = latents / self.networks.spec.autoencoder.scaling_factor
+        images = self.networks.autoencoder.apply({'params': params}, latents, method='decode')
+        return jnp.clip(images.astype(jnp.float32), -1, 1)
+
+    def embed_text(self, params: Tree, tokens: jax.Array) -> jax.Array:
+        """[B, 77] int32 -> [B, 77, T]."""
+        return self.networks.text_encoder.apply({'params': params}, tokens)
+
+    def embed_image(self, params: Tree, images: jax.Array) -> jax.Array:
+        """e(.): image tokens [B, 1 + n, I] of images [B, H, W, 3] in [0, 1]."""
+        size = self.networks.spec.prompt_extractor.swin.image_size
+        return self.networks.prompt_extractor.apply({'params': params}, preprocess(images, size))
+
+    def condition(self, params: Tree, images: jax.Array, text: jax.Array) -> Conditioning:
+        """Everything a denoiser is told by images [B, H, W, 3] in [0, 1]; params of the prompt extractor."""
+        return Conditioning(image=images, image_tokens=self.embed_image(params, images), text=text)
+
+
+def stack(negative: Conditioning, positive: Conditioning) -> Conditioning:
+    """Both halves of classifier-free guidance in one batch, negative first."""
+    return jax.tree.map(lambda n, p: jnp.concatenate([n, p]), negative, positive)

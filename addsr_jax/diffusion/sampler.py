@@ -1,0 +1,127 @@
+"""The two samplers: AddSR's few steps with prediction-based self-refinement, and SeeSR's many ancestral steps.
+
+Both are pure functions of their arguments, noise included, and scan over their steps, so that any number of
+steps compiles the networks once. `params` holds 'autoencoder', 'text_encoder', 'prompt_extractor' and the
+'unet' and 'controlnet' of the student or of the teacher. Images are [B, H, W, 3] in [-1, 1]; H and W are
+multiples of what the autoencoder and the UNet divide by.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from addsr_jax.diffusion import schedule
+from addsr_jax.diffusion.conditioning import Conditioning, Diffusion, stack, to_unit
+from addsr_jax.networks.build import Networks
+
+Tree = Any
+
+
+def noise_count(method: str, steps: int) -> int:
+    """How many noise fields [B, h, w, C] a sampler takes: posterior of E(lq), start, and one per later step."""
+    if method == 'addsr':
+        return 2 + steps - 1
+    if method == 'seesr':
+        return 2 + steps
+    raise ValueError(f"method is 'addsr' or 'seesr', not {method!r}")
+
+
+def addsr(
+    networks: Networks,
+    params: Tree,
+    lq: jax.Array,
+    prompt_tokens: jax.Array,
+    noise: jax.Array,
+    *,
+    timesteps: tuple[int, ...],
+    psr_weight: float | jax.Array,
+    guidance_scale: float | jax.Array | None = None,
+    negative_tokens: jax.Array | None = None,
+    conditioning_scale: float | jax.Array = 1.0,
+) -> jax.Array:
+    """AddSR's sampler (section 3 of the paper; pipeline_addsr.py): images of `len(timesteps)` student steps.
+
+    From the second step on the condition is psr_weight times the last prediction plus the rest of `lq`, and
+    every step starts from the last prediction under fresh noise. lq: the low-quality images at output size.
+    noise: [N + 1, B, h, w, C] for N steps. guidance_scale None: one evaluation a step.
+    """
+    model = Diffusion(networks)
+    text = model.embed_text(params['text_encoder'], prompt_tokens)
+    negative_text = None if guidance_scale is None else model.embed_text(params['text_encoder'], negative_tokens)
+    low = to_unit(lq)
+    z0 = model.encode(params['autoencoder'], lq, noise[0])
+    # Steps differ in their timestep alone: the first is a step whose last "prediction" is E(lq) and whose weight is 0.
+    weights = jnp.asarray([0.0] + [1.0] * (len(timesteps) - 1)) * psr_weight
+
+    def step(carry, x):
+        z0, prediction = carry
+        t, step_noise, weight = x
+        t = jnp.broadcast_to(t, lq.shape[:1])
+        condition = model.condition(
+            params['prompt_extractor'], weight * to_unit(prediction) + (1 - weight) * low, text
+        )
+        z = model.add_noise(z0, step_noise, t)
+        z0 = _guided(model, params, z, t, condition, negative_text, guidance_scale, conditioning_scale)
+        return (z0, model.decode(params['autoencoder'], z0)), None
+
+    steps = (jnp.asarray(timesteps, jnp.int32), noise[1:], weights)
+    (_, image), _ = jax.lax.scan(step, (z0, lq), steps)
+    return image
+
+
+def seesr(
+    networks: Networks,
+    params: Tree,
+    lq: jax.Array,
+    prompt_tokens: jax.Array,
+    noise: jax.Array,
+    *,
+    timesteps: tuple[int, ...],
+    guidance_scale: float | jax.Array | None = None,
+    negative_tokens: jax.Array | None = None,
+    conditioning_scale: float | jax.Array = 1.0,
+) -> jax.Array:
+    """SeeSR's sampler (pipeline_seesr.py): ancestral DDPM from the noised low-quality latents.
+
+    The start is noised to the last training timestep although the grid begins below it, as published.
+    noise: [N + 2, B, h, w, C] for N steps. guidance_scale s: e_negative + s (e_positive - e_negative) (Ho &
+    Salimans 2022), two evaluations a step in one batch.
+    """
+    model = Diffusion(networks)
+    text = model.embed_text(params['text_encoder'], prompt_tokens)
+    negative_text = None if guidance_scale is None else model.embed_text(params['text_encoder'], negative_tokens)
+    condition = model.condition(params['prompt_extractor'], to_unit(lq), text)
+    last = jnp.full(lq.shape[:1], networks.spec.schedule.steps - 1)
+    z = model.add_noise(model.encode(params['autoencoder'], lq, noise[0]), noise[1], last)
+    table = schedule.ddpm_coefficients(model.abar, timesteps, len(timesteps))
+
+    def step(z, x):
+        t, step_noise, (to_z0, to_zt, deviation) = x
+        t = jnp.broadcast_to(t, lq.shape[:1])
+        z0 = _guided(model, params, z, t, condition, negative_text, guidance_scale, conditioning_scale)
+        return to_z0 * z0 + to_zt * z + deviation * step_noise, None
+
+    steps = (jnp.asarray(timesteps, jnp.int32), noise[2:], tuple(jnp.asarray(np.ascontiguousarray(c)) for c in table.T))
+    z, _ = jax.lax.scan(step, z, steps)
+    return model.decode(params['autoencoder'], z)
+
+
+def _guided(
+    model: Diffusion,
+    params: Tree,
+    z: jax.Array,
+    t: jax.Array,
+    condition: Conditioning,
+    negative_text: jax.Array | None,
+    guidance_scale: float | jax.Array | None,
+    conditioning_scale: float | jax.Array,
+) -> jax.Array:
+    """z0 under classifier-free guidance; z0 is affine in the network's answer, so guiding either is the same."""
+    if guidance_scale is None or negative_text is None:
+        return model.predict_z0(params, z, t, condition, conditioning_scale)
+    both = stack(condition.replace(text=negative_text), condition)
+    z0 = model.predict_z0(params, jnp.concatenate([z, z]), jnp.concatenate([t, t]), both, conditioning_scale)
+    negative, positive = jnp.split(z0, 2)
+    return negative + guidance_scale * (positive - negative)

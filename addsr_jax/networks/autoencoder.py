@@ -1,0 +1,159 @@
+"""KL autoencoder (AutoencoderKL of diffusers 0.25; Rombach et al. 2022), with an optional space-to-depth in front."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from addsr_jax.networks.layers import GroupNorm, ResnetBlock, Upsample, conv, norm
+from addsr_jax.ops.attention import kernel
+from addsr_jax.specs import AutoencoderSpec
+
+Dtype = Any
+
+
+def space_to_depth(x: jax.Array, patch: int) -> jax.Array:
+    """[B, H, W, C] -> [B, H / p, W / p, p p C]."""
+    b, h, w, c = x.shape
+    x = x.reshape(b, h // patch, patch, w // patch, patch, c).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(b, h // patch, w // patch, patch * patch * c)
+
+
+def depth_to_space(x: jax.Array, patch: int) -> jax.Array:
+    """The inverse of `space_to_depth`."""
+    b, h, w, c = x.shape
+    x = x.reshape(b, h, w, patch, patch, c // patch**2).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(b, h * patch, w * patch, c // patch**2)
+
+
+class AsymmetricDownsample(nn.Module):
+    """Zeros to the right and below, then a convolution of stride 2 without padding."""
+
+    features: int
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return nn.Conv(
+            self.features, (3, 3), strides=2, padding=((0, 1), (0, 1)), dtype=self.dtype, name='conv'
+        )(x)
+
+
+class SingleHeadAttention(nn.Module):
+    """Self-attention of the middle block: one head of full width, q, k, v and output with bias, residual."""
+
+    spec: AutoencoderSpec
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        b, h, w, c = x.shape
+        tokens = GroupNorm(self.spec.norm_groups, self.spec.norm_eps, self.dtype, name='group_norm')(x)
+        tokens = tokens.reshape(b, h * w, c)
+        q, k, v = (
+            nn.Dense(c, dtype=self.dtype, name=name)(tokens)[:, :, None] for name in ('to_q', 'to_k', 'to_v')
+        )
+        out = kernel('chunked')(q, k, v)[:, :, 0]
+        return x + nn.Dense(c, dtype=self.dtype, name='to_out_0')(out).reshape(b, h, w, c)
+
+
+class Level(nn.Module):
+    """Residual blocks of one level, then a change of size or none."""
+
+    spec: AutoencoderSpec
+    features: int
+    blocks: int
+    resample: str  # 'down', 'up' or 'none'
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        s = self.spec
+        for i in range(self.blocks):
+            x = ResnetBlock(self.features, s.norm_groups, s.norm_eps, self.dtype, name=f'resnets_{i}')(x)
+        if self.resample == 'down':
+            x = AsymmetricDownsample(self.features, self.dtype, name='downsamplers_0')(x)
+        if self.resample == 'up':
+            x = Upsample(self.features, self.dtype, name='upsamplers_0')(x)
+        return x
+
+
+class Middle(nn.Module):
+    spec: AutoencoderSpec
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        s, features = self.spec, self.spec.block_out_channels[-1]
+        x = ResnetBlock(features, s.norm_groups, s.norm_eps, self.dtype, name='resnets_0')(x)
+        if s.mid_attention:
+            x = SingleHeadAttention(s, self.dtype, name='attentions_0')(x)
+        return ResnetBlock(features, s.norm_groups, s.norm_eps, self.dtype, name='resnets_1')(x)
+
+
+class Encoder(nn.Module):
+    spec: AutoencoderSpec
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, H, W, C] -> [B, h, w, 2 latent channels]."""
+        s, last = self.spec, len(self.spec.block_out_channels) - 1
+        x = conv(s.block_out_channels[0], 3, self.dtype, 'conv_in')(x)
+        for i, features in enumerate(s.block_out_channels):
+            resample = 'down' if i < last else 'none'
+            x = Level(s, features, s.layers_per_block, resample, self.dtype, name=f'down_blocks_{i}')(x)
+        x = Middle(s, self.dtype, name='mid_block')(x)
+        x = nn.silu(norm(s.norm_groups, s.norm_eps, self.dtype, 'conv_norm_out')(x))
+        return conv(2 * s.latent_channels, 3, self.dtype, 'conv_out')(x)
+
+
+class Decoder(nn.Module):
+    spec: AutoencoderSpec
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, z: jax.Array) -> jax.Array:
+        """[B, h, w, latent channels] -> [B, H, W, C]."""
+        s, last = self.spec, len(self.spec.block_out_channels) - 1
+        x = conv(s.block_out_channels[-1], 3, self.dtype, 'conv_in')(z)
+        x = Middle(s, self.dtype, name='mid_block')(x)
+        for i, features in enumerate(reversed(s.block_out_channels)):
+            resample = 'up' if i < last else 'none'
+            x = Level(s, features, s.layers_per_block + 1, resample, self.dtype, name=f'up_blocks_{i}')(x)
+        x = nn.silu(norm(s.norm_groups, s.norm_eps, self.dtype, 'conv_norm_out')(x))
+        return conv(s.image_channels * s.patch**2, 3, self.dtype, 'conv_out')(x)
+
+
+class Autoencoder(nn.Module):
+    """Images in [-1, 1] to the posterior of their latents, and latents (not yet scaled) back to images."""
+
+    spec: AutoencoderSpec
+    dtype: Dtype = jnp.float32
+
+    def setup(self):
+        channels = self.spec.latent_channels
+        self.encoder = Encoder(self.spec, self.dtype)
+        self.decoder = Decoder(self.spec, self.dtype)
+        self.quant_conv = nn.Conv(2 * channels, (1, 1), dtype=self.dtype)
+        self.post_quant_conv = nn.Conv(channels, (1, 1), dtype=self.dtype)
+
+    def moments(self, images: jax.Array) -> jax.Array:
+        """[B, H, W, 3] -> [B, h, w, 2 C]: mean and log variance, float32."""
+        x = space_to_depth(images.astype(self.dtype), self.spec.patch)
+        return self.quant_conv(self.encoder(x)).astype(jnp.float32)
+
+    def encode(self, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Mean and standard deviation of the posterior, each [B, h, w, C]."""
+        mean, log_variance = jnp.split(self.moments(images), 2, axis=-1)
+        return mean, jnp.exp(0.5 * jnp.clip(log_variance, -30, 20))
+
+    def decode(self, latents: jax.Array) -> jax.Array:
+        """[B, h, w, C] -> [B, H, W, 3], not clipped."""
+        x = self.decoder(self.post_quant_conv(latents.astype(self.dtype)))
+        return depth_to_space(x, self.spec.patch)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Reconstruction of the posterior's mean."""
+        return self.decode(self.encode(images)[0])

@@ -1,0 +1,188 @@
+"""RAM as SeeSR's prompt extractor: Swin tokens for the UNet, and a tagging head for the text prompt.
+
+Reference: ram/models/ram_lora.py. DAPE's low-rank adaptation is a separate small tree that `merge_lora` adds to the
+weights; the network itself knows nothing of it.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from addsr_jax import trees
+from addsr_jax.networks.swin import Swin
+from addsr_jax.ops.attention import kernel
+from addsr_jax.ops.image import resize
+from addsr_jax.specs import PromptExtractorSpec, TaggingSpec
+
+Dtype = Any
+
+IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
+
+# Where DAPE adapts: q and v of every Swin block, query and key of the tagging head's cross-attention (reference 4.3).
+ADAPTED = r'(visual_encoder/.*/attn/qkv|tagging_head/.*/crossattention/self/(query|key))/kernel'
+
+
+def normalise(images: jax.Array) -> jax.Array:
+    """[..., 3] in [0, 1] by ImageNet's mean and deviation."""
+    return (images - IMAGENET_MEAN) / IMAGENET_STD
+
+
+def preprocess(images: jax.Array, size: int) -> jax.Array:
+    """[B, H, W, 3] in [0, 1] -> [B, size, size, 3]: bicubic without antialias or clamp, ImageNet-normalised."""
+    return normalise(resize(images.astype(jnp.float32), (size, size), 'bicubic'))
+
+
+class CrossAttentionSelf(nn.Module):
+    spec: TaggingSpec
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, context: jax.Array) -> jax.Array:
+        def project(name: str, source: jax.Array) -> jax.Array:
+            y = nn.Dense(self.spec.width, dtype=self.dtype, name=name)(source)
+            return y.reshape(*y.shape[:2], self.spec.heads, -1)
+
+        out = kernel('einsum')(project('query', x), project('key', context), project('value', context))
+        return out.reshape(x.shape)
+
+
+class AddAndNorm(nn.Module):
+    """LayerNorm(dense(x) + residual): BERT is post-norm."""
+
+    spec: TaggingSpec
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, residual: jax.Array) -> jax.Array:
+        x = nn.Dense(self.spec.width, dtype=self.dtype, name='dense')(x) + residual
+        return nn.LayerNorm(self.spec.norm_eps, dtype=self.dtype, use_fast_variance=False, name='LayerNorm')(x)
+
+
+class CrossAttention(nn.Module):
+    spec: TaggingSpec
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, context: jax.Array) -> jax.Array:
+        attended = CrossAttentionSelf(self.spec, self.dtype, name='self')(x, context)
+        return AddAndNorm(self.spec, self.dtype, name='output')(attended, x)
+
+
+class Intermediate(nn.Module):
+    spec: TaggingSpec
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return nn.gelu(nn.Dense(self.spec.mlp_width, dtype=self.dtype, name='dense')(x), approximate=False)
+
+
+class TaggingLayer(nn.Module):
+    """Cross-attention only: RAM deletes BERT's self-attention."""
+
+    spec: TaggingSpec
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, context: jax.Array) -> jax.Array:
+        x = CrossAttention(self.spec, self.dtype, name='crossattention')(x, context)
+        wide = Intermediate(self.spec, self.dtype, name='intermediate')(x)
+        return AddAndNorm(self.spec, self.dtype, name='output')(wide, x)
+
+
+class TaggingEncoder(nn.Module):
+    spec: TaggingSpec
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, context: jax.Array) -> jax.Array:
+        for i in range(self.spec.layers):
+            x = TaggingLayer(self.spec, self.dtype, name=f'layer_{i}')(x, context)
+        return x
+
+
+class TaggingHead(nn.Module):
+    spec: TaggingSpec
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, context: jax.Array) -> jax.Array:
+        return TaggingEncoder(self.spec, self.dtype, name='encoder')(x, context)
+
+
+class PromptExtractor(nn.Module):
+    """Images [B, S, S, 3], ImageNet-normalised, to tokens [B, 1 + n, token_dim]; token 0 is their average."""
+
+    spec: PromptExtractorSpec
+    dtype: Dtype = jnp.float32
+
+    def setup(self):
+        s = self.spec
+        self.visual_encoder = Swin(s.swin, self.dtype)
+        self.image_proj = nn.Dense(s.token_dim, dtype=self.dtype)
+        self.label_embed = self.param(
+            'label_embed', nn.initializers.normal(0.02), (s.tagging.classes, s.token_dim)
+        )
+        self.wordvec_proj = nn.Dense(s.tagging.width, dtype=self.dtype)
+        self.tagging_head = TaggingHead(s.tagging, self.dtype)
+        self.fc = nn.Dense(1, dtype=self.dtype)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        return self.image_proj(self.visual_encoder(images)[0])
+
+    def stages(self, images: jax.Array) -> tuple[jax.Array, ...]:
+        """Feature maps [B, S_i, S_i, C_i] of each Swin stage, before merging."""
+        return self.visual_encoder(images)[1]
+
+    def tag(self, tokens: jax.Array) -> jax.Array:
+        """Tokens [B, 1 + n, token_dim] -> logits [B, classes]."""
+        queries = nn.relu(self.wordvec_proj(self.label_embed))
+        queries = jnp.broadcast_to(queries[None], (tokens.shape[0], *queries.shape))
+        return self.fc(self.tagging_head(queries, tokens))[..., 0]
+
+    def tokens_and_logits(self, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        tokens = self(images)
+        return tokens, self.tag(tokens)
+
+
+def init_lora(key: jax.Array, params: Mapping[str, Any], spec: PromptExtractorSpec) -> dict[str, Any]:
+    """A fresh adaptation of every layer that DAPE adapts: A drawn as torch's Linear, B zero (Hu et al. 2022).
+
+    PyTorch's layouts: qkv lora_A [2 r, C] (q's rows, then v's), lora_B [2 C, r]; others A [r, in], B [out, r].
+    """
+    flat, rank = {}, spec.lora_rank
+    adapted = [(path, kernel) for path, kernel in trees.flatten(params).items() if re.fullmatch(ADAPTED, path)]
+    for i, (path, weight) in enumerate(adapted):
+        layer = path.removesuffix('/kernel')
+        fan_in, fan_out = weight.shape
+        groups = 2 if layer.endswith('qkv') else 1
+        rows = fan_out // 3 * 2 if groups == 2 else fan_out
+        bound = fan_in**-0.5
+        draw = jax.random.uniform(jax.random.fold_in(key, i), (groups * rank, fan_in), minval=-bound, maxval=bound)
+        flat[f'{layer}/lora_A'] = draw
+        flat[f'{layer}/lora_B'] = jnp.zeros((rows, rank))
+    return trees.unflatten(flat)
+
+
+def merge_lora(params: Mapping[str, Any], lora: Mapping[str, Any], spec: PromptExtractorSpec) -> dict[str, Any]:
+    """Weights with the adaptation added: W + scale * B A, for qkv to q and v alone (loralib's MergedLinear)."""
+    flat, small = dict(trees.flatten(params)), trees.flatten(lora)
+    for path in [p for p in small if p.endswith('/lora_A')]:
+        layer = path.removesuffix('/lora_A')
+        a, b = small[path], small[f'{layer}/lora_B']
+        weight = flat[f'{layer}/kernel']
+        if layer.endswith('qkv'):
+            rank, width = a.shape[0] // 2, b.shape[0] // 2
+            delta = jnp.concatenate(
+                [b[:width] @ a[:rank], jnp.zeros((width, a.shape[1]), a.dtype), b[width:] @ a[rank:]]
+            )
+        else:
+            delta = b @ a
+        flat[f'{layer}/kernel'] = weight + spec.lora_scale * delta.T.astype(weight.dtype)
+    return trees.unflatten(flat)

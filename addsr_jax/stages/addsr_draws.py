@@ -1,0 +1,62 @@
+"""All chance of one `addsr` step, drawn in one place, so that recorded fields can be put in instead."""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from addsr_jax.networks.discriminator import AugmentDraws, draw_augment
+from addsr_jax.specs import ModelSpec
+from addsr_jax.stages import base
+from addsr_jax.stages.addsr_objective import Objective
+from addsr_jax.stages.base import Batch
+
+
+@struct.dataclass
+class Draws:
+    """Every leaf has the batch as its first axis; what a whole batch shares is repeated along it."""
+
+    one_step: jax.Array  # [B] bool: the first step is graded
+    chain_start: jax.Array  # [B] int32 in 0..2: index of the ungraded first step, where there are two
+    posterior: jax.Array  # [B, h, w, C] of E(h)
+    first_noise: jax.Array  # [B, h, w, C] of the ungraded step
+    noise: jax.Array  # [B, h, w, C] of the graded step
+    teacher_timesteps: jax.Array  # [B, K] int32 in [0, T)
+    teacher_noise: jax.Array  # [B, K, h, w, C]
+    augment_real: AugmentDraws
+    augment_fake: AugmentDraws
+    augment_student: AugmentDraws
+
+
+def draw(key: jax.Array, spec: ModelSpec, objective: Objective, batch: Batch) -> Draws:
+    """Draws for a batch of hr [B, H, W, 3]; sample i's are the same whatever the batch around it."""
+    b, h, w, _ = batch['hr'].shape
+    factor = spec.autoencoder.factor
+    field = (h // factor, w // factor, spec.autoencoder.latent_channels)
+    k = objective.teacher_samples
+
+    def normal(name: str, shape: tuple[int, ...]) -> jax.Array:
+        return base.per_sample(key, name, b, lambda sample: jax.random.normal(sample, shape))
+
+    def integers(name: str, shape: tuple[int, ...], stop: int) -> jax.Array:
+        return base.per_sample(key, name, b, lambda sample: jax.random.randint(sample, shape, 0, stop))
+
+    if objective.branch == 'per_batch':
+        coin = jnp.broadcast_to(jax.random.uniform(base.stream(key, 'branch')), (b,))
+    else:
+        coin = base.per_sample(key, 'branch', b, lambda sample: jax.random.uniform(sample))
+    noise = normal('noise', field)
+    shared = objective.noise == 'shared'
+    return Draws(
+        one_step=coin <= objective.one_step_probability,
+        chain_start=integers('chain_start', (), len(objective.timesteps) - 1),
+        posterior=normal('posterior', field),
+        first_noise=noise if shared else normal('first_noise', field),
+        noise=noise,
+        teacher_timesteps=integers('teacher_timestep', (k,), spec.schedule.steps),
+        teacher_noise=(
+            jnp.broadcast_to(noise[:, None], (b, k, *field)) if shared else normal('teacher_noise', (k, *field))
+        ),
+        augment_real=draw_augment(base.stream(key, 'augment_real'), b, h),
+        augment_fake=draw_augment(base.stream(key, 'augment_fake'), b, h),
+        augment_student=draw_augment(base.stream(key, 'augment_student'), b, h),
+    )

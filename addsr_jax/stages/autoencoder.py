@@ -1,0 +1,127 @@
+"""Stage `autoencoder`: a KL autoencoder on photographs (Rombach et al. 2022, section 3.1).
+
+loss = |D(z) - h| + perceptual * d(D(z), h) + kl * KL(q(z | h) || N(0, 1)), z ~ q(z | h); d compares the first
+stages of the frozen prompt extractor. No adversarial term: the student has one.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from addsr_jax.diffusion.conditioning import to_unit
+from addsr_jax.networks.build import build
+from addsr_jax.networks.prompt_extractor import normalise
+from addsr_jax.specs import ModelSpec
+from addsr_jax.stages import base
+from addsr_jax.stages.base import Batch, Optimizers, Stage, State, Tree
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Weights of the loss."""
+
+    perceptual: float
+    kl: float
+    perceptual_stages: int  # how many of the prompt extractor's stages are compared
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Posterior noise [B, h, w, C]."""
+
+    noise: jax.Array
+
+
+def make(
+    spec: ModelSpec,
+    objective: Objective,
+    optimizers: Optimizers,
+    *,
+    ema: float,
+    seed: int,
+    accumulate: int,
+    dtype: Any,
+) -> Stage:
+    networks = build(spec, dtype)
+    factor = spec.autoencoder.factor
+
+    def features(frozen: Tree, images: jax.Array) -> tuple[jax.Array, ...]:
+        """First stages of the prompt extractor, each [B, h_i, w_i, C_i], of images in [-1, 1]."""
+        stages = networks.prompt_extractor.apply(
+            {'params': frozen['prompt_extractor']}, normalise(to_unit(images)), method='stages'
+        )
+        return stages[: objective.perceptual_stages]
+
+    def loss(trained: Tree, frozen: Tree, samples: Tree) -> tuple[jax.Array, base.Metrics]:
+        hr, noise = samples['batch']['hr'], samples['draws']
+        mean, std = networks.autoencoder.apply({'params': trained}, hr, method='encode')
+        latents = mean + std * noise
+        x = networks.autoencoder.apply({'params': trained}, latents, method='decode').astype(jnp.float32)
+        l1 = _mean(jnp.abs(x - hr))
+        kl = _mean(0.5 * (mean**2 + std**2 - 1) - jnp.log(std))
+        side = spec.prompt_extractor.swin.image_size
+        crop = min(side, hr.shape[1])
+        perceptual = sum(
+            _mean(jnp.abs(a - b))
+            for a, b in zip(
+                features(frozen, _fit(x, crop, side)), features(frozen, _fit(hr, crop, side)), strict=True
+            )
+        )
+        total = l1 + objective.perceptual * perceptual + objective.kl * kl
+        mse = jnp.mean((x - hr) ** 2) / 4
+        return total, {
+            'l1': l1.mean(),
+            'perceptual': jnp.mean(perceptual),
+            'kl': kl.mean(),
+            'psnr': -10 * jnp.log10(mse),
+        }
+
+    def draw(key: jax.Array, batch: Batch) -> jax.Array:
+        b, h, w, _ = batch['hr'].shape
+        shape = (h // factor, w // factor, spec.autoencoder.latent_channels)
+        return base.per_sample(key, 'noise', b, lambda k: jax.random.normal(k, shape))
+
+    def init(key: jax.Array, bundle: Tree) -> State:
+        if 'autoencoder' in bundle:
+            params = base.copy(bundle['autoencoder'])
+        else:
+            sample = jnp.zeros((1, 8 * factor, 8 * factor, spec.autoencoder.image_channels))
+            params = networks.autoencoder.init(key, sample)['params']
+        return base.simple_state(params, optimizers.student)
+
+    def freeze(bundle: Tree) -> Tree:
+        return base.pick(bundle, ('prompt_extractor',), 'autoencoder')
+
+    def reconstruct(params: Tree, images: jax.Array) -> jax.Array:
+        return jnp.clip(networks.autoencoder.apply({'params': params}, images).astype(jnp.float32), -1, 1)
+
+    def preview(state: State, frozen: Tree, batch: Batch) -> dict[str, jax.Array]:
+        return {'reconstruction': reconstruct(state.ema, batch['hr']), 'HR': batch['hr']}
+
+    def export(state: State, frozen: Tree) -> Tree:
+        return {**frozen, 'autoencoder': state.ema}
+
+    def spec_update(state: State, frozen: Tree, batch: Batch) -> ModelSpec:
+        """Latents of unit variance: the scaling factor is measured, as Rombach et al. 2022 (section G) do."""
+        mean, _ = networks.autoencoder.apply({'params': state.ema}, batch['hr'], method='encode')
+        scale = round(float(1 / jnp.std(mean)), 5)
+        return dataclasses.replace(
+            spec, autoencoder=dataclasses.replace(spec.autoencoder, scaling_factor=scale)
+        )
+
+    update = base.simple_update(loss, draw, optimizers.student, ema=ema, seed=seed, accumulate=accumulate)
+    return Stage('autoencoder', init, freeze, update, preview, export, spec_update)
+
+
+def _mean(x: jax.Array) -> jax.Array:
+    """Mean over all axes but the batch."""
+    return x.reshape(x.shape[0], -1).mean(axis=1)
+
+
+def _fit(images: jax.Array, crop: int, side: int) -> jax.Array:
+    """The top left crop, zero-padded to the side that the prompt extractor sees."""
+    pad = side - crop
+    return jnp.pad(images[:, :crop, :crop], ((0, 0), (0, pad), (0, pad), (0, 0)))

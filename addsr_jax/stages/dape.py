@@ -1,0 +1,116 @@
+"""Stage `dape`: the degradation-aware prompt extractor (Wu et al. 2024, SeeSR, section 3.2).
+
+loss = MSE(tokens of the degraded picture, target tokens of the clean one)
+     + BCE(tags of the degraded picture, target tags of the clean one).
+Targets are the frozen network's own answer to the clean picture (`clean_tokens`, low-rank adaptation of a
+pretrained RAM), or statistics of the clean picture (`statistics`, a network trained from nothing).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from addsr_jax.diffusion.conditioning import to_unit
+from addsr_jax.networks.build import Networks, build
+from addsr_jax.networks.prompt_extractor import init_lora, merge_lora, preprocess
+from addsr_jax.ops.image import resize
+from addsr_jax.specs import ModelSpec
+from addsr_jax.stages import base, picture_statistics
+from addsr_jax.stages.base import Batch, Optimizers, Stage, State, Tree
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is learned from what."""
+
+    targets: str  # a name of TARGETS
+    trainable: str  # 'all' or 'lora'
+    token_weight: float
+    tag_weight: float
+
+
+def clean_tokens(networks: Networks, frozen: Tree, hr: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The frozen network's tokens [B, 1 + n, D] and tag probabilities [B, K] of the clean picture."""
+    size = networks.spec.prompt_extractor.swin.image_size
+    tokens, logits = networks.prompt_extractor.apply(
+        {'params': frozen['prompt_extractor']}, preprocess(hr, size), method='tokens_and_logits'
+    )
+    return tokens, jax.nn.sigmoid(logits)
+
+
+def statistics(networks: Networks, frozen: Tree, hr: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Colour and orientation statistics per token, and 32 words."""
+    swin = networks.spec.prompt_extractor.swin
+    cells = swin.image_size // swin.patch // 2 ** (len(swin.depths) - 1)
+    clean = jnp.clip(resize(hr, (swin.image_size, swin.image_size), 'bicubic'), 0, 1)
+    return picture_statistics.token_targets(clean, cells), picture_statistics.word_targets(clean)
+
+
+TARGETS: dict[str, Callable[[Networks, Tree, jax.Array], tuple[jax.Array, jax.Array]]] = {
+    'clean_tokens': clean_tokens,
+    'statistics': statistics,
+}
+
+
+def binary_cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """Mean over tags of -[p log q + (1 - p) log(1 - q)], q = sigmoid(logits): [B]."""
+    return (jax.nn.softplus(logits) - targets * logits).mean(axis=-1)
+
+
+def make(
+    spec: ModelSpec,
+    objective: Objective,
+    optimizers: Optimizers,
+    *,
+    ema: float,
+    seed: int,
+    accumulate: int,
+    dtype: Any,
+) -> Stage:
+    networks = build(spec, dtype)
+    size = spec.prompt_extractor.swin.image_size
+    targets = TARGETS[objective.targets]
+    adapt = objective.trainable == 'lora'
+
+    def merged(trained: Tree, frozen: Tree) -> Tree:
+        return merge_lora(frozen['prompt_extractor'], trained, spec.prompt_extractor) if adapt else trained
+
+    def loss(trained: Tree, frozen: Tree, samples: Tree) -> tuple[jax.Array, base.Metrics]:
+        batch = samples['batch']
+        wanted_tokens, wanted_tags = targets(networks, frozen, to_unit(batch['hr']))
+        lq = preprocess(jnp.clip(to_unit(batch['lq']), 0, 1), size)
+        tokens, logits = networks.prompt_extractor.apply(
+            {'params': merged(trained, frozen)}, lq, method='tokens_and_logits'
+        )
+        error = ((tokens.astype(jnp.float32) - wanted_tokens) ** 2).mean(axis=(1, 2))
+        tags = binary_cross_entropy(logits.astype(jnp.float32), wanted_tags)
+        total = objective.token_weight * error + objective.tag_weight * tags
+        return total, {'token_mse': error.mean(), 'tag_bce': tags.mean()}
+
+    def init(key: jax.Array, bundle: Tree) -> State:
+        if adapt:
+            student = init_lora(key, bundle['prompt_extractor'], spec.prompt_extractor)
+        elif 'prompt_extractor' in bundle:
+            student = base.copy(bundle['prompt_extractor'])
+        else:
+            image = jnp.zeros((1, size, size, 3))
+            student = networks.prompt_extractor.init(key, image, method='tokens_and_logits')['params']
+        return base.simple_state(student, optimizers.student)
+
+    def freeze(bundle: Tree) -> Tree:
+        return base.pick(bundle, ('prompt_extractor',) if adapt else (), 'dape')
+
+    def preview(state: State, frozen: Tree, batch: Batch) -> dict[str, jax.Array]:
+        return {'LQ': batch['lq'], 'HR': batch['hr']}
+
+    def export(state: State, frozen: Tree) -> Tree:
+        return {'prompt_extractor': merged(state.ema, frozen)}
+
+    def draw(key: jax.Array, batch: Batch) -> Tree:
+        return ()
+
+    update = base.simple_update(loss, draw, optimizers.student, ema=ema, seed=seed, accumulate=accumulate)
+    return Stage('dape', init, freeze, update, preview, export, lambda state, frozen, batch: spec)

@@ -1,0 +1,89 @@
+"""What the discriminator's heads see: frozen features of an augmented image, and a vector of the LQ image.
+
+Two kinds, chosen by the model's spec: DINO's features and DINOv2's class token (reference 5.3), or, where a model has
+neither, the teacher's own down path on the encoded image and the prompt extractor's average token.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from addsr_jax.diffusion.conditioning import Conditioning, Diffusion, to_unit
+from addsr_jax.networks.build import Networks
+from addsr_jax.networks.discriminator import AugmentDraws, diff_augment, readout, to_feature_size
+from addsr_jax.networks.prompt_extractor import normalise
+from addsr_jax.ops.image import resize
+from addsr_jax.stages.base import Tree
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Called with heads' parameters, norm vectors and images [B, H, W, 3] in [-1, 1] -> logits [B, N]."""
+
+    networks: Networks
+    parts: tuple[str, ...]  # frozen parts beside those that every student needs
+    features: Callable[[Tree, jax.Array, Conditioning], tuple[jax.Array, ...]]
+    condition: Callable[[Tree, Conditioning], jax.Array]
+
+    def __call__(
+        self, params: Tree, spectral: Tree, images: jax.Array, draws: AugmentDraws, frozen: Tree, lq: Conditioning
+    ) -> jax.Array:
+        seen = to_unit(diff_augment(images, draws))
+        seen = to_feature_size(seen, draws, self.networks.spec.discriminator.image_size)
+        features = self.features(frozen, seen, lq)
+        condition = jax.lax.stop_gradient(self.condition(frozen, lq))
+        return self.networks.heads.apply({'params': params, 'spectral': spectral}, features, condition)
+
+    def init(self, key: jax.Array) -> Tree:
+        """{'params', 'spectral'} of the heads; the number of tokens does not matter to them."""
+        spec = self.networks.spec.discriminator
+        features = [jnp.zeros((1, 16, channels)) for channels in spec.feature_channels]
+        return self.networks.heads.init(key, features, jnp.zeros((1, spec.condition_dim)))
+
+
+def make_projection(networks: Networks, c_norm: str) -> Projection:
+    """`c_norm`: 'imagenet', or 'none' as the published code feeds DINOv2."""
+    if networks.spec.dino is None or networks.spec.dinov2 is None:
+        return _through_teacher(networks)
+    return _through_dino(networks, c_norm)
+
+
+def _through_dino(networks: Networks, c_norm: str) -> Projection:
+    hooks = networks.spec.discriminator.hooks
+    dino, dinov2, side = networks.dino, networks.dinov2, networks.spec.dinov2.image_size
+
+    def features(frozen: Tree, seen: jax.Array, lq: Conditioning) -> tuple[jax.Array, ...]:
+        hidden, _ = dino.apply({'params': frozen['dino']}, normalise(seen))
+        return readout(hidden, hooks)
+
+    def condition(frozen: Tree, lq: Conditioning) -> jax.Array:
+        image = resize(lq.image, (side, side), 'bilinear')
+        image = normalise(image) if c_norm == 'imagenet' else image
+        _, tokens = dinov2.apply({'params': frozen['dinov2']}, image)
+        return tokens[:, 0]
+
+    return Projection(networks, ('dino', 'dinov2'), features, condition)
+
+
+def _through_teacher(networks: Networks) -> Projection:
+    model, hooks = Diffusion(networks), networks.spec.discriminator.hooks
+
+    def features(frozen: Tree, seen: jax.Array, lq: Conditioning) -> tuple[jax.Array, ...]:
+        """Levels of the teacher's down path on clean latents (t = 0), told the text and tokens of the LQ image."""
+        latents = model.encode(frozen['autoencoder'], seen * 2 - 1, jnp.zeros(()))
+        levels = networks.unet.apply(
+            {'params': frozen['teacher']['unet']},
+            latents,
+            jnp.zeros(latents.shape[:1], jnp.int32),
+            lq.text,
+            lq.image_tokens,
+            method='down_path',
+        )
+        return tuple(levels[i].reshape(levels[i].shape[0], -1, levels[i].shape[-1]) for i in hooks)
+
+    def condition(frozen: Tree, lq: Conditioning) -> jax.Array:
+        return lq.image_tokens[:, 0]
+
+    return Projection(networks, (), features, condition)

@@ -1,0 +1,135 @@
+"""Stage `seesr`: the teacher, a diffusion model told by the low-quality image (Wu et al. 2024, SeeSR, section 3.3).
+
+loss = MSE(network(z_t, t; l, e(l), p), target), z_t = sqrt(abar_t) E(h) + sqrt(1 - abar_t) noise, where the
+target is noise or velocity as the model's schedule says.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from addsr_jax import trees
+from addsr_jax.diffusion import schedule
+from addsr_jax.diffusion.conditioning import Diffusion, to_unit
+from addsr_jax.networks.build import Networks, build
+from addsr_jax.specs import ModelSpec
+from addsr_jax.stages import base
+from addsr_jax.stages.base import Batch, Optimizers, Stage, State, Tree
+
+# What the published training changes: the whole ControlNet and the UNet's image attentions (reference: train_seesr.py).
+TRAINABLE = {'all': ('.*',), 'image_attentions': ('controlnet/.*', r'unet/.*image_attentions_\d+/.*')}
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is trained, and how much of it near t = T."""
+
+    trainable: str  # a name of TRAINABLE
+    late_timesteps: float  # share of samples whose timestep is drawn from the student's four instead of uniformly
+
+
+def initial_parts(networks: Networks, key: jax.Array, bundle: Tree) -> Tree:
+    """{'unet', 'controlnet', 'text_encoder'}: the bundle's where it has them, else drawn from `key`."""
+    spec = networks.spec
+    latents = jnp.zeros((1, 16, 16, spec.unet.in_channels))
+    side = 16 * spec.autoencoder.factor
+    tokens = jnp.zeros((1, 2, spec.prompt_extractor.token_dim))
+    text = jnp.zeros((1, spec.text_encoder.positions, spec.text_encoder.width))
+    t = jnp.zeros((1,), jnp.int32)
+    image = jnp.zeros((1, side, side, 3))
+    if 'teacher' in bundle:
+        parts = dict(bundle['teacher'])
+    else:
+        parts = {
+            'unet': networks.unet.init(base.stream(key, 'unet'), latents, t, text, tokens)['params'],
+            'controlnet': networks.controlnet.init(
+                base.stream(key, 'controlnet'), latents, t, text, tokens, image
+            )['params'],
+        }
+    if 'text_encoder' in bundle:
+        parts['text_encoder'] = bundle['text_encoder']
+    else:
+        ids = jnp.zeros((1, spec.text_encoder.positions), jnp.int32)
+        parts['text_encoder'] = networks.text_encoder.init(base.stream(key, 'text_encoder'), ids)['params']
+    return base.copy(parts)
+
+
+def make(
+    spec: ModelSpec,
+    objective: Objective,
+    optimizers: Optimizers,
+    *,
+    ema: float,
+    seed: int,
+    accumulate: int,
+    dtype: Any,
+) -> Stage:
+    networks = build(spec, dtype)
+    model = Diffusion(networks)
+    trains = TRAINABLE[objective.trainable]
+
+    def loss(trained: Tree, frozen: Tree, samples: Tree) -> tuple[jax.Array, base.Metrics]:
+        params = base.whole(trained, frozen['base'])
+        batch, draws = samples['batch'], samples['draws']
+        z0 = jax.lax.stop_gradient(model.encode(frozen['autoencoder'], batch['hr'], draws['posterior']))
+        z = model.add_noise(z0, draws['noise'], draws['timesteps'])
+        text = model.embed_text(params['text_encoder'], batch['tokens'])
+        condition = model.condition(frozen['prompt_extractor'], to_unit(batch['lq']), text)
+        output = model.network_output(params, z, draws['timesteps'], condition)
+        target = schedule.training_target(
+            model.abar, spec.schedule.prediction, z0, draws['noise'], draws['timesteps']
+        )
+        error = ((output - target) ** 2).mean(axis=(1, 2, 3))
+        return error, {'mse': error.mean()}
+
+    def draw(key: jax.Array, batch: Batch) -> Tree:
+        b, h, w, _ = batch['hr'].shape
+        shape = (h // spec.autoencoder.factor, w // spec.autoencoder.factor, spec.unet.in_channels)
+        uniform = base.per_sample(key, 'timestep', b, lambda k: jax.random.randint(k, (), 0, spec.schedule.steps))
+        chain = jnp.asarray(schedule.student_timesteps(4, spec.schedule.steps))
+        late = base.per_sample(key, 'late', b, lambda k: chain[jax.random.randint(k, (), 0, 4)])
+        use_late = base.per_sample(key, 'is_late', b, lambda k: jax.random.uniform(k)) < objective.late_timesteps
+        return {
+            'timesteps': jnp.where(use_late, late, uniform),
+            'noise': base.per_sample(key, 'noise', b, lambda k: jax.random.normal(k, shape)),
+            'posterior': base.per_sample(key, 'posterior', b, lambda k: jax.random.normal(k, shape)),
+        }
+
+    def init(key: jax.Array, bundle: Tree) -> State:
+        return base.simple_state(trees.select(initial_parts(networks, key, bundle), trains), optimizers.student)
+
+    def freeze(bundle: Tree) -> Tree:
+        parts = base.pick(bundle, ('autoencoder', 'prompt_extractor'), 'seesr')
+        start = {**bundle.get('teacher', {}), **{k: v for k, v in bundle.items() if k == 'text_encoder'}}
+        if objective.trainable != 'all':
+            base.pick(bundle, ('teacher', 'text_encoder'), 'seesr')
+        return {**parts, 'base': trees.remove(start, trains)}
+
+    def preview(state: State, frozen: Tree, batch: Batch) -> dict[str, jax.Array]:
+        """One look from pure noise level: the prediction at the last timestep, given the LQ image."""
+        params = base.whole(state.ema, frozen['base'])
+        text = model.embed_text(params['text_encoder'], batch['tokens'])
+        condition = model.condition(frozen['prompt_extractor'], to_unit(batch['lq']), text)
+        latents = model.encode(frozen['autoencoder'], batch['lq'], jnp.zeros(()))
+        t = jnp.full(latents.shape[:1], spec.schedule.steps - 1)
+        noise = jax.random.normal(jax.random.key(seed), latents.shape[1:])
+        z0 = model.predict_z0(params, model.add_noise(latents, noise, t), t, condition)
+        return {
+            'teacher': model.decode(frozen['autoencoder'], z0),
+            'LQ': batch['lq'],
+            'HR': batch['hr'],
+        }
+
+    def export(state: State, frozen: Tree) -> Tree:
+        params = base.whole(state.ema, frozen['base'])
+        return {
+            'autoencoder': frozen['autoencoder'],
+            'prompt_extractor': frozen['prompt_extractor'],
+            'text_encoder': params['text_encoder'],
+            'teacher': {'unet': params['unet'], 'controlnet': params['controlnet']},
+        }
+
+    update = base.simple_update(loss, draw, optimizers.student, ema=ema, seed=seed, accumulate=accumulate)
+    return Stage('seesr', init, freeze, update, preview, export, lambda state, frozen, batch: spec)

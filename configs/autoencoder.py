@@ -1,0 +1,24 @@
+"""Stage 2, the autoencoder.
+
+    python -m addsr_jax.train --config configs/autoencoder.py:nano --workdir runs/autoencoder \\
+        --config.weights=runs/dape/final --config.data.path=PHOTOS
+
+nano: factor 4, four latent channels; about 15 minutes on one CPU core.
+sd2: fine-tunes the published autoencoder that --config.weights holds (rarely wanted).
+"""
+
+from configs import base
+
+
+def get_config(size: str = 'sd2'):
+    config = base.get_config('autoencoder', size)
+    config.ema = 0.999
+    config.data.null_text = 1.0
+    config.optimizer.update({'learning_rate': 1e-5, 'final_learning_rate': 1e-6, 'warmup': 100})
+    config.objective.update({'perceptual': 0.1, 'kl': 1e-6, 'perceptual_stages': 2})
+    if size == 'nano':
+        config.update({'steps': 3000, 'batch_size': 4, 'ema': 0.99})
+        config.data.update({'hr_size': 128, 'threads': 1})
+        config.optimizer.update({'learning_rate': 2e-3, 'final_learning_rate': 2e-5})
+        config.objective.update({'kl': 1e-4, 'perceptual': 0.05})
+    return base.lock(config)
