@@ -1,0 +1,24 @@
+"""A fixed batch of held-out pairs for evaluation during training: the same pixels at every step and every start."""
+
+import numpy as np
+
+from addsr_jax.data.pipeline import Tokenizer, degrade_image, random_crop, to_signed
+from addsr_jax.data.resize import resize
+from addsr_jax.data.sources import Source, decode
+from addsr_jax.errors import UserError
+
+
+def held_out_batch(source: Source, count: int, size: int, caption: str, tokenizer: Tokenizer) -> dict[str, np.ndarray]:
+    """{'hr', 'lq' [count, size, size, 3] in [-1, 1], 'tokens'}: crop i of photograph i (around again), degraded by seed i."""
+    pairs = []
+    for i in range(count):
+        record = source[i % len(source)]
+        image = decode(record['image'])
+        if image is None:
+            raise UserError(f'{record["name"]} cannot be decoded: mend --config.evaluation.path')
+        hr = np.ascontiguousarray(random_crop(image, size, np.random.default_rng(i)))
+        small = degrade_image(hr, i).astype(np.float32) / 255
+        lq = np.clip(resize(small, hr.shape[:2], 'bicubic'), 0, 1)
+        pairs.append((to_signed(hr.astype(np.float32) / 255), to_signed(lq)))
+    hr, lq = (np.stack(side) for side in zip(*pairs, strict=True))
+    return {'hr': hr, 'lq': lq, 'tokens': tokenizer([caption] * count)}

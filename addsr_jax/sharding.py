@@ -1,0 +1,92 @@
+"""The mesh, and where each array of a run lives on it."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from addsr_jax.errors import UserError
+from addsr_jax.trees import first_match
+
+Tree = Any
+
+SMALL = 2**14  # elements: smaller leaves stay whole on every device
+# Path of a state leaf -> how it lies on the mesh. The first match decides, and every leaf must match.
+RULES = (
+    (r'.*(spectral|step|count).*', 'replicated'),
+    (r'.*', 'fsdp'),
+)
+
+
+def make_mesh(description: str, devices: Sequence[Any] | None = None) -> Mesh:
+    """'data:-1' or 'data:2,fsdp:4': named axes over all devices; -1 takes what the others leave."""
+    found = list(jax.devices() if devices is None else devices)
+    try:
+        pairs = [part.split(':') for part in description.split(',')]
+        names, counts = [p[0].strip() for p in pairs], [int(p[1]) for p in pairs]
+    except (IndexError, ValueError) as error:
+        raise UserError(f"--config.mesh is {description!r}: write it like 'data:-1' or 'data:2,fsdp:4'") from error
+    if set(names) - {'data', 'fsdp'} or len(set(names)) != len(names):
+        raise UserError(f'--config.mesh is {description!r}: its axes are data and fsdp, each once')
+    if counts.count(-1) > 1 or any(c < 1 and c != -1 for c in counts):
+        raise UserError(f'--config.mesh is {description!r}: axis sizes are positive, one of them may be -1')
+    rest = math.prod(c for c in counts if c != -1)
+    counts = [len(found) // rest if c == -1 else c for c in counts]
+    if math.prod(counts) != len(found):
+        raise UserError(
+            f'--config.mesh {description!r} asks for {math.prod(counts)} devices and there are {len(found)}: '
+            "change it, or write 'data:-1'"
+        )
+    return Mesh(np.asarray(found).reshape(counts), names)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """The first axis over all devices."""
+    return NamedSharding(mesh, PartitionSpec(tuple(mesh.axis_names)))
+
+
+def state_shardings(mesh: Mesh, abstract: Tree) -> Tree:
+    """A sharding for every leaf of an abstract state, by RULES."""
+
+    def place(path: Any, leaf: Any) -> NamedSharding:
+        rule = first_match(jax.tree_util.keystr(path, simple=True, separator='/'), RULES)
+        return NamedSharding(mesh, _largest(mesh, leaf.shape) if rule == 'fsdp' else PartitionSpec())
+
+    return jax.tree_util.tree_map_with_path(place, abstract)
+
+
+def _largest(mesh: Mesh, shape: tuple[int, ...]) -> PartitionSpec:
+    """The largest axis that the fsdp devices divide, for leaves worth it."""
+    size = mesh.shape.get('fsdp', 1)
+    axes = [axis for axis, n in enumerate(shape) if n % size == 0]
+    if size == 1 or math.prod(shape) < SMALL or not axes:
+        return PartitionSpec()
+    chosen = max(axes, key=lambda axis: shape[axis])
+    return PartitionSpec(*('fsdp' if axis == chosen else None for axis in range(len(shape))))
+
+
+def check_batch(mesh: Mesh, batch_size: int, accumulate: int) -> None:
+    """Every device gets the same number of images of every micro-batch."""
+    if batch_size % (mesh.size * accumulate):
+        raise UserError(
+            f'--config.batch_size {batch_size} is not divisible by {mesh.size} devices x '
+            f'{accumulate} micro-batches: make it a multiple of {mesh.size * accumulate}'
+        )
+
+
+def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """This process's share of a batch, as global arrays."""
+    sharding = batch_sharding(mesh)
+    return {name: jax.make_array_from_process_local_data(sharding, value) for name, value in batch.items()}
+
+
+def put_replicated(tree: Tree, mesh: Mesh) -> Tree:
+    """The whole of every leaf on every device."""
+    return jax.device_put(tree, replicated(mesh))

@@ -1,0 +1,77 @@
+"""Orbax checkpoints of a run: the state and the data position together, whole or not at all."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+from addsr_jax.errors import UserError
+
+Tree = Any
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """DIR/checkpoints/STEP; the newest `keep` stay, and the best by the held-out metric."""
+
+    manager: ocp.CheckpointManager
+
+    @classmethod
+    def open(cls, workdir: Path, keep: int) -> 'Checkpoints':
+        best = BestN(get_metric_fn=lambda m: m['psnr'], n=1, keep_checkpoints_without_metrics=False)
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=AnyPreservationPolicy([LatestN(keep), best]),
+            cleanup_tmp_directories=True,
+            enable_async_checkpointing=True,
+        )
+        return cls(ocp.CheckpointManager((workdir / 'checkpoints').absolute(), options=options))
+
+    @property
+    def latest(self) -> int | None:
+        return self.manager.latest_step()
+
+    def save(self, step: int, state: Tree, batches: int, metrics: dict[str, float] | None) -> None:
+        """Saves in the background; `batches` is the data position."""
+        if step in self.manager.all_steps():
+            return
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(state), data=ocp.args.JsonSave({'batches': batches})
+        )
+        self.manager.save(step, args=items, metrics=metrics, force=True)
+
+    def restore(self, abstract: Tree, shardings: Tree) -> tuple[Tree, int]:
+        """(state, batches consumed) of the newest checkpoint, each leaf where `shardings` says."""
+        wanted = jax.tree.map(
+            lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), abstract, shardings
+        )
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(wanted), data=ocp.args.JsonRestore())
+        try:
+            restored = self.manager.restore(self.latest, args=items)
+        except (ValueError, KeyError, FileNotFoundError) as error:
+            first = str(error).strip().splitlines()[0]
+            raise UserError(
+                f'{self.manager.directory}/{self.latest} cannot be restored ({first}): '
+                'delete that step to go on from an earlier one, or choose another --workdir'
+            ) from error
+        return restored['state'], restored['data']['batches']
+
+    def close(self) -> None:
+        """Joins what is still being written."""
+        self.manager.wait_until_finished()
+        self.manager.close()
+
+
+def save_training(folder: Path, state: Any) -> None:
+    """Discriminator and optimisers beside the weights of `final/`, for fine-tuning."""
+    kept = {
+        'step': state.step,
+        'optimizer': state.optimizer,
+        'discriminator': state.discriminator,
+        'discriminator_optimizer': state.discriminator_optimizer,
+    }
+    kept = {name: value for name, value in kept.items() if value is not None}
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder.absolute(), kept)

@@ -1,0 +1,115 @@
+"""A run's config: read from its file, overridden by flags, checked, and kept beside the run."""
+
+import ast
+import importlib.util
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from addsr_jax.errors import UserError
+
+RECORD = 'config.json'
+# What may change between the starts of one run.
+FREE = ('steps', 'checkpoint_every', 'log_every', 'data.threads', 'data.workers')
+
+
+def read(path: str, overrides: Sequence[tuple[str, str]]) -> ConfigDict:
+    """`configs/STAGE.py[:SIZE]` with ('data.path', 'photos') pairs applied; values keep their key's type."""
+    file, _, size = path.partition(':')
+    location = Path(file)
+    if not location.is_file():
+        raise UserError(f'there is no config file {file!r}: --config names one, like configs/addsr.py:nano')
+    config = _run(location, size)
+    for key, text in overrides:
+        _assign(config, key, text)
+    return config
+
+
+def _run(location: Path, size: str) -> ConfigDict:
+    """get_config of a Python file; its folder's parent is importable while it runs (`from configs import base`)."""
+    root = str(location.resolve().parent.parent)
+    sys.path.insert(0, root)
+    try:
+        spec = importlib.util.spec_from_file_location(f'config_{location.stem}', location)
+        if spec is None or spec.loader is None:
+            raise UserError(f'{location} is no Python file: --config names one, like configs/addsr.py:nano')
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        if not hasattr(module, 'get_config'):
+            raise UserError(f'{location} has no get_config(size): see configs/addsr.py')
+        return module.get_config(size) if size else module.get_config()
+    finally:
+        sys.path.remove(root)
+
+
+def _assign(config: ConfigDict, key: str, text: str) -> None:
+    *parents, last = key.split('.')
+    node = config
+    for name in [*parents, last]:
+        if not isinstance(node, ConfigDict) or name not in node:
+            known = ', '.join(sorted(node)) if isinstance(node, ConfigDict) else 'none'
+            raise UserError(f'there is no config key {key!r}: here the keys are {known}')
+        if name != last or node is not _parent(config, parents):
+            node = node[name]
+    parent = _parent(config, parents)
+    parent[last] = _convert(key, text, parent[last])
+
+
+def _parent(config: ConfigDict, parents: Sequence[str]) -> Any:
+    node = config
+    for name in parents:
+        node = node[name]
+    return node
+
+
+def _convert(key: str, text: str, old: Any) -> Any:
+    """`text` as a value of the type of `old`."""
+    kind = type(old)
+    try:
+        if kind is bool:
+            return {'true': True, 'false': False, '1': True, '0': False}[text.lower()]
+        if kind in (int, float):
+            return kind(text)
+        if kind is str:
+            return text
+        if kind is tuple:
+            value = ast.literal_eval(text)
+            return tuple(type(old[0])(v) for v in value)
+    except (ValueError, KeyError, TypeError, SyntaxError) as error:
+        raise UserError(f'--config.{key}={text} is no {kind.__name__}, like {old!r}') from error
+    raise UserError(f'--config.{key} is a group of keys: set one of {", ".join(sorted(old))}')
+
+
+def flat(config: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+    """{'data.path': value} with tuples as lists, as JSON has them."""
+    out: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            out.update(flat(value, f'{prefix}{name}.'))
+        else:
+            out[f'{prefix}{name}'] = list(value) if isinstance(value, tuple) else value
+    return out
+
+
+def claim(workdir: Path, config: ConfigDict) -> None:
+    """Records the config in a new workdir, or refuses one that belongs to another run."""
+    record = workdir / RECORD
+    now = flat(config.to_dict())
+    if record.exists():
+        before = json.loads(record.read_text(encoding='utf-8'))
+        for key in sorted(set(before) | set(now)):
+            if key not in FREE and before.get(key) != now.get(key):
+                raise UserError(
+                    f'{workdir} holds a run with config.{key} = {before.get(key)!r}, not {now.get(key)!r}: '
+                    'choose another --workdir, or set it back'
+                )
+    elif workdir.exists() and not workdir.is_dir():
+        raise UserError(f'--workdir {workdir} is a file: choose a folder')
+    workdir.mkdir(parents=True, exist_ok=True)
+    beside = record.with_suffix('.writing')
+    beside.write_text(json.dumps(now, indent=1, sort_keys=True) + '\n', encoding='utf-8')
+    beside.replace(record)

@@ -1,0 +1,64 @@
+"""Where a run's numbers go: TensorBoard through clu, and one line of progress. Imports tensorflow: training only."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from clu import metric_writers, parameter_overview, periodic_actions
+
+
+@dataclass
+class Writers:
+    """Scalars and image grids under DIR/tensorboard; `report` gets the progress line."""
+
+    writer: metric_writers.MetricWriter
+    progress: Callable[[int, float], Any]
+    report: Callable[[str], None]
+    steps: int
+    batch_size: int
+    started: float = field(default_factory=time.monotonic)
+    first_step: int = 0
+
+    @classmethod
+    def open(
+        cls, workdir: Path, steps: int, batch_size: int, log_every: int, report: Callable[[str], None]
+    ) -> 'Writers':
+        writer = metric_writers.create_default_writer(
+            str(workdir / 'tensorboard'), asynchronous=False, write_to_xm_measurements=False
+        )
+        progress = periodic_actions.ReportProgress(
+            num_train_steps=steps, every_steps=log_every, every_secs=None, writer=writer
+        )
+        return cls(writer, lambda step, t: progress(step, t), report, steps, batch_size)
+
+    def start(self, step: int, params: Any) -> None:
+        """The clock starts after compilation; parameters are listed once."""
+        self.first_step, self.started = step, time.monotonic()
+        parameter_overview.log_parameter_overview(params)
+
+    def scalars(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Writes metrics and the progress line: step, loss terms, images/s, time to the end."""
+        done = max(step - self.first_step, 1)
+        seconds = time.monotonic() - self.started
+        speed = done / seconds
+        extra = {'images_per_second': speed * self.batch_size, 'seconds': seconds}
+        self.writer.write_scalars(step, {**metrics, **extra})
+        terms = ' '.join(f'{name} {value:.4g}' for name, value in sorted(metrics.items()))
+        left = int((self.steps - step) / speed)
+        self.report(
+            f'step {step}/{self.steps}  {terms}  {speed * self.batch_size:.1f} images/s  '
+            f'ETA {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}'
+        )
+
+    def images(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+        """One grid, columns in the order given: {name: [B, H, W, 3] in [-1, 1]}."""
+        columns = [np.concatenate(list(np.asarray(images[:4], np.float32)), axis=0) for images in pictures.values()]
+        grid = np.clip(np.concatenate(columns, axis=1) / 2 + 0.5, 0, 1)
+        self.writer.write_images(step, {' | '.join(pictures): grid[None]})
+
+    def close(self) -> None:
+        self.writer.flush()
+        self.writer.close()

@@ -1,0 +1,200 @@
+"""Weights at rest: a folder with `model.json`, a tokenizer, and the parts of a model.
+
+Two forms: one safetensors file per part (the embedded model), or one Orbax checkpoint (`final/` of a run). Both are
+written beside their place and moved into it whole, and loading is strict: every tensor that the networks have, and no other.
+"""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from addsr_jax import specs, trees
+from addsr_jax.errors import UserError
+from addsr_jax.networks.build import Networks, build
+from addsr_jax.specs import ModelSpec
+
+Tree = Any
+NANO = Path(__file__).parent / 'nano'
+MODEL_FILE = 'model.json'
+PARTS = ('prompt_extractor', 'autoencoder', 'text_encoder', 'teacher', 'student', 'dino', 'dinov2')
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Parameters by part, with all that is needed to use them."""
+
+    spec: ModelSpec
+    params: dict[str, Tree]
+    tokenizer: Path
+    info: dict[str, Any]  # stage, versions, hash of the config
+
+
+def save(bundle: Bundle, folder: Path, form: str, dtype: Any = None) -> None:
+    """Writes a bundle; `form` is 'orbax' or 'safetensors', dtype None keeps each leaf's. An old one is replaced whole."""
+    folder = Path(folder)
+    beside = folder.with_name(f'.{folder.name}.writing')
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    params = {part: trees.cast(tree, dtype) for part, tree in bundle.params.items()}
+    if form == 'orbax':
+        _save_orbax(params, beside)
+    elif form == 'safetensors':
+        _save_safetensors(params, beside)
+    else:
+        raise ValueError(f"form is 'orbax' or 'safetensors', not {form!r}")
+    shutil.copytree(bundle.tokenizer, beside / 'tokenizer')
+    record = {'form': form, 'parts': sorted(params), 'spec': specs.to_json(bundle.spec), 'info': bundle.info}
+    (beside / MODEL_FILE).write_text(json.dumps(record, indent=1) + '\n', encoding='utf-8')
+    replace_folder(beside, folder)
+
+
+def replace_folder(source: Path, target: Path) -> None:
+    """Moves a finished folder into place; what was there goes only when the new one stands."""
+    old = target.with_name(f'.{target.name}.old')
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
+    source.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _save_orbax(params: Tree, folder: Path) -> None:
+    import orbax.checkpoint as ocp
+
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save((folder / 'params').absolute(), params)
+
+
+def _save_safetensors(params: Tree, folder: Path) -> None:
+    from safetensors.numpy import save_file
+
+    for part, tree in params.items():
+        flat = {path: np.ascontiguousarray(value) for path, value in trees.flatten(tree).items()}
+        save_file(flat, folder / f'{part}.safetensors')
+
+
+def load(path_or_name: str | Path) -> Bundle:
+    """The embedded model 'nano', or a folder; UserError says what is wrong with it."""
+    folder = NANO if str(path_or_name) == 'nano' else Path(path_or_name).expanduser()
+    if not (folder / MODEL_FILE).exists():
+        raise UserError(
+            f"{folder} holds no {MODEL_FILE}: give 'nano', or a folder that training (final/) or convert wrote"
+        )
+    try:
+        record = json.loads((folder / MODEL_FILE).read_text(encoding='utf-8'))
+        spec = specs.from_json(ModelSpec, record['spec'])
+        form, parts, info = record['form'], record['parts'], record['info']
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f'{folder / MODEL_FILE} cannot be read: {error}') from error
+    wanted = expected(spec, parts)
+    params = _load_safetensors(folder, parts) if form == 'safetensors' else _load_orbax(folder, wanted)
+    check(params, wanted, folder)
+    return Bundle(spec, params, folder / 'tokenizer', info)
+
+
+def _load_safetensors(folder: Path, parts: list[str]) -> dict[str, Tree]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    params = {}
+    for part in parts:
+        path = folder / f'{part}.safetensors'
+        try:
+            params[part] = trees.unflatten(load_file(path))
+        except (SafetensorError, OSError, ValueError) as error:
+            raise UserError(f'{path} cannot be read ({error}): download or convert it again') from error
+    return params
+
+
+def _load_orbax(folder: Path, wanted: dict[str, Tree]) -> dict[str, Tree]:
+    import orbax.checkpoint as ocp
+
+    path = (folder / 'params').absolute()
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            saved = checkpointer.metadata(path).item_metadata.tree
+            abstract = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), dict(saved))
+            check(abstract, wanted, folder)
+            return checkpointer.restore(path, jax.tree.map(_on_host, abstract))
+    except (FileNotFoundError, ValueError, AttributeError, KeyError) as error:
+        raise UserError(f'{path} cannot be read ({_first_line(error)}): the folder is damaged') from error
+
+
+def _on_host(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def check(params: Tree, wanted: Tree, folder: Path) -> None:
+    """Names missing, unexpected and misshapen tensors together."""
+    have = {path: tuple(leaf.shape) for path, leaf in trees.flatten(params).items()}
+    want = {path: tuple(leaf.shape) for path, leaf in trees.flatten(wanted).items()}
+    wrong = [f'{p} missing' for p in want if p not in have]
+    wrong += [f'{p} unexpected' for p in have if p not in want]
+    wrong += [f'{p} is {have[p]}, not {want[p]}' for p in want if p in have and have[p] != want[p]]
+    if wrong:
+        more = f' and {len(wrong) - 8} more' if len(wrong) > 8 else ''
+        raise UserError(f'{folder} does not fit its {MODEL_FILE}: {"; ".join(wrong[:8])}{more}')
+
+
+def expected(spec: ModelSpec, parts: list[str]) -> dict[str, Tree]:
+    """Shapes of the parts' parameters, from the networks alone; nothing is allocated."""
+    unknown = sorted(set(parts) - set(PARTS))
+    if unknown:
+        raise UserError(f'unknown parts {", ".join(unknown)}: a bundle has {", ".join(PARTS)}')
+    networks = build(spec)
+    return {part: jax.eval_shape(lambda part=part: _initial(networks, part)) for part in parts}
+
+
+def _initial(networks: Networks, part: str) -> Tree:
+    spec, key = networks.spec, jax.random.key(0)
+    side = 8 * spec.autoencoder.factor
+    image = jnp.zeros((1, side, side, 3))
+    if part == 'autoencoder':
+        return networks.autoencoder.init(key, image)['params']
+    if part == 'text_encoder':
+        return networks.text_encoder.init(key, jnp.zeros((1, spec.text_encoder.positions), jnp.int32))['params']
+    if part == 'prompt_extractor':
+        size = spec.prompt_extractor.swin.image_size
+        zeros = jnp.zeros((1, size, size, 3))
+        return networks.prompt_extractor.init(key, zeros, method='tokens_and_logits')['params']
+    if part in ('dino', 'dinov2'):
+        vit = getattr(networks, part)
+        if vit is None:
+            raise UserError(f'a model of size {spec.name} has no {part}')
+        return vit.init(key, jnp.zeros((1, vit.spec.image_size, vit.spec.image_size, 3)))['params']
+    latents, t = jnp.zeros((1, 8, 8, spec.unet.in_channels)), jnp.zeros((1,), jnp.int32)
+    text = jnp.zeros((1, spec.text_encoder.positions, spec.text_encoder.width))
+    tokens = jnp.zeros((1, 2, spec.prompt_extractor.token_dim))
+    return {
+        'unet': networks.unet.init(key, latents, t, text, tokens)['params'],
+        'controlnet': networks.controlnet.init(key, latents, t, text, tokens, image)['params'],
+    }
+
+
+def tree_hash(tree: Tree) -> str:
+    """sha256 over names, shapes and bytes of all leaves."""
+    digest = hashlib.sha256()
+    for path, leaf in sorted(trees.flatten(tree).items()):
+        array = np.asarray(leaf)
+        digest.update(f'{path} {array.shape} {array.dtype}\n'.encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def merged(bundle: Bundle, params: Mapping[str, Tree], spec: ModelSpec, info: dict[str, Any]) -> Bundle:
+    """The bundle with other parts laid over its own."""
+    return dataclasses.replace(bundle, params={**bundle.params, **params}, spec=spec, info=info)
