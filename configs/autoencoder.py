@@ -19,6 +19,6 @@ def get_config(size: str = 'sd2'):
     if size == 'nano':
         config.update({'steps': 3000, 'batch_size': 4, 'ema': 0.99})
         config.data.update({'hr_size': 128, 'threads': 1})
-        config.optimizer.update({'learning_rate': 2e-3, 'final_learning_rate': 2e-5})
+        config.optimizer.update({'learning_rate': 1.5e-3, 'final_learning_rate': 2e-5})
         config.objective.update({'kl': 1e-4, 'perceptual': 0.05})
     return base.lock(config)

@@ -18,6 +18,7 @@ from addsr_jax.data.captions import CLEAN, degrade_target
 from addsr_jax.data.degradation import SCALE, TABLES, Table, degrade, draw_degradation, sharpen
 from addsr_jax.data.resize import resize
 from addsr_jax.data.sources import Source, decode
+from addsr_jax.data.tokens import LENGTH
 from addsr_jax.errors import UserError
 
 Tokenizer = Callable[[list[str]], np.ndarray]
@@ -159,6 +160,33 @@ def make_dataset(
         .repeat()
         .random_map(MakePair(config, tokenizer))
         .batch(config.batch_size // process_count)
+    )
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Called with n: an iterator over this process's share of the batches from number n on."""
+
+    dataset: grain.MapDataset
+    threads: int
+    workers: int
+    shapes: dict[str, tuple[tuple[int, ...], Any]]  # of the global batch, without 'replaced'
+
+    def __call__(self, start: int) -> Iterator[dict[str, np.ndarray]]:
+        return make_iterator(self.dataset, start, self.threads, self.workers)
+
+
+def make_batches(
+    config: DataConfig, source: Source, tokenizer: Tokenizer, process_index: int, process_count: int
+) -> Batches:
+    """Everything that training needs of its data."""
+    images = ((config.batch_size, config.hr_size, config.hr_size, 3), np.dtype(np.float32))
+    tokens = ((config.batch_size, LENGTH), np.dtype(np.int32))
+    return Batches(
+        dataset=make_dataset(config, source, tokenizer, process_index, process_count),
+        threads=config.threads,
+        workers=config.workers,
+        shapes={'hr': images, 'lq': images, 'tokens': tokens},
     )
 
 

@@ -91,7 +91,8 @@ class ResnetBlock(nn.Module):
             shift = nn.Dense(self.features, dtype=self.dtype, name='time_emb_proj')(nn.silu(time))
             h = h + shift[:, None, None]
         h = nn.silu(norm(self.groups, self.epsilon, self.dtype, 'norm2')(h))
-        h = conv(self.features, 3, self.dtype, 'conv2')(h)
+        # without norms a block starts as the identity (Zhang et al. 2019, Fixup), or depth makes training unstable
+        h = conv(self.features, 3, self.dtype, 'conv2', zero=not self.groups)(h)
         if x.shape[-1] != self.features:
             x = conv(self.features, 1, self.dtype, 'conv_shortcut')(x)
         return x + h

@@ -293,12 +293,12 @@ def make(
             noise = base.per_sample(key, name, b, lambda k, shape=shape: jax.random.normal(k, shape)).swapaxes(0, 1)
             extra = {'psr_weight': objective.psr_preview} if method == 'addsr' else {}
             images[name] = run(networks, params, batch['lq'], batch['tokens'], noise, timesteps=steps, **extra)
-        return {**images, 'LQ': batch['lq'], 'HR': batch['hr']}
+        return {'LQ': batch['lq'], **images, 'HR': batch['hr']}
 
     def export(state: State, frozen: Tree) -> Tree:
         return {**frozen, 'student': base.whole(state.ema, frozen['teacher'])}
 
-    return Stage('addsr', init, freeze, update, preview, export, lambda state, frozen, batch: spec)
+    return Stage('addsr', init, freeze, update, preview, 'student', export, lambda state, frozen, batch: spec)
 
 
 def _where(choose_first: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:

@@ -18,6 +18,8 @@ from addsr_jax.specs import ModelSpec
 from addsr_jax.stages import base
 from addsr_jax.stages.base import Batch, Optimizers, Stage, State, Tree
 
+START_LOG_VARIANCE = -6.0
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -89,7 +91,7 @@ def make(
             params = base.copy(bundle['autoencoder'])
         else:
             sample = jnp.zeros((1, 8 * factor, 8 * factor, spec.autoencoder.image_channels))
-            params = networks.autoencoder.init(key, sample)['params']
+            params = narrow(networks.autoencoder.init(key, sample)['params'])
         return base.simple_state(params, optimizers.student)
 
     def freeze(bundle: Tree) -> Tree:
@@ -113,7 +115,14 @@ def make(
         )
 
     update = base.simple_update(loss, draw, optimizers.student, ema=ema, seed=seed, accumulate=accumulate)
-    return Stage('autoencoder', init, freeze, update, preview, export, spec_update)
+    return Stage('autoencoder', init, freeze, update, preview, 'reconstruction', export, spec_update)
+
+
+def narrow(params: Tree) -> Tree:
+    """Untrained parameters whose posterior is narrow: with unit noise at the start, reconstruction hardly begins."""
+    bias = params['quant_conv']['bias']
+    log_variance = jnp.where(jnp.arange(bias.size) < bias.size // 2, 0.0, START_LOG_VARIANCE)
+    return {**params, 'quant_conv': {**params['quant_conv'], 'bias': bias + log_variance}}
 
 
 def _mean(x: jax.Array) -> jax.Array:

@@ -49,7 +49,8 @@ class Stage:
     init: Callable[[jax.Array, Tree], State]  # (key, bundle) -> state; never aliases its inputs
     freeze: Callable[[Tree], Tree]  # bundle -> frozen networks
     update: Callable[[State, Tree, Batch], tuple[State, Metrics]]
-    preview: Callable[[State, Tree, Batch], dict[str, jax.Array]]  # name -> images [B, H, W, 3] in [-1, 1]
+    preview: Callable[[State, Tree, Batch], dict[str, jax.Array]]  # name -> images [B, H, W, 3] in [-1, 1], as shown
+    judged: str  # the picture of `preview` that is scored against its 'HR'; '' where a stage makes no pictures
     export: Callable[[State, Tree], Tree]  # -> bundle for `final/`, with EMA weights
     spec_update: Callable[[State, Tree, Batch], ModelSpec]  # the spec that `final/` records
 

@@ -113,4 +113,4 @@ def make(
         return ()
 
     update = base.simple_update(loss, draw, optimizers.student, ema=ema, seed=seed, accumulate=accumulate)
-    return Stage('dape', init, freeze, update, preview, export, lambda state, frozen, batch: spec)
+    return Stage('dape', init, freeze, update, preview, '', export, lambda state, frozen, batch: spec)

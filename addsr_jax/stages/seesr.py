@@ -116,11 +116,8 @@ def make(
         t = jnp.full(latents.shape[:1], spec.schedule.steps - 1)
         noise = jax.random.normal(jax.random.key(seed), latents.shape[1:])
         z0 = model.predict_z0(params, model.add_noise(latents, noise, t), t, condition)
-        return {
-            'teacher': model.decode(frozen['autoencoder'], z0),
-            'LQ': batch['lq'],
-            'HR': batch['hr'],
-        }
+        teacher = model.decode(frozen['autoencoder'], z0)
+        return {'LQ': batch['lq'], 'teacher': teacher, 'HR': batch['hr']}
 
     def export(state: State, frozen: Tree) -> Tree:
         params = base.whole(state.ema, frozen['base'])
@@ -132,4 +129,4 @@ def make(
         }
 
     update = base.simple_update(loss, draw, optimizers.student, ema=ema, seed=seed, accumulate=accumulate)
-    return Stage('seesr', init, freeze, update, preview, export, lambda state, frozen, batch: spec)
+    return Stage('seesr', init, freeze, update, preview, 'teacher', export, lambda state, frozen, batch: spec)

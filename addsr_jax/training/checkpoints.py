@@ -64,14 +64,12 @@ class Checkpoints:
         self.manager.close()
 
 
-def save_training(folder: Path, state: Any) -> None:
-    """Discriminator and optimisers beside the weights of `final/`, for fine-tuning."""
+def resumable(state: Any) -> Tree:
+    """Discriminator and optimisers, which `final/` keeps beside the weights for fine-tuning."""
     kept = {
         'step': state.step,
         'optimizer': state.optimizer,
         'discriminator': state.discriminator,
         'discriminator_optimizer': state.discriminator_optimizer,
     }
-    kept = {name: value for name, value in kept.items() if value is not None}
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(folder.absolute(), kept)
+    return {name: value for name, value in kept.items() if value is not None}

@@ -1,10 +1,13 @@
 """A run's config: read from its file, overridden by flags, checked, and kept beside the run."""
 
 import ast
+import difflib
+import hashlib
 import importlib.util
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -47,23 +50,16 @@ def _run(location: Path, size: str) -> ConfigDict:
 
 
 def _assign(config: ConfigDict, key: str, text: str) -> None:
+    """Sets 'data.path' and the like to `text`, converted; only keys that are there."""
     *parents, last = key.split('.')
-    node = config
-    for name in [*parents, last]:
-        if not isinstance(node, ConfigDict) or name not in node:
-            known = ', '.join(sorted(node)) if isinstance(node, ConfigDict) else 'none'
-            raise UserError(f'there is no config key {key!r}: here the keys are {known}')
-        if name != last or node is not _parent(config, parents):
-            node = node[name]
-    parent = _parent(config, parents)
-    parent[last] = _convert(key, text, parent[last])
-
-
-def _parent(config: ConfigDict, parents: Sequence[str]) -> Any:
-    node = config
+    node: Any = config
     for name in parents:
-        node = node[name]
-    return node
+        node = node[name] if isinstance(node, ConfigDict) and name in node else None
+    if not isinstance(node, ConfigDict) or last not in node:
+        near = difflib.get_close_matches(key, flat(config.to_dict()), n=3, cutoff=0.4)
+        hint = f'did you mean {" or ".join(near)}?' if near else f'the keys are {", ".join(sorted(config))}'
+        raise UserError(f'there is no config key {key!r}: {hint}')
+    node[last] = _convert(key, text, node[last])
 
 
 def _convert(key: str, text: str, old: Any) -> Any:
@@ -93,6 +89,14 @@ def flat(config: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
         else:
             out[f'{prefix}{name}'] = list(value) if isinstance(value, tuple) else value
     return out
+
+
+def describe(config: ConfigDict) -> dict[str, Any]:
+    """What `final/` says of the run that made it."""
+    values = flat(config.to_dict())
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    versions = {name: version(name) for name in ('jax', 'flax', 'optax', 'orbax-checkpoint')}
+    return {'stage': config.stage, 'config': values, 'config_sha256': digest, 'versions': versions}
 
 
 def claim(workdir: Path, config: ConfigDict) -> None:

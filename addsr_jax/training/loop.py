@@ -5,11 +5,10 @@ after step n + 1 was dispatched, through `fetch` alone; batches reach the device
 """
 
 import math
-import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from addsr_jax import sharding
+from addsr_jax.data.pipeline import Batches
 from addsr_jax.errors import UserError
 from addsr_jax.evaluation.metrics import psnr_y
 from addsr_jax.stages.base import Stage, State
 from addsr_jax.training.checkpoints import Checkpoints
+from addsr_jax.training.prefetch import prefetch
 from addsr_jax.training.writers import Writers
 
 Tree = Any
@@ -62,15 +63,15 @@ class Result:
     finished: bool  # False: a signal asked for an early end; the checkpoint is written
 
 
-def fetch(metrics: Mapping[str, jax.Array]) -> dict[str, float]:
+def fetch(tree: Mapping[str, jax.Array]) -> dict[str, np.ndarray]:
     """The only way from device to host inside the loop."""
-    return {name: float(value) for name, value in jax.device_get(dict(metrics)).items()}
+    return {name: np.asarray(value) for name, value in jax.device_get(dict(tree)).items()}
 
 
 def train(
     stage: Stage,
     bundle: Tree,
-    batches: Callable[[int], Iterator[Batch]],
+    batches: Batches,
     config: LoopConfig,
     *,
     workdir: Path,
@@ -82,10 +83,10 @@ def train(
 ) -> Result:
     """Trains to `config.steps`, resuming what `workdir` holds.
 
-    batches(n) iterates host batches from number n on, each with 'replaced' [B] (index of an undecodable record, or -1).
-    held_out: one host batch for evaluation and previews, or None.
+    bundle: parameters by part, on the host. held_out: one host batch for evaluation and previews, or None.
+    record_name: of a record that could not be decoded, by its index. report: gets lines for people.
     """
-    sharding.check_batch(mesh, config.batch_size, config.accumulate)
+    check(stage, config, mesh)
     checkpoints = Checkpoints.open(workdir, config.keep)
 
     # Shapes first: the step is compiled before any data is touched.
@@ -93,7 +94,7 @@ def train(
     abstract = jax.eval_shape(stage.init, key, bundle)
     places = sharding.state_shardings(mesh, abstract)
     frozen = sharding.put_replicated(stage.freeze(bundle), mesh)
-    update = _compile(stage, abstract, places, frozen, config, mesh, batches)
+    update = _compile(stage, abstract, places, frozen, mesh, batches.shapes)
 
     # Resume, else a new state, born sharded.
     if checkpoints.latest is not None:
@@ -105,7 +106,7 @@ def train(
         raise UserError(f'{workdir} is at step {start}, beyond --config.steps {config.steps}: raise steps')
 
     writers = Writers.open(workdir, config.steps, config.batch_size, config.log_every, report)
-    run = _Run(stage, frozen, config, checkpoints, writers, held_out, mesh, record_name)
+    run = _Run(stage, frozen, config, checkpoints, writers, held_out, mesh, record_name, start)
     writers.start(start, state.student)
     try:
         with _Signals() as signals, prefetch(batches(start), mesh, run.replacements) as source:
@@ -124,7 +125,14 @@ def train(
     return Result(state, frozen, stopped_at >= config.steps)
 
 
-def _compile(stage, abstract, places, frozen, config, mesh, batches):
+def check(stage: Stage, config: LoopConfig, mesh: Mesh) -> None:
+    """What can be refused before anything is read or written."""
+    sharding.check_batch(mesh, config.batch_size, config.accumulate)
+    if not stage.judged and (config.eval_every or config.preview_every):
+        raise UserError(f'stage {stage.name} makes no pictures: set --config.eval_every=0 --config.preview_every=0')
+
+
+def _compile(stage: Stage, abstract: Tree, places: Tree, frozen: Tree, mesh: Mesh, batch_shapes: dict) -> Any:
     """The donated, sharded step, lowered from shapes alone."""
     everywhere = sharding.replicated(mesh)
     jitted = jax.jit(
@@ -133,15 +141,8 @@ def _compile(stage, abstract, places, frozen, config, mesh, batches):
         in_shardings=(places, everywhere, sharding.batch_sharding(mesh)),
         out_shardings=(places, everywhere),
     )
-    shapes = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in _batch_shapes(batches).items()}
-    return jitted.lower(abstract, jax.eval_shape(lambda: frozen), shapes).compile()
-
-
-def _batch_shapes(batches: Callable[[int], Iterator[Batch]]) -> dict[str, tuple[tuple[int, ...], Any]]:
-    shapes = getattr(batches, 'shapes', None)
-    if shapes is None:
-        raise ValueError('batches needs an attribute `shapes`: {name: (shape, dtype)} of the global batch')
-    return shapes
+    batch = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in batch_shapes.items()}
+    return jitted.lower(abstract, jax.eval_shape(lambda: frozen), batch).compile()
 
 
 @dataclass
@@ -156,9 +157,9 @@ class _Run:
     held_out: Batch | None
     mesh: Mesh
     record_name: Callable[[int], str]
+    step: int  # done
     pending: tuple[int, Any] | None = None
     window: list[dict[str, float]] = field(default_factory=list)
-    step: int = 0
     replaced: list[int] = field(default_factory=list)
     records: int = 0
     _preview: Any = None
@@ -168,22 +169,20 @@ class _Run:
         if previous is not None:
             self._arrived(*previous)
         self.writers.progress(step, time.time())
-        pictures = None
-        if self._due(step, self.config.preview_every) or self._due(step, self.config.eval_every):
-            pictures = self._look(state)
-        if pictures and self._due(step, self.config.preview_every):
+        show, judge = (self._due(step, every) for every in (self.config.preview_every, self.config.eval_every))
+        pictures = self._look(state) if show or judge else {}
+        if pictures and show:
             self.writers.images(step, pictures)
-        score = self._score(step, pictures) if self._due(step, self.config.eval_every) else None
+        score = self._score(step, pictures) if pictures and judge else None
         if self._due(step, self.config.checkpoint_every) or score is not None:
             self._save(step, state, score)
 
     def settle(self, state: State) -> int:
         """The last metrics and the last checkpoint; returns the number of steps done."""
-        step = int(state.step)
         self._flush()
-        if step and (self.checkpoints.latest or 0) < step:
-            self._save(step, state, None)
-        return step
+        if self.step > (self.checkpoints.latest or 0):
+            self._save(self.step, state, None)
+        return self.step
 
     def _due(self, step: int, every: int) -> bool:
         return bool(every) and (step % every == 0 or step == self.config.steps)
@@ -194,7 +193,7 @@ class _Run:
             self._arrived(*previous)
 
     def _arrived(self, step: int, metrics: Any) -> None:
-        values = fetch(metrics)
+        values = {name: float(value) for name, value in fetch(metrics).items()}
         bad = [name for name, value in values.items() if not math.isfinite(value)]
         if bad:
             raise UserError(
@@ -214,23 +213,19 @@ class _Run:
         metrics = None if score is None else {'psnr': score}
         self.checkpoints.save(step, state, step, metrics)
 
-    def _look(self, state: State) -> dict[str, np.ndarray] | None:
+    def _look(self, state: State) -> dict[str, np.ndarray]:
+        """The stage's pictures of the held-out batch; none where there is no such batch."""
         if self.held_out is None:
-            return None
+            return {}
         if self._preview is None:
             self._preview = jax.jit(self.stage.preview)
-        pictures = self._preview(state, self.frozen, sharding.put_batch(self.held_out, self.mesh))
-        return {name: np.asarray(value) for name, value in jax.device_get(pictures).items()}
+        return fetch(self._preview(state, self.frozen, sharding.put_replicated(self.held_out, self.mesh)))
 
-    def _score(self, step: int, pictures: dict[str, np.ndarray] | None) -> float | None:
-        """Mean PSNR-Y of the stage's own picture (its preview's first) against HR."""
-        if not pictures:
-            return None
-        names = [name for name in pictures if name not in ('LQ', 'HR', 'teacher')] or ['teacher']
-        images, wanted = (_to_uint8(pictures[name]) for name in (names[0], 'HR'))
+    def _score(self, step: int, pictures: dict[str, np.ndarray]) -> float:
+        """Mean PSNR-Y of the judged picture against HR."""
+        images, wanted = (_to_uint8(pictures[name]) for name in (self.stage.judged, 'HR'))
         score = float(np.mean([psnr_y(a, b) for a, b in zip(images, wanted, strict=True)]))
-        self.writers.writer.write_scalars(step, {'held_out_psnr_y': score})
-        self.writers.report(f'step {step}: held-out PSNR-Y {score:.2f} dB ({names[0]})')
+        self.writers.score(step, 'held_out_psnr_y', score)
         return score
 
     def replacements(self, flags: np.ndarray) -> None:
@@ -252,6 +247,7 @@ class _Run:
             jax.profiler.start_trace(str(self.checkpoints.manager.directory.parent / 'profile'))
         if steps and step == start + steps:
             jax.profiler.stop_trace()
+            self.writers.report(f'profile of steps {start} to {step} written')
 
 
 def _to_uint8(images: np.ndarray) -> np.ndarray:
@@ -274,48 +270,3 @@ class _Signals:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-
-
-class prefetch:  # noqa: N801, used like a function
-    """Batches on the devices, two ahead, put there by one thread; `inspect` sees each batch's 'replaced' first."""
-
-    def __init__(self, source: Iterator[Batch], mesh: Mesh, inspect: Callable[[np.ndarray], None], ahead: int = 2):
-        self._queue: queue.Queue = queue.Queue(ahead)
-        self._inspect, self._stop = inspect, threading.Event()
-        self._thread = threading.Thread(target=self._work, args=(source, mesh), daemon=True)
-
-    def __enter__(self) -> Iterator[dict[str, jax.Array]]:
-        self._thread.start()
-        return self._batches()
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join(timeout=10)
-
-    def _batches(self) -> Iterator[dict[str, jax.Array]]:
-        while True:
-            item = self._queue.get()
-            if isinstance(item, BaseException):
-                raise item
-            batch, flags = item
-            self._inspect(flags)
-            yield batch
-
-    def _work(self, source: Iterator[Batch], mesh: Mesh) -> None:
-        try:
-            for batch in source:
-                flags = batch['replaced']
-                numbers = {name: value for name, value in batch.items() if name != 'replaced'}
-                self._offer((sharding.put_batch(numbers, mesh), flags))
-                if self._stop.is_set():
-                    return
-            raise ValueError('the data ended: a data set for training repeats without end')
-        except BaseException as error:  # noqa: BLE001, handed to the thread that waits for it
-            self._offer(error)
-
-    def _offer(self, item: Any) -> None:
-        while not self._stop.is_set():
-            try:
-                return self._queue.put(item, timeout=0.2)
-            except queue.Full:
-                continue

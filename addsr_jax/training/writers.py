@@ -27,7 +27,7 @@ class Writers:
         cls, workdir: Path, steps: int, batch_size: int, log_every: int, report: Callable[[str], None]
     ) -> 'Writers':
         writer = metric_writers.create_default_writer(
-            str(workdir / 'tensorboard'), asynchronous=False, write_to_xm_measurements=False
+            str(workdir / 'tensorboard'), asynchronous=False
         )
         progress = periodic_actions.ReportProgress(
             num_train_steps=steps, every_steps=log_every, every_secs=None, writer=writer
@@ -52,6 +52,11 @@ class Writers:
             f'step {step}/{self.steps}  {terms}  {speed * self.batch_size:.1f} images/s  '
             f'ETA {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}'
         )
+
+    def score(self, step: int, name: str, value: float) -> None:
+        """A figure on the held-out pictures."""
+        self.writer.write_scalars(step, {name: value})
+        self.report(f'step {step}  {name} {value:.3f}')
 
     def images(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
         """One grid, columns in the order given: {name: [B, H, W, 3] in [-1, 1]}."""

@@ -25,6 +25,7 @@ from addsr_jax.specs import ModelSpec
 Tree = Any
 NANO = Path(__file__).parent / 'nano'
 MODEL_FILE = 'model.json'
+NOTES = ('README.md', 'LICENSE')
 PARTS = ('prompt_extractor', 'autoencoder', 'text_encoder', 'teacher', 'student', 'dino', 'dinov2')
 
 
@@ -38,23 +39,34 @@ class Bundle:
     info: dict[str, Any]  # stage, versions, hash of the config
 
 
-def save(bundle: Bundle, folder: Path, form: str, dtype: Any = None) -> None:
-    """Writes a bundle; `form` is 'orbax' or 'safetensors', dtype None keeps each leaf's. An old one is replaced whole."""
+def save(
+    bundle: Bundle, folder: Path, form: str, *, dtype: Any = None, beside: Mapping[str, Tree] | None = None
+) -> None:
+    """Writes a bundle, or replaces an old one whole.
+
+    form: 'orbax' or 'safetensors'; dtype None keeps each leaf's. `beside` are trees that go into Orbax folders of
+    their own next to the weights (optimisers and the like).
+    """
     folder = Path(folder)
-    beside = folder.with_name(f'.{folder.name}.writing')
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
+    unfinished = folder.with_name(f'.{folder.name}.writing')
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
     params = {part: trees.cast(tree, dtype) for part, tree in bundle.params.items()}
     if form == 'orbax':
-        _save_orbax(params, beside)
+        _save_orbax(params, unfinished / 'params')
     elif form == 'safetensors':
-        _save_safetensors(params, beside)
+        _save_safetensors(params, unfinished)
     else:
         raise ValueError(f"form is 'orbax' or 'safetensors', not {form!r}")
-    shutil.copytree(bundle.tokenizer, beside / 'tokenizer')
+    for name, tree in (beside or {}).items():
+        _save_orbax(tree, unfinished / name)
+    shutil.copytree(bundle.tokenizer, unfinished / 'tokenizer')
+    for name in NOTES:  # a model card and a licence stay with the weights that they are about
+        if (folder / name).exists():
+            shutil.copy2(folder / name, unfinished / name)
     record = {'form': form, 'parts': sorted(params), 'spec': specs.to_json(bundle.spec), 'info': bundle.info}
-    (beside / MODEL_FILE).write_text(json.dumps(record, indent=1) + '\n', encoding='utf-8')
-    replace_folder(beside, folder)
+    (unfinished / MODEL_FILE).write_text(json.dumps(record, indent=1) + '\n', encoding='utf-8')
+    replace_folder(unfinished, folder)
 
 
 def replace_folder(source: Path, target: Path) -> None:
@@ -71,7 +83,7 @@ def _save_orbax(params: Tree, folder: Path) -> None:
     import orbax.checkpoint as ocp
 
     with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save((folder / 'params').absolute(), params)
+        checkpointer.save(folder.absolute(), params)
 
 
 def _save_safetensors(params: Tree, folder: Path) -> None:
@@ -193,6 +205,18 @@ def tree_hash(tree: Tree) -> str:
         digest.update(f'{path} {array.shape} {array.dtype}\n'.encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
+
+
+def shipped_tokenizer(spec: ModelSpec) -> Path | None:
+    """The tokenizer that the package has for models of this text encoder, if it has one."""
+    tokenizer = NANO / 'tokenizer'
+    words = json.loads((tokenizer / 'vocab.json').read_text(encoding='utf-8'))
+    return tokenizer if len(words) == spec.text_encoder.vocab_size else None
+
+
+def empty(spec: ModelSpec, tokenizer: Path) -> Bundle:
+    """A bundle without parts, where training starts from nothing."""
+    return Bundle(spec, {}, tokenizer, {})
 
 
 def merged(bundle: Bundle, params: Mapping[str, Tree], spec: ModelSpec, info: dict[str, Any]) -> Bundle:

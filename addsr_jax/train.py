@@ -1,0 +1,70 @@
+"""addsr train: one stage of training, from its config file.
+
+    python -m addsr_jax.train --config configs/STAGE.py[:SIZE] --workdir DIR [--config.KEY=VALUE ...]
+
+Running the same command again resumes what DIR holds.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+
+from addsr_jax.command_line import Parser, require, say
+from addsr_jax.errors import UserError, guard
+from addsr_jax.runtime import enable_compilation_cache
+
+
+@dataclass(frozen=True)
+class Options:
+    config: str
+    overrides: tuple[tuple[str, str], ...]
+    workdir: Path
+    distributed: bool
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = parse(arguments)
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # tensorflow only writes the logs here
+    os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
+    require('train', 'clu', 'grain', 'ml_collections', 'tensorflow')
+    from addsr_jax.training import config, job
+
+    enable_compilation_cache()
+    if options.distributed:
+        jax.distributed.initialize()
+    job.run(config.read(options.config, options.overrides), options.workdir, say)
+
+
+def parse(arguments: Sequence[str]) -> Options:
+    parser = Parser('train', 'Trains one stage; the same command again resumes.')
+    parser.add_argument('--config', required=True, help='configs/STAGE.py, or configs/STAGE.py:nano')
+    parser.add_argument('--workdir', required=True, type=Path, help='where checkpoints/ and final/ go')
+    parser.add_argument('--distributed', action='store_true', help='join the other processes of this TPU slice or cluster')
+    own, overrides = split_overrides(arguments)
+    values = parser.parse_args(own)
+    return Options(values.config, overrides, values.workdir, values.distributed)
+
+
+def split_overrides(arguments: Sequence[str]) -> tuple[list[str], tuple[tuple[str, str], ...]]:
+    """Takes `--config.KEY=VALUE` and `--config.KEY VALUE` out of the arguments."""
+    own, overrides, rest = [], [], list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        if not argument.startswith('--config.'):
+            own.append(argument)
+            continue
+        key, equals, value = argument.removeprefix('--config.').partition('=')
+        if not equals:
+            if not rest:
+                raise UserError(f'{argument} has no value: write {argument}=VALUE')
+            value = rest.pop(0)
+        overrides.append((key, value))
+    return own, tuple(overrides)
+
+
+if __name__ == '__main__':
+    sys.exit(guard(main))
