@@ -154,10 +154,11 @@ class ScheduleSpec:
 
 @dataclass(frozen=True)
 class PromptSpec:
-    """Words that are added to a user's prompt, and those to stay away from."""
+    """Words that are added to a user's prompt, those to stay away from, and how strongly the teacher does."""
 
     added: str
     negative: str
+    guidance_scale: float
 
 
 @dataclass(frozen=True)
@@ -269,6 +270,7 @@ SD2 = ModelSpec(
     prompts=PromptSpec(
         added='clean, high-resolution, 8k, extremely detailed, best quality, sharp',  # test_addsr.py
         negative='dotted, noise, blur, lowres, smooth',
+        guidance_scale=5.5,  # test_seesr.py
     ),
 )
 
@@ -338,7 +340,7 @@ NANO = ModelSpec(
     dino=None,
     dinov2=None,
     schedule=ScheduleSpec(beta_start=0.00085, beta_end=0.012, steps=1000, prediction='v'),
-    prompts=PromptSpec(added='clean, sharp', negative='blurry, noisy, jpeg, small'),
+    prompts=PromptSpec(added='clean, sharp', negative='blurry, noisy, jpeg, small', guidance_scale=1.5),
 )
 
 MODELS = {'sd2': SD2, 'nano': NANO}

@@ -18,7 +18,7 @@ from addsr_jax.specs import ModelSpec
 from addsr_jax.stages import base
 from addsr_jax.stages.base import Batch, Optimizers, Stage, State, Tree
 
-START_LOG_VARIANCE = -6.0
+START_LOG_VARIANCE = -9.0
 
 
 @dataclass(frozen=True)

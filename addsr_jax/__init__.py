@@ -1,0 +1,24 @@
+"""AddSR in JAX: blind super-resolution of photographs in one to four diffusion steps (arXiv 2404.01717).
+
+    pipeline = addsr_jax.load('nano')
+    large = pipeline.upscale(small)  # uint8 [H, W, 3] -> uint8 [4 H, 4 W, 3]
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from addsr_jax.restoration.pipeline import Pipeline
+
+__version__ = '0.1.0'
+__all__ = ['load']
+
+
+def load(path_or_name: Any, mesh: Any = None, dtype: Any = None) -> 'Pipeline':
+    """A model that is ready to upscale: 'nano' (shipped), or a folder that training (`final/`) or `convert` wrote.
+
+    mesh: a jax Mesh to spread tiles over (default: the first device). dtype: of weights and compute (default:
+    float32 on CPU, bfloat16 elsewhere). `errors.UserError` says what is wrong with a folder.
+    """
+    from addsr_jax.restoration import pipeline  # jax and the networks are imported when they are needed
+
+    return pipeline.load(path_or_name, mesh, dtype)

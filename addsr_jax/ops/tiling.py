@@ -1,0 +1,60 @@
+"""Fixed-shape tiles of an image of any size, and their seamless sum (numpy, host side)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+OVERLAP = 64  # pixels that neighbours share at least
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where square tiles lie on a padded image; all offsets are multiples of `grid`."""
+
+    side: int
+    padded: tuple[int, int]  # height and width after padding
+    offsets: tuple[tuple[int, int], ...]  # (top, left) of each tile
+
+
+def plan(height: int, width: int, side: int, grid: int) -> Plan:
+    """Tiles of `side` pixels that cover height x width, evenly spread; `side` is a multiple of `grid`."""
+    if side % grid or side <= 2 * OVERLAP:
+        raise ValueError(f'a tile of {side} pixels must be a multiple of {grid} and more than {2 * OVERLAP}')
+    padded = tuple(max(side, -(-n // grid) * grid) for n in (height, width))
+    rows, columns = (_starts(n, side, grid) for n in padded)
+    return Plan(side, (padded[0], padded[1]), tuple((top, left) for top in rows for left in columns))
+
+
+def _starts(length: int, side: int, grid: int) -> list[int]:
+    count = 1 if length == side else -(-(length - OVERLAP) // (side - OVERLAP))
+    if count == 1:
+        return [0]
+    return [round(i * (length - side) / (count - 1) / grid) * grid for i in range(count)]
+
+
+def pad(image: np.ndarray, plan: Plan) -> np.ndarray:
+    """[H, W, C] -> [*padded, C], mirrored to the right and below."""
+    h, w = image.shape[:2]
+    return np.pad(image, ((0, plan.padded[0] - h), (0, plan.padded[1] - w), (0, 0)), mode='symmetric')
+
+
+def cut(array: np.ndarray, plan: Plan, factor: int = 1) -> np.ndarray:
+    """[..., H / f, W / f, C] -> [tiles, ..., side / f, side / f, C]."""
+    n = plan.side // factor
+    return np.stack(
+        [array[..., top // factor :, left // factor :, :][..., :n, :n, :] for top, left in plan.offsets]
+    )
+
+
+def blend(tiles: np.ndarray, plan: Plan, height: int, width: int) -> np.ndarray:
+    """[tiles, side, side, C] -> [height, width, C]: means weighted by the distance from the tile's border."""
+    total = np.zeros((*plan.padded, tiles.shape[-1]), np.float32)
+    weights = np.zeros((*plan.padded, 1), np.float32)
+    ramp = np.minimum(np.arange(plan.side) + 1, plan.side - np.arange(plan.side))
+    ramp = np.minimum(ramp / OVERLAP, 1).astype(np.float32)
+    window = (ramp[:, None] * ramp[None])[..., None]
+    for tile, (top, left) in zip(tiles, plan.offsets, strict=True):
+        place = np.s_[top : top + plan.side, left : left + plan.side]
+        total[place] += window * tile
+        weights[place] += window
+    return (total / weights)[:height, :width]

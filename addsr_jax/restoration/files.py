@@ -1,0 +1,89 @@
+"""Image files in and out: inputs found and checked before work starts, results written whole or not at all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from addsr_jax.errors import UserError
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image to restore, and where its result goes."""
+
+    source: Path
+    target: Path
+
+
+def find_images(folder: Path) -> list[Path]:
+    """Image files directly in a folder, sorted; UserError where there are none."""
+    if not folder.is_dir():
+        raise UserError(f'there is no folder {folder}')
+    readable = set(Image.registered_extensions())
+    found = sorted(p for p in folder.iterdir() if p.is_file() and p.suffix.lower() in readable)
+    if not found:
+        raise UserError(f'{folder} holds no images')
+    return found
+
+
+def plan_jobs(inputs: Sequence[str], output: Path, scale: int, overwrite: bool) -> list[Job]:
+    """Files and folders to jobs; results are OUTPUT/STEM_x4.png, or OUTPUT itself for one file and a .png."""
+    sources: list[Path] = []
+    for text in inputs:
+        path = Path(text).expanduser()
+        if not path.exists():
+            raise UserError(f'there is no file or folder {text}')
+        sources += find_images(path) if path.is_dir() else [path]
+    if output.suffix.lower() == '.png' and not output.is_dir():
+        if len(sources) > 1:
+            raise UserError(f'{len(sources)} images cannot go into the one file {output}: give -o a folder')
+        jobs = [Job(sources[0], output)]
+    else:
+        if output.exists() and not output.is_dir():
+            raise UserError(f'-o {output} is a file: give a folder, or a new name that ends in .png')
+        jobs = [Job(source, output / f'{source.stem}_x{scale}.png') for source in sources]
+    check_targets(jobs, overwrite)
+    return jobs
+
+
+def check_targets(jobs: Sequence[Job], overwrite: bool) -> None:
+    """No result may fall on another one, on its source, or, without `overwrite`, on an existing file."""
+    seen: dict[Path, Path] = {}
+    for job in jobs:
+        if job.target in seen:
+            raise UserError(f'{seen[job.target]} and {job.source} would both become {job.target}: rename one')
+        seen[job.target] = job.source
+        if job.target.exists() and job.target.samefile(job.source):
+            raise UserError(f'{job.target} would replace its own source: choose another -o')
+    existing = [job.target for job in jobs if job.target.exists()]
+    if existing and not overwrite:
+        more = f' and {len(existing) - 1} more' if len(existing) > 1 else ''
+        raise UserError(f'{existing[0]}{more} exists: add --overwrite, or choose another -o')
+
+
+def read_image(path: Path) -> np.ndarray:
+    """uint8 [H, W, 3] RGB, turned as its EXIF says, transparency on white."""
+    try:
+        with Image.open(path) as opened:
+            image = ImageOps.exif_transpose(opened)
+            if image.has_transparency_data:
+                rgba = image.convert('RGBA')
+                image = Image.alpha_composite(Image.new('RGBA', rgba.size, 'white'), rgba)
+            return np.asarray(image.convert('RGB'))
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f'{path} cannot be read as an image: {error}') from error
+
+
+def write_image(path: Path, image: np.ndarray) -> None:
+    """uint8 [H, W, 3] as PNG, beside its place first."""
+    beside = path.with_name(f'.{path.name}.writing')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(beside, format='PNG')
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise UserError(f'{path} cannot be written: {error}') from error

@@ -1,0 +1,202 @@
+"""What a user's image goes through: bicubic upsampling, fixed-shape tiles, a sampler, the colour fix."""
+
+import dataclasses
+import zlib
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from PIL import Image
+
+from addsr_jax import sharding, trees
+from addsr_jax.data.tokens import Tokenizer, load_tokenizer
+from addsr_jax.diffusion import sampler, schedule
+from addsr_jax.errors import UserError
+from addsr_jax.networks.build import Networks, build
+from addsr_jax.ops import image as image_ops
+from addsr_jax.ops import tiling
+from addsr_jax.weights import bundle as bundles
+
+Tree = Any
+SMALLEST = 8  # pixels of an input's shorter side
+TILES = (128, 256)  # output pixels: an image that fits into a smaller tile need not pay for a whole one
+STEPS = {'addsr': 4, 'seesr': 50}
+PART = {'addsr': 'student', 'seesr': 'teacher'}
+COLORS = {'adain': image_ops.adain, 'wavelet': image_ops.wavelet, 'none': None}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to upscale. None takes the method's own value: 4 or 50 steps, no guidance or the model's."""
+
+    method: str = 'addsr'  # 'addsr', the student; 'seesr', the teacher
+    steps: int | None = None
+    scale: int = 4
+    psr_weight: float = 0.4  # addsr: how much of the last prediction conditions the next step
+    guidance_scale: float | None = None  # 1: one evaluation a step, no guidance
+    prompt: str = ''
+    negative_prompt: str | None = None
+    color: str = 'wavelet'
+    tile: int = 512  # output pixels
+    seed: int = 0
+    batch: int = 1  # tiles in one call
+
+    def __post_init__(self):
+        if self.method not in STEPS:
+            raise UserError(f'method is {self.method!r}: choose one of {", ".join(STEPS)}')
+        if self.color not in COLORS:
+            raise UserError(f'color is {self.color!r}: choose one of {", ".join(COLORS)}')
+        if self.steps is not None and not 1 <= self.steps <= 1000:
+            raise UserError(f'steps is {self.steps}: it lies in 1..1000')
+        if not 1 <= self.scale <= 8:
+            raise UserError(f'scale is {self.scale}: it lies in 1..8')
+        if not 0 <= self.psr_weight <= 1:
+            raise UserError(f'psr_weight is {self.psr_weight}: it lies in 0..1')
+        if self.tile % 64 or self.tile < 192:
+            raise UserError(f'tile is {self.tile}: it is a multiple of 64, at least 192')
+        if self.batch < 1:
+            raise UserError(f'batch is {self.batch}: it is at least 1')
+
+
+def load(path_or_name: str | Path, mesh: Mesh | None = None, dtype: Any = None) -> 'Pipeline':
+    """A model that is ready to upscale: 'nano', or a folder that training (`final/`) or `convert` wrote.
+
+    mesh: devices to spread tiles over, default the first one. dtype: of weights and compute, default float32 on CPU
+    and bfloat16 elsewhere. UserError says what is wrong with a folder.
+    """
+    bundle = bundles.load(path_or_name)
+    mesh = mesh or sharding.make_mesh('data:1', jax.devices()[:1])
+    dtype = dtype or (jnp.float32 if mesh.devices.flat[0].platform == 'cpu' else jnp.bfloat16)
+    return Pipeline(
+        networks=build(bundle.spec, dtype),
+        params=sharding.put_replicated(trees.cast(bundle.params, dtype), mesh),
+        tokenizer=load_tokenizer(bundle.tokenizer),
+        mesh=mesh,
+    )
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Networks with their parameters on the devices; `upscale` for images, `sample` for arrays."""
+
+    networks: Networks
+    params: Tree  # by part: autoencoder, text_encoder, prompt_extractor, teacher, student
+    tokenizer: Tokenizer
+    mesh: Mesh
+    _programs: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def upscale(self, image: np.ndarray | Image.Image, *, name: str = '', **settings: Any) -> np.ndarray:
+        """RGB image, uint8 [H, W, 3] or Pillow -> uint8 [scale H, scale W, 3].
+
+        settings: fields of `Settings`. `name` (a file name) and `settings.seed` decide all random numbers, whatever
+        the batch, the tiles and the devices.
+        """
+        known = {f.name for f in dataclasses.fields(Settings)}
+        unknown = sorted(set(settings) - known)
+        if unknown:
+            raise UserError(f'upscale does not know {", ".join(unknown)}: its settings are {", ".join(sorted(known))}')
+        return self.restore(image, Settings(**settings), name)
+
+    def restore(self, image: np.ndarray | Image.Image, settings: Settings, name: str) -> np.ndarray:
+        """`upscale` with checked settings."""
+        small = _as_pillow(image)
+        width, height = small.width * settings.scale, small.height * settings.scale
+        large = np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
+        lq = large.astype(np.float32) / np.float32(127.5) - 1
+        side = next((t for t in TILES if max(height, width) <= t < settings.tile), settings.tile)
+        plan = tiling.plan(height, width, side, self.grid)
+        restored = tiling.blend(self._tiles(tiling.pad(lq, plan), plan, settings, name), plan, height, width)
+        fix = COLORS[settings.color]
+        if fix is not None:
+            restored = np.asarray(self._program(('color', settings.color), fix)(restored, lq))
+        return np.rint((np.clip(restored, -1, 1) + 1) * 127.5).astype(np.uint8)
+
+    def sample(self, lq: jax.Array, key: jax.Array, steps: int = 4, **settings: Any) -> jax.Array:
+        """The sampler alone: lq [B, H, W, 3] in [-1, 1] at output size, H and W multiples of `grid` -> the same shape.
+
+        Image i uses the numbers of fold_in(key, i).
+        """
+        chosen = Settings(steps=steps, **settings)
+        count = sampler.noise_count(chosen.method, steps)
+        shape = (count, *(n // self.factor for n in lq.shape[1:3]), self.networks.spec.unet.in_channels)
+        keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(lq.shape[0]))
+        noise = jax.vmap(lambda k: jax.random.normal(k, shape))(keys)
+        return self._sample(lq, noise, chosen)
+
+    @property
+    def factor(self) -> int:
+        """Pixels per latent."""
+        return self.networks.spec.autoencoder.factor
+
+    @property
+    def grid(self) -> int:
+        """Tiles start and end at multiples of this: latents that every level of the UNet halves evenly."""
+        return self.factor * 2 ** (len(self.networks.spec.unet.block_out_channels) - 1)
+
+    def _tiles(self, lq: np.ndarray, plan: tiling.Plan, settings: Settings, name: str) -> np.ndarray:
+        """Restored tiles [n, side, side, 3]; a tile's noise is cut out of the image's."""
+        steps = settings.steps or STEPS[settings.method]
+        key = jax.random.fold_in(jax.random.key(settings.seed), zlib.crc32(name.encode()) & 0x7FFFFFFF)
+        fields = (sampler.noise_count(settings.method, steps), *(n // self.factor for n in plan.padded))
+        noise = np.asarray(jax.random.normal(key, (*fields, self.networks.spec.unet.in_channels)))
+        images, noises = tiling.cut(lq, plan), tiling.cut(noise, plan, self.factor)
+        size = -(-min(settings.batch, len(images)) // self.mesh.size) * self.mesh.size
+        done = []
+        for start in range(0, len(images), size):
+            chosen = np.minimum(np.arange(start, start + size), len(images) - 1)  # the last group repeats its last tile
+            done.append(np.asarray(self._sample(images[chosen], noises[chosen], settings)))
+        return np.concatenate(done)[: len(images)]
+
+    def _sample(self, lq: Any, noise: Any, settings: Settings) -> jax.Array:
+        """lq [B, H, W, 3], noise [B, N, h, w, C] -> images [B, H, W, 3], one compiled call."""
+        spec, method = self.networks.spec, settings.method
+        if PART[method] not in self.params:
+            raise UserError(
+                f'these weights hold no {PART[method]}, which --method {method} needs: '
+                f'they have {", ".join(sorted(self.params))}'
+            )
+        steps = settings.steps or STEPS[method]
+        guidance = settings.guidance_scale
+        if guidance is None:
+            guidance = 1.0 if method == 'addsr' else spec.prompts.guidance_scale
+        params = {k: self.params[k] for k in ('autoencoder', 'text_encoder', 'prompt_extractor')}
+        params |= self.params[PART[method]]
+        prompt = ', '.join(text for text in (settings.prompt, spec.prompts.added) if text)
+        negative = spec.prompts.negative if settings.negative_prompt is None else settings.negative_prompt
+        tokens = self.tokenizer([prompt, negative])
+        batch = {'lq': lq, 'noise': noise, 'tokens': np.repeat(tokens[None], len(lq), axis=0)}
+        scalars = {'guidance_scale': guidance, 'psr_weight': settings.psr_weight}
+        program = self._program((method, steps, guidance != 1), partial(self._run, method, steps, guidance != 1))
+        return program(params, jax.device_put(batch, sharding.batch_sharding(self.mesh)), scalars)
+
+    def _run(self, method: str, steps: int, guided: bool, params: Tree, batch: Tree, scalars: Tree) -> jax.Array:
+        guidance = {'guidance_scale': scalars['guidance_scale'], 'negative_tokens': batch['tokens'][:, 1]}
+        common = (self.networks, params, batch['lq'], batch['tokens'][:, 0], batch['noise'].swapaxes(0, 1))
+        extra = guidance if guided else {}
+        if method == 'addsr':
+            timesteps = schedule.student_timesteps(steps, self.networks.spec.schedule.steps)
+            return sampler.addsr(*common, timesteps=timesteps, psr_weight=scalars['psr_weight'], **extra)
+        timesteps = schedule.teacher_timesteps(steps, self.networks.spec.schedule.steps)
+        return sampler.seesr(*common, timesteps=timesteps, **extra)
+
+    def _program(self, key: Any, function: Any) -> Any:
+        """One jitted function per kind of call."""
+        if key not in self._programs:
+            self._programs[key] = jax.jit(function)
+        return self._programs[key]
+
+
+def _as_pillow(image: np.ndarray | Image.Image) -> Image.Image:
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise UserError(f'an image is uint8 [H, W, 3], not {image.dtype} {list(image.shape)}')
+        image = Image.fromarray(image)
+    image = image.convert('RGB')
+    if min(image.size) < SMALLEST:
+        raise UserError(f'an image of {image.width} x {image.height} is too small: {SMALLEST} pixels a side at least')
+    return image

@@ -1,0 +1,56 @@
+"""addsr upscale: photographs, four times larger and sharp.
+
+    python -m addsr_jax.upscale PHOTO... -o OUTPUT
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from addsr_jax.command_line import Parser, number, say
+from addsr_jax.errors import guard
+
+
+def parser() -> Parser:
+    p = Parser('upscale', 'Upscales image files, and all images of folders, to OUTPUT/STEM_x4.png.')
+    p.add_argument('inputs', nargs='+', metavar='INPUT', help='image files or folders')
+    p.add_argument('-o', '--output', required=True, type=Path, help='folder for the results, or a .png for one image')
+    p.add_argument('--weights', default='nano', help="'nano', or a folder that training or convert wrote")
+    p.add_argument('--method', default='addsr', choices=('addsr', 'seesr'), help='student, or its many-step teacher')
+    p.add_argument('--steps', type=number(int, 1, 1000), help='(default: 4 for addsr, 50 for seesr)')
+    p.add_argument('--overwrite', action='store_true', help='replace existing results')
+    p.add_argument('--scale', type=number(int, 1, 8), default=4, help='enlargement')
+    p.add_argument('--tile', type=number(int, 192, 4096), default=512, help='side of a tile in output pixels')
+    p.add_argument('--batch', type=number(int, 1, 256), default=1, help='tiles in one call')
+    p.add_argument('--color', default='wavelet', choices=('adain', 'wavelet', 'none'), help='colour fix')
+    p.add_argument('--prompt', default='', help='words about the picture')
+    p.add_argument('--negative_prompt', help="what to stay away from (default: the model's own)")
+    p.add_argument('--guidance_scale', type=number(float, 0, 30), help="1: off (default: off for addsr, else the model's)")
+    p.add_argument('--psr_weight', type=number(float, 0, 1), default=0.4, help='addsr: share of the last prediction')
+    p.add_argument('--seed', type=number(int, 0, 2**31 - 1), default=0, help='of all random numbers')
+    p.add_argument('--dtype', choices=('float32', 'bfloat16'), help='(default: float32 on CPU, bfloat16 elsewhere)')
+    return p
+
+
+def main(arguments: Sequence[str]) -> None:
+    values = parser().parse_args(arguments)
+    from addsr_jax.restoration import files, pipeline
+    from addsr_jax.runtime import enable_compilation_cache
+
+    settings = pipeline.Settings(
+        **{name: getattr(values, name) for name in pipeline.Settings.__dataclass_fields__}
+    )
+    jobs = files.plan_jobs(values.inputs, values.output, values.scale, values.overwrite)
+    enable_compilation_cache()
+    model = pipeline.load(values.weights, dtype=values.dtype)
+    for i, job in enumerate(jobs, 1):
+        start = time.monotonic()
+        result = model.restore(files.read_image(job.source), settings, job.source.name)
+        files.write_image(job.target, result)
+        height, width = result.shape[:2]
+        say(f'[{i}/{len(jobs)}] {job.target}  {width} x {height}  {time.monotonic() - start:.1f} s')
+
+
+if __name__ == '__main__':
+    sys.exit(guard(main))
