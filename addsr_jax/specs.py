@@ -277,10 +277,10 @@ SD2 = ModelSpec(
 _NANO_UNET = UNetSpec(
     in_channels=4,
     out_channels=4,
-    block_out_channels=(48, 72, 96),
+    block_out_channels=(48, 64, 96),
     attention=(False, False, True),
     layers_per_block=1,
-    heads=(2, 3, 3),
+    heads=(2, 2, 3),
     text_dim=64,
     image_dim=64,
     norm_groups=8,
@@ -327,7 +327,7 @@ NANO = ModelSpec(
         unet=_NANO_UNET, condition_channels=3, condition_embedding_channels=(16, 32, 64)
     ),
     discriminator=DiscriminatorSpec(
-        feature_channels=(48, 72, 96),
+        feature_channels=(48, 64, 96),
         condition_dim=64,
         projection_dim=32,
         norm_groups=4,

@@ -1,0 +1,49 @@
+# Everything happens in .venv; `make install` is quick when nothing changed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := $(if $(CI),-c requirements.lock,)
+export JAX_PLATFORMS ?= cpu
+
+.PHONY: install demo test test-parity lint format lock clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo 'addsr needs Python 3.11 to 3.13: make PYTHON=python3.12 ...'; exit 2; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+		{ echo 'the venv module is missing: sudo apt install python3-venv'; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet $(LOCK) -e '.[train,test]'
+	touch $@
+
+demo: install
+	$(BIN)/python -m addsr_jax.demo
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+test: lint
+	$(BIN)/python -m pytest -m 'not torch'
+
+$(VENV)/.parity: $(VENV)/.installed
+	$(BIN)/pip install --quiet $(LOCK) torch==2.13.0
+	$(BIN)/pip install --quiet $(LOCK) -e '.[train,test,parity]'
+	touch $@
+
+test-parity: $(VENV)/.parity
+	$(BIN)/python -m pytest -m torch
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(VENV)/.parity
+	$(BIN)/pip freeze --exclude-editable > requirements.lock
+
+clean:
+	rm -rf $(VENV) runs

@@ -1,0 +1,162 @@
+"""addsr benchmark: speed and memory of this machine.
+
+    python -m addsr_jax.benchmark sample|train|data|start
+"""
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+from PIL import Image
+
+from addsr_jax.command_line import Parser, number, require, say
+from addsr_jax.errors import UserError, guard
+from addsr_jax.runtime import enable_compilation_cache
+
+
+def main(arguments: Sequence[str]) -> None:
+    p = Parser('benchmark', 'Measures this machine; every figure is the median of --repeats runs after a warm-up.')
+    p.add_argument('what', choices=tuple(BENCHMARKS), help='upscaling, training steps, the data pipeline, or cold and warm starts')
+    p.add_argument('--weights', default='nano', help="sample: 'nano' or a folder")
+    p.add_argument('--sizes', default='32,64,128', help='sample: sides of the inputs in pixels, with commas')
+    p.add_argument('--methods', default='addsr-1,addsr-4,seesr-50', help='sample: METHOD-STEPS, with commas')
+    p.add_argument('--config', default='configs/addsr.py:nano', help='train: config file')
+    p.add_argument('--hr_size', type=number(int, 80, 4096), default=512, help='data: pixels of the target')
+    p.add_argument('--repeats', type=number(int, 1, 1000), default=3, help='runs of each')
+    values = p.parse_args(arguments)
+    BENCHMARKS[values.what](values)
+
+
+def median_seconds(call: Callable[[], object], repeats: int) -> float:
+    times = []
+    for _ in range(repeats):
+        start = time.monotonic()
+        call()
+        times.append(time.monotonic() - start)
+    return float(np.median(times))
+
+
+def peak_memory() -> float:
+    """GB: of the device where it says so, else the largest resident size of this process so far."""
+    stats = jax.devices()[0].memory_stats()
+    if stats and 'peak_bytes_in_use' in stats:
+        return stats['peak_bytes_in_use'] / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def sample(values) -> None:
+    from addsr_jax.restoration import pipeline
+
+    enable_compilation_cache()
+    model = pipeline.load(values.weights)
+    rng = np.random.default_rng(0)
+    say(f'{jax.devices()[0].device_kind}, {len(os.sched_getaffinity(0))} cores; seconds per image, one image a call')
+    say(f'{"input":>9} {"output":>9} {"method":>18} {"s/image":>9} {"images/s":>9} {"first call s":>13} {"peak GB":>8}')
+    for side in (int(text) for text in values.sizes.split(',')):
+        image = Image.fromarray(rng.integers(0, 256, (side // 4, side // 4, 3), np.uint8)).resize((side, side))
+        seconds = {}
+        for text in values.methods.split(','):
+            method, _, steps = text.partition('-')
+            guided = [None, 1.0] if method == 'seesr' else [None]
+            for guidance in guided:
+                name = text + (' no guidance' if guidance else '')
+                settings = pipeline.Settings(method=method, steps=int(steps), guidance_scale=guidance)
+                first = median_seconds(lambda s=settings: model.restore(image, s, ''), 1)
+                seconds[name] = median_seconds(lambda s=settings: model.restore(image, s, ''), values.repeats)
+                say(
+                    f'{side:>9} {4 * side:>9} {name:>18} {seconds[name]:9.3f} {1 / seconds[name]:9.2f} '
+                    f'{first:13.1f} {peak_memory():8.2f}'
+                )
+        for slow in (name for name in seconds if name.startswith('seesr')):
+            ratios = [f'{name} {seconds[slow] / s:.1f}x' for name, s in seconds.items() if name.startswith('addsr')]
+            say(f'{side:>9} faster than {slow}: {", ".join(ratios)}')
+
+
+def train(values) -> None:
+    require('train', 'clu', 'grain', 'ml_collections', 'tensorflow')
+    from addsr_jax import sharding
+    from addsr_jax.training import config as config_file
+    from addsr_jax.training import job
+
+    enable_compilation_cache()
+    config = config_file.read(values.config, ())
+    start, mesh = job.starting_weights(config), sharding.make_mesh(config.mesh)
+    stage = job.make_stage(config, start.spec)
+    state = jax.jit(stage.init)(jax.random.key(config.seed), start.params)
+    frozen = sharding.put_replicated(stage.freeze(start.params), mesh)
+    rng, side = np.random.default_rng(0), config.data.hr_size
+    images = [rng.uniform(-1, 1, (config.batch_size, side, side, 3)).astype(np.float32) for _ in range(2)]
+    tokens = np.zeros((config.batch_size, start.spec.text_encoder.positions), np.int32)
+    batch = sharding.put_batch({'hr': images[0], 'lq': images[1], 'tokens': tokens}, mesh)
+    update = jax.jit(stage.update, donate_argnums=0)
+
+    def step() -> None:
+        nonlocal state
+        state, metrics = update(state, frozen, batch)
+        jax.block_until_ready(metrics)
+
+    first = median_seconds(step, 1)
+    seconds = median_seconds(step, values.repeats)
+    say(
+        f'{values.config}: {seconds:.3f} s a step, {config.batch_size / seconds:.2f} images/s at {side} pixels, batch '
+        f'{config.batch_size}; first step with compilation {first:.1f} s; peak {peak_memory():.2f} GB'
+    )
+
+
+def data(values) -> None:
+    require('train', 'grain', 'skimage')
+    from addsr_jax.data import sources
+    from addsr_jax.data.pipeline import DataConfig, make_dataset, make_iterator
+    from addsr_jax.data.tokens import load_tokenizer
+    from addsr_jax.weights.bundle import NANO
+
+    config = DataConfig('sample_photos', '', values.hr_size, 4, 0, 0.5, 'record', 0.0, 'standard', 0, 0)
+    tokenizer = load_tokenizer(NANO / 'tokenizer')
+    dataset = make_dataset(config, sources.sample_photos(), tokenizer, 0, 1)
+    iterator = make_iterator(dataset, 0, 0, 0)
+    next(iterator)
+    wall, cpu = time.monotonic(), time.process_time()
+    for _ in range(4 * values.repeats):
+        next(iterator)
+    count = 16 * values.repeats
+    wall, cpu = time.monotonic() - wall, time.process_time() - cpu
+    say(f'{count / cpu:.1f} samples/s per core at {values.hr_size} pixels ({count / wall:.1f} a second of wall time, one thread)')
+
+
+def start(values) -> None:
+    """Cold and warm starts of `upscale` and of `train` up to their first result, with a cache folder of their own."""
+    require('train', 'clu', 'grain', 'ml_collections', 'tensorflow', 'skimage')
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)).save(root / 'in.png')
+        environment = {**os.environ, 'ADDSR_CACHE': str(root / 'cache')}
+        commands = {
+            'upscale': ['upscale', str(root / 'in.png'), '--weights', values.weights, '--overwrite', '-o', str(root / 'out')],
+            'train': ['train', '--config', values.config, '--config.steps=1', '--config.eval_every=0', '--config.preview_every=0'],
+        }
+        for name, command in commands.items():
+            seconds = []
+            for run in range(2):
+                extra = ['--workdir', str(root / f'run{run}')] if name == 'train' else []
+                began = time.monotonic()
+                result = subprocess.run(
+                    [sys.executable, '-m', f'addsr_jax.{command[0]}', *command[1:], *extra],
+                    env=environment, capture_output=True, text=True, check=False,
+                )  # fmt: skip
+                if result.returncode:
+                    raise UserError(f'{name} did not run: {result.stderr.strip()}')
+                seconds.append(time.monotonic() - began)
+            say(f'{name}: first start {seconds[0]:.1f} s, second start {seconds[1]:.1f} s, {seconds[0] / seconds[1]:.1f}x faster')
+
+
+BENCHMARKS = {'sample': sample, 'train': train, 'data': data, 'start': start}
+
+if __name__ == '__main__':
+    sys.exit(guard(main))

@@ -1,0 +1,73 @@
+"""State dicts of the PyTorch originals to parameter trees and back; the only place that has heard of OIHW."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from addsr_jax import trees
+from addsr_jax.weights import names
+
+Tree = dict[str, Any]
+# Leaves that keep PyTorch's layout whatever their rank: tables, tokens, low-rank factors.
+AS_THEY_ARE = ('embedding', 'label_embed', 'pos_embed', 'cls_token', 'mask_token', 'relative_position_bias_table')
+SPECTRAL = ('weight_u', 'weight_v')
+
+
+def from_state_dict(state: Mapping[str, np.ndarray], network: str) -> tuple[Tree, Tree, Tree]:
+    """(parameters, low-rank factors, vectors of the spectral norm) of a state dict, in our layout.
+
+    network: unet, controlnet, autoencoder, text_encoder, prompt_extractor, dino, dinov2 or discriminator.
+    """
+    flat: dict[str, np.ndarray] = {}
+    rows: dict[str, dict[int, np.ndarray]] = {}
+    for name, tensor in state.items():
+        if names.is_computed(name):
+            continue
+        path = names.to_path(names.PREFIX.get(network, '') + name, tensor.ndim)
+        stacked, value = names.stack_of(path, network), _to_ours(path, tensor)
+        if stacked is None:
+            flat[path] = value
+        else:
+            rows.setdefault(stacked[0], {})[stacked[1]] = value
+    for path, values in rows.items():
+        if sorted(values) != list(range(len(values))):
+            raise ValueError(f'{path}: rows {sorted(values)} are not 0 to {len(values) - 1}')
+        flat[path] = np.stack([values[i] for i in range(len(values))])
+    kinds: tuple[dict, dict, dict] = ({}, {}, {})
+    for path, value in flat.items():
+        last = path.rsplit('/', 1)[-1]
+        kinds[1 if last.startswith('lora_') else 2 if last in SPECTRAL else 0][path] = value
+    params, lora, spectral = (trees.unflatten(kind) for kind in kinds)
+    return params, lora, spectral
+
+
+def to_state_dict(network: str, *collections: Tree) -> dict[str, np.ndarray]:
+    """The inverse of `from_state_dict`, without the computed buffers."""
+    state = {}
+    for tree in collections:
+        for path, leaf in trees.flatten(tree).items():
+            value = np.asarray(leaf)
+            rows = value if names.is_stacked(path, network) else [value]
+            for i, row in enumerate(rows):
+                name = names.to_name(names.unstacked(path, network, i)).removeprefix(names.PREFIX.get(network, ''))
+                state[name] = _to_theirs(path, row)
+    return state
+
+
+def _to_ours(path: str, tensor: np.ndarray) -> np.ndarray:
+    """OIHW -> HWIO, OIK -> KIO, OI -> IO."""
+    if _keeps_layout(path, tensor.ndim):
+        return tensor
+    return np.ascontiguousarray(tensor.transpose(*range(2, tensor.ndim), 1, 0))
+
+
+def _to_theirs(path: str, array: np.ndarray) -> np.ndarray:
+    if _keeps_layout(path, array.ndim):
+        return array
+    return np.ascontiguousarray(array.transpose(array.ndim - 1, array.ndim - 2, *range(array.ndim - 2)))
+
+
+def _keeps_layout(path: str, rank: int) -> bool:
+    last = path.rsplit('/', 1)[-1]
+    return rank < 2 or last in AS_THEY_ARE or last.startswith('lora_')

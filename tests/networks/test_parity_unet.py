@@ -1,0 +1,141 @@
+"""UNet and ControlNet against the recorded answers of the PyTorch originals."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from addsr_jax import trees
+from addsr_jax.networks.controlnet import ControlNet, guess_scales
+from addsr_jax.networks.unet import UNet
+from addsr_jax.weights.pytorch import from_state_dict, to_state_dict
+from tests import golden
+from tests.golden import specs
+
+pytestmark = pytest.mark.parity
+FORWARD = ('s8x8_alltimesteps', 's16x8_t249_residuals', 's12x20_mixed_residuals', 's9x13_t999_residuals', 's7x10_mixed')
+
+
+def unet_arguments(x):
+    steps = np.broadcast_to(x['timestep'], x['sample'].shape[:1])
+    down = [golden.to_nhwc(x[k]) for k in x if k.startswith('down_block_additional_residuals')]
+    return {
+        'latents': golden.to_nhwc(x['sample']),
+        'timesteps': jnp.asarray(steps, jnp.int32),
+        'encoder_hidden_states': x['encoder_hidden_states'],
+        'image_encoder_hidden_states': x['image_encoder_hidden_states'],
+        'down_residuals': tuple(down) or None,
+        'mid_residual': golden.to_nhwc(x['mid_block_additional_residual']) if down else None,
+    }
+
+
+def controlnet_arguments(x):
+    steps = np.broadcast_to(x['timestep'], x['sample'].shape[:1])
+    return {
+        'latents': golden.to_nhwc(x['sample']),
+        'timesteps': jnp.asarray(steps, jnp.int32),
+        'encoder_hidden_states': x['encoder_hidden_states'],
+        'image_encoder_hidden_states': x['image_encoder_hidden_states'],
+        'condition': golden.to_nhwc(x['controlnet_cond']),
+    }
+
+
+@pytest.fixture(scope='module')
+def unet():
+    module = UNet(specs.unet())
+    params, _, _ = from_state_dict(golden.state_dict('unet'), 'unet')
+    return jax.jit(lambda p, a: module.apply({'params': p}, **a)), params
+
+
+@pytest.fixture(scope='module')
+def controlnet():
+    module = ControlNet(specs.controlnet())
+    params, _, _ = from_state_dict(golden.state_dict('controlnet'), 'controlnet')
+
+    def run(p, a, scale):
+        (down, mid), sown = module.apply({'params': p}, **a, conditioning_scale=scale, mutable='intermediates')
+        return down, mid, sown['intermediates']
+
+    return jax.jit(run), params
+
+
+@pytest.mark.parametrize('case', FORWARD)
+def test_unet_answers_as_recorded(unet, case):
+    run, params = unet
+    golden.check('unet', case, 'sample', golden.to_nchw(run(params, unet_arguments(golden.inputs('unet', case)))))
+
+
+def test_unet_shows_every_epsilon_as_recorded(unet):
+    run, _ = unet
+    params, _, _ = from_state_dict(golden.state_dict('unet', low_variance=True), 'unet')
+    case = 'lowvariance_8x8_t249'
+    golden.check('unet', case, 'sample', golden.to_nchw(run(params, unet_arguments(golden.inputs('unet', case)))))
+
+
+def test_unet_gradients_are_as_recorded(unet):
+    run, params = unet
+    a = unet_arguments(golden.inputs('unet', 'grad_8x8'))
+    constant = a['latents']
+
+    def loss(params, moving):
+        out = run(params, {**a, **moving})
+        return (out * constant).sum() + 0.5 * (out**2).sum()
+
+    moving = {k: a[k] for k in ('latents', 'encoder_hidden_states')}
+    value, (of_params, of_inputs) = jax.value_and_grad(loss, argnums=(0, 1))(params, moving)
+    norms = {name: np.linalg.norm(g) for name, g in to_state_dict('unet', of_params).items()}
+    names = golden.document('unet', 'cases')['grad_names']
+    golden.check('unet', 'grad_8x8', 'loss', value)
+    golden.check('unet', 'grad_8x8', 'd_sample', golden.to_nchw(of_inputs['latents']))
+    golden.check('unet', 'grad_8x8', 'd_encoder_hidden_states', of_inputs['encoder_hidden_states'])
+    golden.check('unet', 'grad_8x8', 'param_grad_norms', np.array([norms[name] for name in names]))
+
+
+@pytest.mark.parametrize('case', ['s8x8_t999_scale1', 's12x20_t749_scale0.6', 's9x13_t1_scale1', 's8x8_t249_guess'])
+def test_controlnet_answers_as_recorded(controlnet, case):
+    run, params = controlnet
+    x = golden.inputs('controlnet', case)
+    outputs = golden.cases('controlnet')[case]['outputs']
+    count = sum(name.startswith('down.') for name in outputs) + 1
+    scales = guess_scales(count) if case.endswith('guess') else jnp.full(count, x['conditioning_scale'])
+    check_controlnet(case, run(params, controlnet_arguments(x), scales))
+
+
+def test_controlnet_shows_every_epsilon_as_recorded(controlnet):
+    run, _ = controlnet
+    params, _, _ = from_state_dict(golden.state_dict('controlnet', low_variance=True), 'controlnet')
+    x = golden.inputs('controlnet', 'lowvariance_8x8_t249')
+    count = sum(n.startswith('down.') for n in golden.cases('controlnet')['lowvariance_8x8_t249']['outputs']) + 1
+    check_controlnet('lowvariance_8x8_t249', run(params, controlnet_arguments(x), jnp.full(count, 1.0)))
+
+
+def check_controlnet(case, answer):
+    down, mid, sown = answer
+    for i, residual in enumerate(down):
+        golden.check('controlnet', case, f'down.{i}', golden.to_nchw(residual))
+    golden.check('controlnet', case, 'mid', golden.to_nchw(mid))
+    golden.check('controlnet', case, 'repre', golden.to_nchw(sown['repre'][0]))
+    for i in range(3):
+        feature = sown['controlnet_cond_embedding'][f'feature_map_{i}'][0]
+        golden.check('controlnet', case, f'feature_map.{i}', golden.to_nchw(feature))
+
+
+def test_controlnet_feeds_the_unet_as_recorded(unet, controlnet):
+    x = golden.inputs('unet', 'chain_controlnet_12x20')
+    control, control_params = controlnet
+    scales = jnp.full(10, x['conditioning_scale'])
+    down, mid, _ = control(control_params, controlnet_arguments(x), scales)
+    run, params = unet
+    answer = run(params, {**unet_arguments(x), 'down_residuals': down, 'mid_residual': mid})
+    golden.check('unet', 'chain_controlnet_12x20', 'sample', golden.to_nchw(answer))
+
+
+@pytest.mark.parametrize('network', ['unet', 'controlnet'])
+def test_weights_survive_the_way_there_and_back(network):
+    state = golden.state_dict(network)
+    params, lora, spectral = from_state_dict(state, network)
+    assert not trees.flatten(lora)
+    assert not trees.flatten(spectral)
+    again = to_state_dict(network, params)
+    assert set(again) == set(state)
+    assert all(np.array_equal(again[name], state[name]) for name in state)
