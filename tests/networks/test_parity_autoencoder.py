@@ -1,0 +1,77 @@
+"""The KL autoencoder against the recorded answers of diffusers' AutoencoderKL."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from addsr_jax.networks.autoencoder import Autoencoder
+from addsr_jax.weights.pytorch import from_state_dict, to_state_dict
+from tests import golden
+from tests.golden import specs
+
+pytestmark = pytest.mark.parity
+
+
+@pytest.fixture(scope='module')
+def params():
+    return from_state_dict(golden.state_dict('vae'), 'autoencoder')[0]
+
+
+@pytest.fixture(scope='module')
+def small_params():
+    return from_state_dict(golden.state_dict('vae', low_variance=True), 'autoencoder')[0]
+
+
+@jax.jit
+def encode(params, image):
+    module = Autoencoder(specs.autoencoder())
+    return module.apply({'params': params}, image, method='moments'), module.apply(
+        {'params': params}, image, method='encode'
+    )
+
+
+@jax.jit
+def decode(params, latents):
+    return Autoencoder(specs.autoencoder()).apply({'params': params}, latents, method='decode')
+
+
+def check_encode(params, case):
+    moments, (mean, std) = encode(params, golden.to_nhwc(golden.inputs('vae', case)['image']))
+    for name, value in {'moments': moments, 'mean': mean, 'std': std}.items():
+        golden.check('vae', case, name, golden.to_nchw(value))
+
+
+@pytest.mark.parametrize('case', ['encode_64x64', 'encode_96x160', 'encode_72x104'])
+def test_encoder_answers_as_recorded(params, case):
+    check_encode(params, case)
+
+
+@pytest.mark.parametrize('case', ['decode_8x8', 'decode_12x20', 'decode_9x13'])
+def test_decoder_answers_as_recorded(params, case):
+    latents = golden.to_nhwc(golden.inputs('vae', case)['z'])
+    golden.check('vae', case, 'image', golden.to_nchw(decode(params, latents)))
+
+
+def test_both_show_every_epsilon_as_recorded(small_params):
+    check_encode(small_params, 'lowvariance_encode_64x64')
+    latents = golden.to_nhwc(golden.inputs('vae', 'lowvariance_decode_8x8')['z'])
+    golden.check('vae', 'lowvariance_decode_8x8', 'image', golden.to_nchw(decode(small_params, latents)))
+
+
+def test_gradient_through_the_clipped_decoder_is_as_recorded(params):
+    x = {name: golden.to_nhwc(value) for name, value in golden.inputs('vae', 'grad_decode_8x8').items()}
+
+    def loss(latents):
+        image = jnp.clip(decode(params, latents), -1, 1) / 2 + 0.5
+        return ((image - x['target']) ** 2).mean()
+
+    value, gradient = jax.jit(jax.value_and_grad(loss))(x['z'])
+    golden.check('vae', 'grad_decode_8x8', 'loss', value)
+    golden.check('vae', 'grad_decode_8x8', 'd_z', golden.to_nchw(gradient))
+
+
+def test_weights_survive_the_way_there_and_back(params):
+    state, again = golden.state_dict('vae'), to_state_dict('autoencoder', params)
+    assert set(again) == set(state)
+    assert all(np.array_equal(again[name], state[name]) for name in state)
