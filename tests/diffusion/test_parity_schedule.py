@@ -1,0 +1,47 @@
+"""The noise schedule and the ancestral step against the recorded answers of diffusers' DDPMScheduler."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from addsr_jax.diffusion import schedule
+from addsr_jax.specs import SD2
+from tests import golden
+
+pytestmark = pytest.mark.parity
+ABAR = schedule.alphas_cumprod(SD2.schedule)
+STEPS = ['step_n4_t751', 'step_n4_t251', 'step_n4_t1', 'step_n1_t1', 'step_n2_t501', 'step_n50_t981', 'step_n50_t1']
+
+
+def test_signal_levels_are_as_recorded():
+    golden.check('schedule', 'tables', 'alphas_cumprod', ABAR)
+
+
+@pytest.mark.parametrize('count', [1, 2, 4, 50])
+def test_teacher_timesteps_are_as_recorded(count):
+    golden.check('schedule', 'tables', f'timesteps.leading.{count}', np.array(schedule.teacher_timesteps(count)))
+
+
+def test_noising_and_its_inverse_are_as_recorded():
+    x = golden.inputs('schedule', 'pairs')
+    z0, zt, noise = (golden.to_nhwc(x[k]) for k in ('x0', 'xt', 'noise'))
+    t = jnp.asarray(x['t'], jnp.int32)
+    noised = schedule.add_noise(ABAR, z0, noise, t)
+    golden.check('schedule', 'pairs', 'add_noise', golden.to_nchw(noised))
+    golden.check('schedule', 'pairs', 'get_z0', golden.to_nchw(schedule.predict_z0(ABAR, 'epsilon', noise, zt, t)))
+    back = schedule.predict_z0(ABAR, 'epsilon', noise, noised, t)
+    golden.check('schedule', 'pairs', 'get_z0_of_add_noise', golden.to_nchw(back))
+    velocity = schedule.training_target(ABAR, 'v', z0, noise, t)
+    golden.check('schedule', 'pairs', 'get_velocity', golden.to_nchw(velocity))
+
+
+@pytest.mark.parametrize('case', [*STEPS, 'step_vpred_n4_t501'])
+def test_ancestral_steps_are_as_recorded(case):
+    x = golden.inputs('schedule', case)
+    output, z, noise = (golden.to_nhwc(x[k]) for k in ('model_output', 'sample', 'variance_noise'))
+    t, count = int(x['t']), int(x['num_inference_steps'])
+    prediction = 'v' if 'vpred' in case else 'epsilon'
+    z0 = schedule.predict_z0(ABAR, prediction, output, z, jnp.full(2, t))
+    to_z0, to_zt, deviation = schedule.ddpm_coefficients(ABAR, (t,), count)[0]
+    golden.check('schedule', case, 'pred_original_sample', golden.to_nchw(z0))
+    golden.check('schedule', case, 'prev_sample', golden.to_nchw(to_z0 * z0 + to_zt * z + deviation * noise))
