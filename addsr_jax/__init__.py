@@ -1,7 +1,7 @@
 """AddSR in JAX: blind super-resolution of photographs in one to four diffusion steps (arXiv 2404.01717).
 
-    pipeline = addsr_jax.load('nano')
-    large = pipeline.upscale(small)  # uint8 [H, W, 3] -> uint8 [4 H, 4 W, 3]
+pipeline = addsr_jax.load('nano')
+large = pipeline.upscale(small)  # uint8 [H, W, 3] -> uint8 [4 H, 4 W, 3]
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,6 +1,6 @@
 """addsr benchmark: speed and memory of this machine.
 
-    python -m addsr_jax.benchmark sample|train|data|start
+python -m addsr_jax.benchmark sample|train|data|start
 """
 
 import os
@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -23,7 +24,9 @@ from addsr_jax.runtime import enable_compilation_cache
 
 def main(arguments: Sequence[str]) -> None:
     p = Parser('benchmark', 'Measures this machine; every figure is the median of --repeats runs after a warm-up.')
-    p.add_argument('what', choices=tuple(BENCHMARKS), help='upscaling, training steps, the data pipeline, or cold and warm starts')
+    p.add_argument(
+        'what', choices=tuple(BENCHMARKS), help='upscaling, training steps, the data pipeline, or cold and warm starts'
+    )
     p.add_argument('--weights', default='nano', help="sample: 'nano' or a folder")
     p.add_argument('--sizes', default='32,64,128', help='sample: sides of the inputs in pixels, with commas')
     p.add_argument('--methods', default='addsr-1,addsr-4,seesr-50', help='sample: METHOD-STEPS, with commas')
@@ -68,8 +71,9 @@ def sample(values) -> None:
             for guidance in guided:
                 name = text + (' no guidance' if guidance else '')
                 settings = pipeline.Settings(method=method, steps=int(steps), guidance_scale=guidance)
-                first = median_seconds(lambda s=settings: model.restore(image, s, ''), 1)
-                seconds[name] = median_seconds(lambda s=settings: model.restore(image, s, ''), values.repeats)
+                once = partial(model.restore, image, settings, '')
+                first = median_seconds(once, 1)
+                seconds[name] = median_seconds(once, values.repeats)
                 say(
                     f'{side:>9} {4 * side:>9} {name:>18} {seconds[name]:9.3f} {1 / seconds[name]:9.2f} '
                     f'{first:13.1f} {peak_memory():8.2f}'
@@ -127,7 +131,10 @@ def data(values) -> None:
         next(iterator)
     count = 16 * values.repeats
     wall, cpu = time.monotonic() - wall, time.process_time() - cpu
-    say(f'{count / cpu:.1f} samples/s per core at {values.hr_size} pixels ({count / wall:.1f} a second of wall time, one thread)')
+    say(
+        f'{count / cpu:.1f} samples/s per core at {values.hr_size} pixels '
+        f'({count / wall:.1f} a second of wall time, one thread)'
+    )
 
 
 def start(values) -> None:
@@ -138,8 +145,23 @@ def start(values) -> None:
         Image.fromarray(np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)).save(root / 'in.png')
         environment = {**os.environ, 'ADDSR_CACHE': str(root / 'cache')}
         commands = {
-            'upscale': ['upscale', str(root / 'in.png'), '--weights', values.weights, '--overwrite', '-o', str(root / 'out')],
-            'train': ['train', '--config', values.config, '--config.steps=1', '--config.eval_every=0', '--config.preview_every=0'],
+            'upscale': [
+                'upscale',
+                str(root / 'in.png'),
+                '--weights',
+                values.weights,
+                '--overwrite',
+                '-o',
+                str(root / 'out'),
+            ],
+            'train': [
+                'train',
+                '--config',
+                values.config,
+                '--config.steps=1',
+                '--config.eval_every=0',
+                '--config.preview_every=0',
+            ],
         }
         for name, command in commands.items():
             seconds = []
@@ -153,7 +175,10 @@ def start(values) -> None:
                 if result.returncode:
                     raise UserError(f'{name} did not run: {result.stderr.strip()}')
                 seconds.append(time.monotonic() - began)
-            say(f'{name}: first start {seconds[0]:.1f} s, second start {seconds[1]:.1f} s, {seconds[0] / seconds[1]:.1f}x faster')
+            say(
+                f'{name}: first start {seconds[0]:.1f} s, second start {seconds[1]:.1f} s, '
+                f'{seconds[0] / seconds[1]:.1f}x faster'
+            )
 
 
 BENCHMARKS = {'sample': sample, 'train': train, 'data': data, 'start': start}

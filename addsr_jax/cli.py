@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from collections.abc import Sequence
 
 from addsr_jax import __version__
 from addsr_jax.errors import UserError, guard
@@ -20,7 +21,7 @@ def run() -> int:
     return guard(main)
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: Sequence[str]) -> None:
     if not arguments or arguments[0] in ('-h', '--help'):
         sys.stdout.write('usage: addsr COMMAND ...\n\n')
         sys.stdout.writelines(f'  {name:10} {text}\n' for name, text in COMMANDS.items())

@@ -1,7 +1,7 @@
 """addsr evaluate: PSNR, SSIM and NIQE of methods, or of finished pictures, on pairs of images.
 
-    python -m addsr_jax.evaluate --lq DIR --hr DIR --methods bicubic,seesr-50,addsr-4,addsr-1 --output DIR
-    python -m addsr_jax.evaluate --pred DIR --hr DIR
+python -m addsr_jax.evaluate --lq DIR --hr DIR --methods bicubic,seesr-50,addsr-4,addsr-1 --output DIR
+python -m addsr_jax.evaluate --pred DIR --hr DIR
 """
 
 import sys
@@ -31,9 +31,13 @@ class Pair:
 
 
 def parser() -> Parser:
-    p = Parser('evaluate', 'Scores methods on pairs, or pictures that are already there; whole images, no border cropped.')
+    p = Parser(
+        'evaluate', 'Scores methods on pairs, or pictures that are already there; whole images, no border cropped.'
+    )
     p.add_argument('--hr', required=True, type=Path, help='folder of the true pictures')
-    p.add_argument('--lq', type=Path, help='folder of low-quality pictures of the same names: run the methods and score')
+    p.add_argument(
+        '--lq', type=Path, help='folder of low-quality pictures of the same names: run the methods and score'
+    )
     p.add_argument('--pred', type=Path, help='folder of finished pictures: score them only')
     p.add_argument('--weights', default='nano', help="'nano', or a folder that training or convert wrote")
     p.add_argument('--methods', default='bicubic,seesr-50,addsr-4,addsr-1', help='METHOD or METHOD-STEPS, with commas')
@@ -42,7 +46,9 @@ def parser() -> Parser:
     p.add_argument('--psr_weight', type=number(float, 0, 1), default=0.4, help='addsr: share of the last prediction')
     p.add_argument('--color', default='wavelet', choices=('adain', 'wavelet', 'none'), help='colour fix')
     p.add_argument('--seed', type=number(int, 0, 2**31 - 1), default=0, help='of all random numbers')
-    p.add_argument('--output', type=Path, help='folder for scores.json, the picture and all results (default: none kept)')
+    p.add_argument(
+        '--output', type=Path, help='folder for scores.json, the picture and all results (default: none kept)'
+    )
     p.add_argument('--overwrite', action='store_true', help='replace an earlier --output')
     return p
 
@@ -138,7 +144,9 @@ def read_pairs(pairs: Sequence[Pair], *, same_size: bool) -> Iterator[tuple[Pair
         factor = 1 if same_size else 4
         wanted = (low.shape[0] * factor, low.shape[1] * factor, 3)
         if high.shape != wanted:
-            raise UserError(f'{pair.high} is {high.shape[1]} x {high.shape[0]}, not {wanted[1]} x {wanted[0]} as {pair.low} asks')
+            raise UserError(
+                f'{pair.high} is {high.shape[1]} x {high.shape[0]}, not {wanted[1]} x {wanted[0]} as {pair.low} asks'
+            )
         yield pair, low, high
 
 

@@ -228,9 +228,7 @@ SD2 = ModelSpec(
         lora_scale=1 / 8,
     ),
     unet=_SD2_UNET,
-    controlnet=ControlNetSpec(
-        unet=_SD2_UNET, condition_channels=3, condition_embedding_channels=(16, 32, 96, 256)
-    ),
+    controlnet=ControlNetSpec(unet=_SD2_UNET, condition_channels=3, condition_embedding_channels=(16, 32, 96, 256)),
     discriminator=DiscriminatorSpec(
         feature_channels=(384,) * 5,
         condition_dim=384,
@@ -323,9 +321,7 @@ NANO = ModelSpec(
         lora_scale=1 / 4,
     ),
     unet=_NANO_UNET,
-    controlnet=ControlNetSpec(
-        unet=_NANO_UNET, condition_channels=3, condition_embedding_channels=(16, 32, 64)
-    ),
+    controlnet=ControlNetSpec(unet=_NANO_UNET, condition_channels=3, condition_embedding_channels=(16, 32, 64)),
     discriminator=DiscriminatorSpec(
         feature_channels=(48, 64, 96),
         condition_dim=64,

@@ -43,7 +43,9 @@ def parse(arguments: Sequence[str]) -> Options:
     parser = Parser('train', 'Trains one stage; the same command again resumes.')
     parser.add_argument('--config', required=True, help='configs/STAGE.py, or configs/STAGE.py:nano')
     parser.add_argument('--workdir', required=True, type=Path, help='where checkpoints/ and final/ go')
-    parser.add_argument('--distributed', action='store_true', help='join the other processes of this TPU slice or cluster')
+    parser.add_argument(
+        '--distributed', action='store_true', help='join the other processes of this TPU slice or cluster'
+    )
     own, overrides = split_overrides(arguments)
     values = parser.parse_args(own)
     return Options(values.config, overrides, values.workdir, values.distributed)

@@ -1,6 +1,6 @@
 """addsr upscale: photographs, four times larger and sharp.
 
-    python -m addsr_jax.upscale PHOTO... -o OUTPUT
+python -m addsr_jax.upscale PHOTO... -o OUTPUT
 """
 
 import sys
@@ -26,7 +26,9 @@ def parser() -> Parser:
     p.add_argument('--color', default='wavelet', choices=('adain', 'wavelet', 'none'), help='colour fix')
     p.add_argument('--prompt', default='', help='words about the picture')
     p.add_argument('--negative_prompt', help="what to stay away from (default: the model's own)")
-    p.add_argument('--guidance_scale', type=number(float, 0, 30), help="1: off (default: off for addsr, else the model's)")
+    p.add_argument(
+        '--guidance_scale', type=number(float, 0, 30), help="1: off (default: off for addsr, else the model's)"
+    )
     p.add_argument('--psr_weight', type=number(float, 0, 1), default=0.4, help='addsr: share of the last prediction')
     p.add_argument('--seed', type=number(int, 0, 2**31 - 1), default=0, help='of all random numbers')
     p.add_argument('--dtype', choices=('float32', 'bfloat16'), help='(default: float32 on CPU, bfloat16 elsewhere)')
@@ -38,9 +40,7 @@ def main(arguments: Sequence[str]) -> None:
     from addsr_jax.restoration import files, pipeline
     from addsr_jax.runtime import enable_compilation_cache
 
-    settings = pipeline.Settings(
-        **{name: getattr(values, name) for name in pipeline.Settings.__dataclass_fields__}
-    )
+    settings = pipeline.Settings(**{name: getattr(values, name) for name in pipeline.Settings.__dataclass_fields__})
     jobs = files.plan_jobs(values.inputs, values.output, values.scale, values.overwrite)
     enable_compilation_cache()
     model = pipeline.load(values.weights, dtype=values.dtype)

@@ -15,37 +15,44 @@ from configs import base
 
 def get_config(size: str = 'sd2'):
     config = base.get_config('addsr', size)
-    config.objective.update({
-        'timesteps': (999, 749, 499, 249),
-        'teacher_samples': 4,
-        'one_step_probability': 0.5,
-        'adversarial_weight': 0.02,
-        'mu': 0.5,
-        'nu': 2.1,
-        'start': 'teacher',
-        'ta_index': 'graded_step',
-        'ta_form': 'exponential',
-        'second_step_latent': 'student',
-        'psr_range': 'unit',
-        'psr_train': 1.0,
-        'psr_preview': 0.4,
-        'teacher_condition': 'hr',
-        'noise': 'independent',
-        'branch': 'per_batch',
-        'c_norm': 'imagenet',
-        'spectral_steps': 1,
-        'd_grad_leak': False,
-        'trainable': 'image_attentions',
-    })
+    config.objective.update(
+        {
+            'timesteps': (999, 749, 499, 249),
+            'teacher_samples': 4,
+            'one_step_probability': 0.5,
+            'adversarial_weight': 0.02,
+            'mu': 0.5,
+            'nu': 2.1,
+            'start': 'teacher',
+            'ta_index': 'graded_step',
+            'ta_form': 'exponential',
+            'second_step_latent': 'student',
+            'psr_range': 'unit',
+            'psr_train': 1.0,
+            'psr_preview': 0.4,
+            'teacher_condition': 'hr',
+            'noise': 'independent',
+            'branch': 'per_batch',
+            'c_norm': 'imagenet',
+            'spectral_steps': 1,
+            'd_grad_leak': False,
+            'trainable': 'image_attentions',
+        }
+    )
     if size == 'nano':
         config.update({'steps': 1000, 'batch_size': 8, 'ema': 0.99, 'weights': 'nano'})
-        config.data.update({
-            'source': 'sample_photos',
-            'hr_size': 128,
-            'threads': 1,
-            'captions': 'record',
-        })
-        config.optimizer.update({'learning_rate': 1e-4, 'final_learning_rate': 1e-5, 'beta1': 0.5, 'weight_decay': 1e-4})
+        config.data.update(
+            {
+                'source': 'sample_photos',
+                'hr_size': 128,
+                'threads': 1,
+                'captions': 'record',
+                'degradation': 'mild',
+            }
+        )
+        config.optimizer.update(
+            {'learning_rate': 1e-4, 'final_learning_rate': 1e-5, 'beta1': 0.5, 'weight_decay': 1e-4}
+        )
         config.discriminator_optimizer.update(
             {'learning_rate': 3e-4, 'final_learning_rate': 3e-4, 'beta1': 0.5, 'weight_decay': 0.0, 'clip': 0.0}
         )

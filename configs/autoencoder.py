@@ -18,7 +18,7 @@ def get_config(size: str = 'sd2'):
     config.objective.update({'perceptual': 0.1, 'kl': 1e-6, 'perceptual_stages': 2})
     if size == 'nano':
         config.update({'steps': 1800, 'batch_size': 10, 'ema': 0.99})
-        config.data.update({'hr_size': 80, 'threads': 1})
+        config.data.update({'hr_size': 80, 'threads': 1, 'degradation': 'mild'})
         config.optimizer.update({'learning_rate': 1.5e-3, 'final_learning_rate': 2e-5})
         config.objective.update({'kl': 1e-6, 'perceptual': 0.01, 'perceptual_stages': 1})
     return base.lock(config)

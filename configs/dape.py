@@ -17,12 +17,10 @@ def get_config(size: str = 'sd2'):
     config.eval_every = 0
     config.preview_every = 0
     config.optimizer.update({'learning_rate': 1e-4, 'final_learning_rate': 2.5e-5, 'warmup': 50, 'weight_decay': 0.0})
-    config.objective.update(
-        {'targets': 'clean_tokens', 'trainable': 'lora', 'token_weight': 1.0, 'tag_weight': 1.0}
-    )
+    config.objective.update({'targets': 'clean_tokens', 'trainable': 'lora', 'token_weight': 1.0, 'tag_weight': 1.0})
     if size == 'nano':
-        config.update({'steps': 2000, 'batch_size': 16, 'ema': 0.999})
-        config.data.update({'hr_size': 128, 'threads': 1})
+        config.update({'steps': 1200, 'batch_size': 16, 'ema': 0.995})
+        config.data.update({'hr_size': 128, 'threads': 1, 'degradation': 'mild'})
         config.optimizer.update({'learning_rate': 1e-3, 'final_learning_rate': 1e-5, 'warmup': 100})
         config.objective.update({'targets': 'statistics', 'trainable': 'all'})
     return base.lock(config)

@@ -18,7 +18,9 @@ def get_config(size: str = 'sd2'):
     config.objective.update({'trainable': 'image_attentions', 'late_timesteps': 0.0})
     if size == 'nano':
         config.update({'steps': 20_000, 'batch_size': 8, 'ema': 0.998})
-        config.data.update({'hr_size': 128, 'threads': 1, 'captions': 'record', 'degraded_target': 0.1})
+        config.data.update(
+            {'hr_size': 128, 'threads': 1, 'captions': 'record', 'degraded_target': 0.1, 'degradation': 'mild'}
+        )
         config.optimizer.update(
             {'learning_rate': 1e-3, 'final_learning_rate': 2e-5, 'warmup': 100, 'beta2': 0.99, 'weight_decay': 1e-4}
         )

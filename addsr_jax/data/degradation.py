@@ -144,6 +144,7 @@ def filter2d(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 def sharpen(image: np.ndarray) -> np.ndarray:
     """Unsharp mask of the target: Gaussian 51 x 51, weight 0.5 where the residual exceeds 10 / 255."""
+
     def blur(x: np.ndarray) -> np.ndarray:
         return cv2.GaussianBlur(x, (51, 51), 0)
 
@@ -160,12 +161,9 @@ def gaussian_noise(image: np.ndarray, field: np.ndarray, sigma: float) -> np.nda
 
 def poisson_noise(image: np.ndarray, source: NoiseSource, scale: float, grey: bool) -> np.ndarray:
     """Shot noise: the image rounded to 8 bit, as many levels as it has distinct values (to the next power of two)."""
-    levels = np.clip(np.rint(image * 255), 0, 255).astype(np.uint8)
-    clean = (levels.astype(np.float32) / 255) if not grey else None
-    if grey:
-        luma = image @ LUMA
-        levels = np.clip(np.rint(luma * 255), 0, 255).astype(np.uint8)
-        clean = (levels.astype(np.float32) / 255)[..., None]
+    seen = (image @ LUMA)[..., None] if grey else image
+    levels = np.clip(np.rint(seen * 255), 0, 255).astype(np.uint8)
+    clean = levels.astype(np.float32) / 255
     distinct = int((np.bincount(levels.reshape(-1), minlength=256) > 0).sum())
     values = np.float32(2 ** int(np.ceil(np.log2(distinct))))
     counts = np.asarray(source.poisson(clean * values)).astype(np.float32)

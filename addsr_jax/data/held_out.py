@@ -9,7 +9,7 @@ from addsr_jax.errors import UserError
 
 
 def held_out_batch(source: Source, count: int, size: int, caption: str, tokenizer: Tokenizer) -> dict[str, np.ndarray]:
-    """{'hr', 'lq' [count, size, size, 3] in [-1, 1], 'tokens'}: crop i of photograph i (around again), degraded by seed i."""
+    """{'hr', 'lq' [count, size, size, 3] in [-1, 1], 'tokens'}: crop i of photograph i, by seed i."""
     pairs = []
     for i in range(count):
         record = source[i % len(source)]

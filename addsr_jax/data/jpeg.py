@@ -1,4 +1,4 @@
-"""JPEG as arithmetic (DiffJPEG with hard rounding; reference: basicsr/utils/diffjpeg.py): no codec, no entropy coding."""
+"""JPEG as arithmetic (DiffJPEG with hard rounding; reference: basicsr/utils/diffjpeg.py), without a codec."""
 
 from functools import lru_cache
 
@@ -21,9 +21,7 @@ _LUMINANCE = np.array(
 _CHROMINANCE = np.full((8, 8), 99, np.float32)
 _CHROMINANCE[:4, :4] = np.array([[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]])
 
-_TO_YCBCR = np.array(
-    [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32
-).T
+_TO_YCBCR = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32).T
 _TO_RGB = np.array([[1, 0, 1.402], [1, -0.344136, -0.714136], [1, 1.772, 0]], np.float32).T
 _CHROMA_SHIFT = np.array([0, 128, 128], np.float32)
 

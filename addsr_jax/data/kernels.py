@@ -9,9 +9,7 @@ from scipy import special
 KINDS = ('iso', 'aniso', 'generalized_iso', 'generalized_aniso', 'plateau_iso', 'plateau_aniso')
 
 
-def gaussian_kernel(
-    kind: str, size: int, sigma_x: float, sigma_y: float, theta: float, beta: float
-) -> np.ndarray:
+def gaussian_kernel(kind: str, size: int, sigma_x: float, sigma_y: float, theta: float, beta: float) -> np.ndarray:
     """[size, size] float64: a function of q = v^T Sigma^-1 v, Sigma = R diag(sigma_x^2, sigma_y^2) R^T.
 
     Plain exp(-q / 2), generalised exp(-q^beta / 2), plateau 1 / (1 + q^beta); the `iso` kinds use sigma_x alone.

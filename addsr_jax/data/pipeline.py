@@ -55,7 +55,7 @@ class DataConfig:
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f'--config.data.{name} is {getattr(self, name)}: a probability lies in 0..1')
         if self.degraded_target and self.captions != 'record':
-            raise UserError("--config.data.degraded_target needs --config.data.captions=record, which names the faults")
+            raise UserError('--config.data.degraded_target needs --config.data.captions=record, which names the faults')
         if self.threads < 0 or self.workers < 0:
             raise UserError('--config.data.threads and --config.data.workers are 0 or more')
 
@@ -87,7 +87,7 @@ class MakePair:
     config: DataConfig
     tokenizer: Tokenizer
 
-    def __call__(self, record: dict[str, Any], rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def __call__(self, record: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         config, table = self.config, TABLES[self.config.degradation]
         hr = random_crop(record['image'], config.hr_size, rng)
         if rng.random() < 0.5:
@@ -147,9 +147,7 @@ def make_dataset(
 ) -> grain.MapDataset:
     """The endless data set of batches of this process's share."""
     if config.batch_size % process_count:
-        raise UserError(
-            f'--config.batch_size {config.batch_size} is not divisible by {process_count} processes'
-        )
+        raise UserError(f'--config.batch_size {config.batch_size} is not divisible by {process_count} processes')
     if len(source) < process_count:
         raise UserError(f'{len(source)} photographs cannot be shared by {process_count} processes')
     cv2.setNumThreads(0)  # Grain's threads are the parallelism

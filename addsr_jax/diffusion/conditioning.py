@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from addsr_jax.diffusion import schedule
-from addsr_jax.networks.build import Networks
+from addsr_jax.networks.build import Networks, apply
 from addsr_jax.networks.prompt_extractor import preprocess
 
 Tree = Any
@@ -54,12 +54,13 @@ class Diffusion:
         latents: jax.Array,
         timesteps: jax.Array,
         conditioning: Conditioning,
-        conditioning_scale: float = 1.0,
+        conditioning_scale: float | jax.Array = 1.0,
     ) -> jax.Array:
         """Raw UNet + ControlNet answer at z_t, [B, h, w, C] float32; params = {'unet', 'controlnet'}."""
         text, tokens = conditioning.text, conditioning.image_tokens
-        down, middle = self.networks.controlnet.apply(
-            {'params': params['controlnet']},
+        down, middle = apply(
+            self.networks.controlnet,
+            params['controlnet'],
             latents,
             timesteps,
             text,
@@ -67,9 +68,7 @@ class Diffusion:
             conditioning.image,
             conditioning_scale,
         )
-        output = self.networks.unet.apply(
-            {'params': params['unet']}, latents, timesteps, text, tokens, down, middle
-        )
+        output = apply(self.networks.unet, params['unet'], latents, timesteps, text, tokens, down, middle)
         return output.astype(jnp.float32)
 
     def predict_z0(
@@ -78,7 +77,7 @@ class Diffusion:
         latents: jax.Array,
         timesteps: jax.Array,
         conditioning: Conditioning,
-        conditioning_scale: float = 1.0,
+        conditioning_scale: float | jax.Array = 1.0,
     ) -> jax.Array:
         """F(z, t; c, e, p) of design section 2: z0 [B, h, w, C] float32."""
         output = self.network_output(params, latents, timesteps, conditioning, conditioning_scale)
@@ -86,24 +85,24 @@ class Diffusion:
         return schedule.predict_z0(self.abar, prediction, output, latents, timesteps)
 
     def encode(self, params: Tree, images: jax.Array, noise: jax.Array) -> jax.Array:
-        """E: scaled latents [B, h, w, C] of images [B, H, W, 3] in [-1, 1]; `noise` of that shape samples the posterior."""
-        mean, std = self.networks.autoencoder.apply({'params': params}, images, method='encode')
+        """E: scaled latents [B, h, w, C] of images [B, H, W, 3] in [-1, 1]; `noise` is the posterior's."""
+        mean, std = apply(self.networks.autoencoder, params, images, method='encode')
         return (mean + std * noise).astype(jnp.float32) * self.networks.spec.autoencoder.scaling_factor
 
     def decode(self, params: Tree, latents: jax.Array) -> jax.Array:
         """clip(D): images [B, H, W, 3] in [-1, 1] of scaled latents."""
         latents = latents / self.networks.spec.autoencoder.scaling_factor
-        images = self.networks.autoencoder.apply({'params': params}, latents, method='decode')
+        images = apply(self.networks.autoencoder, params, latents, method='decode')
         return jnp.clip(images.astype(jnp.float32), -1, 1)
 
     def embed_text(self, params: Tree, tokens: jax.Array) -> jax.Array:
         """[B, 77] int32 -> [B, 77, T]."""
-        return self.networks.text_encoder.apply({'params': params}, tokens)
+        return apply(self.networks.text_encoder, params, tokens)
 
     def embed_image(self, params: Tree, images: jax.Array) -> jax.Array:
         """e(.): image tokens [B, 1 + n, I] of images [B, H, W, 3] in [0, 1]."""
         size = self.networks.spec.prompt_extractor.swin.image_size
-        return self.networks.prompt_extractor.apply({'params': params}, preprocess(images, size))
+        return apply(self.networks.prompt_extractor, params, preprocess(images, size))
 
     def condition(self, params: Tree, images: jax.Array, text: jax.Array) -> Conditioning:
         """Everything a denoiser is told by images [B, H, W, 3] in [0, 1]; params of the prompt extractor."""

@@ -6,6 +6,7 @@ steps compiles the networks once. `params` holds 'autoencoder', 'text_encoder', 
 multiples of what the autoencoder and the UNet divide by.
 """
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -49,7 +50,7 @@ def addsr(
     """
     model = Diffusion(networks)
     text = model.embed_text(params['text_encoder'], prompt_tokens)
-    negative_text = None if guidance_scale is None else model.embed_text(params['text_encoder'], negative_tokens)
+    negative_text = None if negative_tokens is None else model.embed_text(params['text_encoder'], negative_tokens)
     low = to_unit(lq)
     z0 = model.encode(params['autoencoder'], lq, noise[0])
     # Steps differ in their timestep alone: the first is a step whose last "prediction" is E(lq) and whose weight is 0.
@@ -59,9 +60,7 @@ def addsr(
         z0, prediction = carry
         t, step_noise, weight = x
         t = jnp.broadcast_to(t, lq.shape[:1])
-        condition = model.condition(
-            params['prompt_extractor'], weight * to_unit(prediction) + (1 - weight) * low, text
-        )
+        condition = model.condition(params['prompt_extractor'], weight * to_unit(prediction) + (1 - weight) * low, text)
         z = model.add_noise(z0, step_noise, t)
         z0 = _guided(model, params, z, t, condition, negative_text, guidance_scale, conditioning_scale)
         return (z0, model.decode(params['autoencoder'], z0)), None
@@ -91,7 +90,7 @@ def seesr(
     """
     model = Diffusion(networks)
     text = model.embed_text(params['text_encoder'], prompt_tokens)
-    negative_text = None if guidance_scale is None else model.embed_text(params['text_encoder'], negative_tokens)
+    negative_text = None if negative_tokens is None else model.embed_text(params['text_encoder'], negative_tokens)
     condition = model.condition(params['prompt_extractor'], to_unit(lq), text)
     last = jnp.full(lq.shape[:1], networks.spec.schedule.steps - 1)
     z = model.add_noise(model.encode(params['autoencoder'], lq, noise[0]), noise[1], last)
@@ -121,7 +120,7 @@ def _guided(
     """z0 under classifier-free guidance; z0 is affine in the network's answer, so guiding either is the same."""
     if guidance_scale is None or negative_text is None:
         return model.predict_z0(params, z, t, condition, conditioning_scale)
-    both = stack(condition.replace(text=negative_text), condition)
+    both = stack(dataclasses.replace(condition, text=negative_text), condition)
     z0 = model.predict_z0(params, jnp.concatenate([z, z]), jnp.concatenate([t, t]), both, conditioning_scale)
     negative, positive = jnp.split(z0, 2)
     return negative + guidance_scale * (positive - negative)

@@ -63,12 +63,13 @@ def half_size(x: np.ndarray) -> np.ndarray:
     d = np.abs(np.arange(8) - 3.5) / 2
     taps = np.where(d <= 1, (1.5 * d - 2.5) * d * d + 1, ((-0.5 * d + 2.5) * d - 4) * d + 2)
     taps = (taps / taps.sum()).astype(np.float32)
-    y = (x / 255).astype(np.float32)
-    for _ in range(2):  # rows, then columns
+
+    def half_rows(y: np.ndarray) -> np.ndarray:
         wide = np.pad(y, ((3, 3), (0, 0)), mode='symmetric')
-        n = y.shape[0] // 2
-        y = np.sum([taps[i] * wide[i : i + 2 * n : 2] for i in range(8)], axis=0, dtype=np.float32).T
-    return y.astype(np.float64) * 255
+        even = [taps[i] * wide[i : i + len(y) : 2] for i in range(8)]
+        return np.asarray(np.sum(even, axis=0, dtype=np.float32))
+
+    return half_rows(half_rows((x / 255).astype(np.float32)).T).T.astype(np.float64) * 255
 
 
 def _features(x: np.ndarray, size: int) -> np.ndarray:

@@ -36,7 +36,10 @@ def means(scores: Sequence[Score]) -> dict[str, dict[str, float | None]]:
     """Per method, in the order of appearance: the mean of every figure over the images that have it."""
     methods = list(dict.fromkeys(s.method for s in scores))
     return {
-        m: {key: _mean([getattr(s, key) for s in scores if s.method == m]) for key in ('psnr', 'ssim', 'niqe', 'seconds')}
+        m: {
+            key: _mean([getattr(s, key) for s in scores if s.method == m])
+            for key in ('psnr', 'ssim', 'niqe', 'seconds')
+        }
         for m in methods
     }
 
@@ -62,7 +65,9 @@ def table(scores: Sequence[Score], baseline: str | None = None) -> str:
         lines.append(cells)
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     return '\n'.join(
-        '  '.join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True)))
+        '  '.join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+        )
         for line in lines
     )
 
@@ -84,9 +89,7 @@ def side_by_side(rows: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
     """A sheet: one row of equally large pictures uint8 [H, W, 3] each, the names above the columns."""
     names = list(rows[0])
     height, width = rows[0][names[0]].shape[:2]
-    sheet = Image.new(
-        'RGB', (len(names) * (width + GAP) - GAP, BAND + len(rows) * (height + GAP) - GAP), 'white'
-    )
+    sheet = Image.new('RGB', (len(names) * (width + GAP) - GAP, BAND + len(rows) * (height + GAP) - GAP), 'white')
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=15)
     for column, name in enumerate(names):
         draw.text((column * (width + GAP) + 4, 4), name, fill='black', font=font)

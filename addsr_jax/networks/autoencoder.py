@@ -35,9 +35,7 @@ class AsymmetricDownsample(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        return nn.Conv(
-            self.features, (3, 3), strides=2, padding=((0, 1), (0, 1)), dtype=self.dtype, name='conv'
-        )(x)
+        return nn.Conv(self.features, (3, 3), strides=2, padding=((0, 1), (0, 1)), dtype=self.dtype, name='conv')(x)
 
 
 class SingleHeadAttention(nn.Module):
@@ -51,9 +49,7 @@ class SingleHeadAttention(nn.Module):
         b, h, w, c = x.shape
         tokens = GroupNorm(self.spec.norm_groups, self.spec.norm_eps, self.dtype, name='group_norm')(x)
         tokens = tokens.reshape(b, h * w, c)
-        q, k, v = (
-            nn.Dense(c, dtype=self.dtype, name=name)(tokens)[:, :, None] for name in ('to_q', 'to_k', 'to_v')
-        )
+        q, k, v = (nn.Dense(c, dtype=self.dtype, name=name)(tokens)[:, :, None] for name in ('to_q', 'to_k', 'to_v'))
         out = kernel('chunked')(q, k, v)[:, :, 0]
         return x + nn.Dense(c, dtype=self.dtype, name='to_out_0')(out).reshape(b, h, w, c)
 

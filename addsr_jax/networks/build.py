@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import flax.linen as nn
 import jax.numpy as jnp
 
 from addsr_jax.networks.autoencoder import Autoencoder
@@ -28,6 +29,11 @@ class Networks:
     heads: Heads
     dino: ViT | None
     dinov2: ViT | None
+
+
+def apply(module: nn.Module, params: Any, *inputs: Any, method: str = '__call__') -> Any:
+    """What a module answers with these parameters; pure."""
+    return module.apply({'params': params}, *inputs, method=method)
 
 
 def build(spec: ModelSpec, dtype: Any = jnp.float32) -> Networks:

@@ -3,6 +3,7 @@
 The UNet's down path and middle, told an image, whose zero-initialised 1x1 convolutions are added to the UNet's skips.
 """
 
+import itertools
 from typing import Any
 
 import flax.linen as nn
@@ -26,7 +27,7 @@ class ConditionEmbedding(nn.Module):
     def __call__(self, image: jax.Array) -> jax.Array:
         channels = self.spec.condition_embedding_channels
         x = nn.silu(conv(channels[0], 3, self.dtype, 'conv_in')(image.astype(self.dtype)))
-        for i, (here, there) in enumerate(zip(channels, channels[1:], strict=False)):
+        for i, (here, there) in enumerate(itertools.pairwise(channels)):
             x = nn.silu(conv(here, 3, self.dtype, f'blocks_{2 * i}')(x))
             x = conv(there, 3, self.dtype, f'blocks_{2 * i + 1}', stride=2)(x)
             self.sow('intermediates', f'feature_map_{i}', x)

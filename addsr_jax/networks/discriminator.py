@@ -113,9 +113,7 @@ class Heads(nn.Module):
 
     @nn.compact
     def __call__(self, features: Sequence[jax.Array], condition: jax.Array) -> jax.Array:
-        logits = [
-            Head(self.spec, self.dtype, name=f'heads_{k}')(x, condition) for k, x in enumerate(features)
-        ]
+        logits = [Head(self.spec, self.dtype, name=f'heads_{k}')(x, condition) for k, x in enumerate(features)]
         return jnp.concatenate(logits, axis=1)
 
 

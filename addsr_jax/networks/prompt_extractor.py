@@ -126,9 +126,7 @@ class PromptExtractor(nn.Module):
         s = self.spec
         self.visual_encoder = Swin(s.swin, self.dtype)
         self.image_proj = nn.Dense(s.token_dim, dtype=self.dtype)
-        self.label_embed = self.param(
-            'label_embed', nn.initializers.normal(0.02), (s.tagging.classes, s.token_dim)
-        )
+        self.label_embed = self.param('label_embed', nn.initializers.normal(0.02), (s.tagging.classes, s.token_dim))
         self.wordvec_proj = nn.Dense(s.tagging.width, dtype=self.dtype)
         self.tagging_head = TaggingHead(s.tagging, self.dtype)
         self.fc = nn.Dense(1, dtype=self.dtype)

@@ -97,7 +97,7 @@ class Block(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Four neighbours side by side, in the order (even, even), (odd, even), (even, odd), (odd, odd) of (row, column)."""
+    """Four neighbours side by side; (row, column) in order: (even, even), (odd, even), (even, odd), (odd, odd)."""
 
     spec: SwinSpec
     dtype: Dtype = jnp.float32

@@ -85,9 +85,7 @@ class TextModel(nn.Module):
     def __call__(self, tokens: jax.Array) -> jax.Array:
         x = Embeddings(self.spec, self.dtype, name='embeddings')(tokens)
         x = Encoder(self.spec, self.dtype, name='encoder')(x)
-        return nn.LayerNorm(
-            self.spec.norm_eps, dtype=self.dtype, use_fast_variance=False, name='final_layer_norm'
-        )(x)
+        return nn.LayerNorm(self.spec.norm_eps, dtype=self.dtype, use_fast_variance=False, name='final_layer_norm')(x)
 
 
 class TextEncoder(nn.Module):

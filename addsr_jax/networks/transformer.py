@@ -93,8 +93,6 @@ class Transformer2D(nn.Module):
         s = self.spec
         tokens = GroupNorm(s.norm_groups, s.transformer_norm_eps, self.dtype, name='norm')(x)
         tokens = nn.Dense(c, dtype=self.dtype, name='proj_in')(tokens.reshape(b, h * w, c))
-        block = TransformerBlock(
-            c, self.heads, s.layer_norm_eps, s.kernel, self.dtype, name='transformer_blocks_0'
-        )
+        block = TransformerBlock(c, self.heads, s.layer_norm_eps, s.kernel, self.dtype, name='transformer_blocks_0')
         tokens = nn.Dense(c, dtype=self.dtype, name='proj_out')(block(tokens, context.astype(self.dtype)))
         return x + tokens.reshape(b, h, w, c)

@@ -72,9 +72,7 @@ class PatchEmbed(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
         patch = (self.spec.patch, self.spec.patch)
-        return nn.Conv(
-            self.spec.width, patch, strides=patch, padding='VALID', dtype=self.dtype, name='proj'
-        )(images)
+        return nn.Conv(self.spec.width, patch, strides=patch, padding='VALID', dtype=self.dtype, name='proj')(images)
 
 
 class ViT(nn.Module):
@@ -110,7 +108,7 @@ class ViT(nn.Module):
 
 
 def resize_positions(places: jax.Array, trained: int, grid: tuple[int, int], offset: float) -> jax.Array:
-    """[1, 1 + trained^2, C] on another grid: bilinear (DINO), or bicubic by the factor (grid + offset) / trained (DINOv2)."""
+    """[1, 1 + trained^2, C] on another grid: bilinear (DINO), or bicubic by (grid + offset) / trained (DINOv2)."""
     if grid == (trained, trained):
         return places
     rows, columns = (

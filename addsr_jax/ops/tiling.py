@@ -41,9 +41,7 @@ def pad(image: np.ndarray, plan: Plan) -> np.ndarray:
 def cut(array: np.ndarray, plan: Plan, factor: int = 1) -> np.ndarray:
     """[..., H / f, W / f, C] -> [tiles, ..., side / f, side / f, C]."""
     n = plan.side // factor
-    return np.stack(
-        [array[..., top // factor :, left // factor :, :][..., :n, :n, :] for top, left in plan.offsets]
-    )
+    return np.stack([array[..., top // factor :, left // factor :, :][..., :n, :n, :] for top, left in plan.offsets])
 
 
 def blend(tiles: np.ndarray, plan: Plan, height: int, width: int) -> np.ndarray:

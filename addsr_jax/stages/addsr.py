@@ -15,6 +15,7 @@ Where the published code differs from the paper a switch of `Objective` says so;
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -124,9 +125,7 @@ class Losses:
             return total + distillation_weight(self.objective, self.model.abar, context['p'], t) * error, None
 
         times = draws.teacher_timesteps.T  # [K, B]
-        loss, _ = jax.lax.scan(
-            one_teacher, jnp.zeros(x.shape[0]), (times, draws.teacher_noise.swapaxes(0, 1))
-        )
+        loss, _ = jax.lax.scan(one_teacher, jnp.zeros(x.shape[0]), (times, draws.teacher_noise.swapaxes(0, 1)))
         loss = loss / times.shape[0]
         return loss, {'distill': loss.mean()}
 
@@ -245,8 +244,8 @@ def make(
         metrics = {
             **metrics,
             **d_metrics,
-            'gradient_norm': optax.global_norm(grads),
-            'd_gradient_norm': optax.global_norm(d_grads),
+            'gradient_norm': optax.tree.norm(grads),
+            'd_gradient_norm': optax.tree.norm(d_grads),
         }
         return State(
             step=state.step + 1,
@@ -281,18 +280,18 @@ def make(
     def preview(state: State, frozen: Tree, batch: Batch) -> dict[str, jax.Array]:
         shared = {name: frozen[name] for name in ('autoencoder', 'text_encoder', 'prompt_extractor')}
         student = {**shared, **base.whole(state.ema, frozen['teacher'])}
+        few_steps = partial(sampler.addsr, psr_weight=objective.psr_preview)
         key = jax.random.key(seed)
         images = {}
         for name, params, method, run, steps in (
-            ('student', student, 'addsr', sampler.addsr, schedule.student_timesteps(len(objective.timesteps))),
+            ('student', student, 'addsr', few_steps, objective.timesteps),
             ('teacher', {**shared, **frozen['teacher']}, 'seesr', sampler.seesr, schedule.teacher_timesteps(10)),
         ):
             b, h, w, _ = batch['lq'].shape
             f, c = spec.autoencoder.factor, spec.autoencoder.latent_channels
             shape = (sampler.noise_count(method, len(steps)), h // f, w // f, c)
             noise = base.per_sample(key, name, b, lambda k, shape=shape: jax.random.normal(k, shape)).swapaxes(0, 1)
-            extra = {'psr_weight': objective.psr_preview} if method == 'addsr' else {}
-            images[name] = run(networks, params, batch['lq'], batch['tokens'], noise, timesteps=steps, **extra)
+            images[name] = run(networks, params, batch['lq'], batch['tokens'], noise, timesteps=steps)
         return {'LQ': batch['lq'], **images, 'HR': batch['hr']}
 
     def export(state: State, frozen: Tree) -> Tree:

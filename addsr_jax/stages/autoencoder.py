@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from addsr_jax.diffusion.conditioning import to_unit
-from addsr_jax.networks.build import build
+from addsr_jax.networks.build import apply, build
 from addsr_jax.networks.prompt_extractor import normalise
 from addsr_jax.specs import ModelSpec
 from addsr_jax.stages import base
@@ -30,13 +30,6 @@ class Objective:
     perceptual_stages: int  # how many of the prompt extractor's stages are compared
 
 
-@dataclass(frozen=True)
-class Draws:
-    """Posterior noise [B, h, w, C]."""
-
-    noise: jax.Array
-
-
 def make(
     spec: ModelSpec,
     objective: Objective,
@@ -52,25 +45,23 @@ def make(
 
     def features(frozen: Tree, images: jax.Array) -> tuple[jax.Array, ...]:
         """First stages of the prompt extractor, each [B, h_i, w_i, C_i], of images in [-1, 1]."""
-        stages = networks.prompt_extractor.apply(
-            {'params': frozen['prompt_extractor']}, normalise(to_unit(images)), method='stages'
+        stages = apply(
+            networks.prompt_extractor, frozen['prompt_extractor'], normalise(to_unit(images)), method='stages'
         )
         return stages[: objective.perceptual_stages]
 
     def loss(trained: Tree, frozen: Tree, samples: Tree) -> tuple[jax.Array, base.Metrics]:
         hr, noise = samples['batch']['hr'], samples['draws']
-        mean, std = networks.autoencoder.apply({'params': trained}, hr, method='encode')
+        mean, std = apply(networks.autoencoder, trained, hr, method='encode')
         latents = mean + std * noise
-        x = networks.autoencoder.apply({'params': trained}, latents, method='decode').astype(jnp.float32)
+        x = apply(networks.autoencoder, trained, latents, method='decode').astype(jnp.float32)
         l1 = _mean(jnp.abs(x - hr))
         kl = _mean(0.5 * (mean**2 + std**2 - 1) - jnp.log(std))
         side = spec.prompt_extractor.swin.image_size
         crop = min(side, hr.shape[1])
         perceptual = sum(
             _mean(jnp.abs(a - b))
-            for a, b in zip(
-                features(frozen, _fit(x, crop, side)), features(frozen, _fit(hr, crop, side)), strict=True
-            )
+            for a, b in zip(features(frozen, _fit(x, crop, side)), features(frozen, _fit(hr, crop, side)), strict=True)
         )
         total = l1 + objective.perceptual * perceptual + objective.kl * kl
         mse = jnp.mean((x - hr) ** 2) / 4
@@ -98,7 +89,7 @@ def make(
         return base.pick(bundle, ('prompt_extractor',), 'autoencoder')
 
     def reconstruct(params: Tree, images: jax.Array) -> jax.Array:
-        return jnp.clip(networks.autoencoder.apply({'params': params}, images).astype(jnp.float32), -1, 1)
+        return jnp.clip(apply(networks.autoencoder, params, images).astype(jnp.float32), -1, 1)
 
     def preview(state: State, frozen: Tree, batch: Batch) -> dict[str, jax.Array]:
         return {'reconstruction': reconstruct(state.ema, batch['hr']), 'HR': batch['hr']}
@@ -108,11 +99,9 @@ def make(
 
     def spec_update(state: State, frozen: Tree, batch: Batch) -> ModelSpec:
         """Latents of unit variance: the scaling factor is measured, as Rombach et al. 2022 (section G) do."""
-        mean, _ = networks.autoencoder.apply({'params': state.ema}, batch['hr'], method='encode')
+        mean, _ = apply(networks.autoencoder, state.ema, batch['hr'], method='encode')
         scale = round(float(1 / jnp.std(mean)), 5)
-        return dataclasses.replace(
-            spec, autoencoder=dataclasses.replace(spec.autoencoder, scaling_factor=scale)
-        )
+        return dataclasses.replace(spec, autoencoder=dataclasses.replace(spec.autoencoder, scaling_factor=scale))
 
     update = base.simple_update(loss, draw, optimizers.student, ema=ema, seed=seed, accumulate=accumulate)
     return Stage('autoencoder', init, freeze, update, preview, 'reconstruction', export, spec_update)

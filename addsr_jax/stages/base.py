@@ -4,6 +4,7 @@ The loop knows nothing else. `update` gets the state, the frozen networks and a 
 {'hr': [B, H, W, 3] in [-1, 1], 'lq': the same size and range, 'tokens': [B, 77] int32}.
 """
 
+import dataclasses
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -159,8 +160,9 @@ def simple_update(
         samples = {'batch': batch, 'draws': draw(key, batch)}
         grads, metrics = accumulated(lambda p, s: loss(p, frozen, s), state.student, samples, accumulate)
         student, optimizer_state = apply_gradients(optimizer, grads, state.optimizer, state.student)
-        metrics = {**metrics, 'gradient_norm': optax.global_norm(grads)}
-        return state.replace(
+        metrics = {**metrics, 'gradient_norm': optax.tree.norm(grads)}
+        return dataclasses.replace(
+            state,
             step=state.step + 1,
             student=student,
             ema=ema_update(state.ema, student, ema, state.step),

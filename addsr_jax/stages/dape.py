@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from addsr_jax.diffusion.conditioning import to_unit
-from addsr_jax.networks.build import Networks, build
+from addsr_jax.networks.build import Networks, apply, build
 from addsr_jax.networks.prompt_extractor import init_lora, merge_lora, preprocess
 from addsr_jax.ops.image import resize
 from addsr_jax.specs import ModelSpec
@@ -35,8 +35,8 @@ class Objective:
 def clean_tokens(networks: Networks, frozen: Tree, hr: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The frozen network's tokens [B, 1 + n, D] and tag probabilities [B, K] of the clean picture."""
     size = networks.spec.prompt_extractor.swin.image_size
-    tokens, logits = networks.prompt_extractor.apply(
-        {'params': frozen['prompt_extractor']}, preprocess(hr, size), method='tokens_and_logits'
+    tokens, logits = apply(
+        networks.prompt_extractor, frozen['prompt_extractor'], preprocess(hr, size), method='tokens_and_logits'
     )
     return tokens, jax.nn.sigmoid(logits)
 
@@ -82,9 +82,7 @@ def make(
         batch = samples['batch']
         wanted_tokens, wanted_tags = targets(networks, frozen, to_unit(batch['hr']))
         lq = preprocess(jnp.clip(to_unit(batch['lq']), 0, 1), size)
-        tokens, logits = networks.prompt_extractor.apply(
-            {'params': merged(trained, frozen)}, lq, method='tokens_and_logits'
-        )
+        tokens, logits = apply(networks.prompt_extractor, merged(trained, frozen), lq, method='tokens_and_logits')
         error = ((tokens.astype(jnp.float32) - wanted_tokens) ** 2).mean(axis=(1, 2))
         tags = binary_cross_entropy(logits.astype(jnp.float32), wanted_tags)
         total = objective.token_weight * error + objective.tag_weight * tags

@@ -6,14 +6,16 @@ neither, the teacher's own down path on the encoded image and the prompt extract
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import jax
 import jax.numpy as jnp
 
 from addsr_jax.diffusion.conditioning import Conditioning, Diffusion, to_unit
-from addsr_jax.networks.build import Networks
+from addsr_jax.networks.build import Networks, apply
 from addsr_jax.networks.discriminator import AugmentDraws, diff_augment, readout, to_feature_size
 from addsr_jax.networks.prompt_extractor import normalise
+from addsr_jax.networks.vit import ViT
 from addsr_jax.ops.image import resize
 from addsr_jax.stages.base import Tree
 
@@ -34,7 +36,7 @@ class Projection:
         seen = to_feature_size(seen, draws, self.networks.spec.discriminator.image_size)
         features = self.features(frozen, seen, lq)
         condition = jax.lax.stop_gradient(self.condition(frozen, lq))
-        return self.networks.heads.apply({'params': params, 'spectral': spectral}, features, condition)
+        return cast(jax.Array, self.networks.heads.apply({'params': params, 'spectral': spectral}, features, condition))
 
     def init(self, key: jax.Array) -> Tree:
         """{'params', 'spectral'} of the heads; the number of tokens does not matter to them."""
@@ -45,23 +47,22 @@ class Projection:
 
 def make_projection(networks: Networks, c_norm: str) -> Projection:
     """`c_norm`: 'imagenet', or 'none' as the published code feeds DINOv2."""
-    if networks.spec.dino is None or networks.spec.dinov2 is None:
+    if networks.dino is None or networks.dinov2 is None:
         return _through_teacher(networks)
-    return _through_dino(networks, c_norm)
+    return _through_dino(networks, networks.dino, networks.dinov2, c_norm)
 
 
-def _through_dino(networks: Networks, c_norm: str) -> Projection:
-    hooks = networks.spec.discriminator.hooks
-    dino, dinov2, side = networks.dino, networks.dinov2, networks.spec.dinov2.image_size
+def _through_dino(networks: Networks, dino: ViT, dinov2: ViT, c_norm: str) -> Projection:
+    hooks, side = networks.spec.discriminator.hooks, dinov2.spec.image_size
 
     def features(frozen: Tree, seen: jax.Array, lq: Conditioning) -> tuple[jax.Array, ...]:
-        hidden, _ = dino.apply({'params': frozen['dino']}, normalise(seen))
+        hidden, _ = apply(dino, frozen['dino'], normalise(seen))
         return readout(hidden, hooks)
 
     def condition(frozen: Tree, lq: Conditioning) -> jax.Array:
         image = resize(lq.image, (side, side), 'bilinear')
         image = normalise(image) if c_norm == 'imagenet' else image
-        _, tokens = dinov2.apply({'params': frozen['dinov2']}, image)
+        _, tokens = apply(dinov2, frozen['dinov2'], image)
         return tokens[:, 0]
 
     return Projection(networks, ('dino', 'dinov2'), features, condition)
@@ -73,8 +74,9 @@ def _through_teacher(networks: Networks) -> Projection:
     def features(frozen: Tree, seen: jax.Array, lq: Conditioning) -> tuple[jax.Array, ...]:
         """Levels of the teacher's down path on clean latents (t = 0), told the text and tokens of the LQ image."""
         latents = model.encode(frozen['autoencoder'], seen * 2 - 1, jnp.zeros(()))
-        levels = networks.unet.apply(
-            {'params': frozen['teacher']['unet']},
+        levels = apply(
+            networks.unet,
+            frozen['teacher']['unet'],
             latents,
             jnp.zeros(latents.shape[:1], jnp.int32),
             lq.text,

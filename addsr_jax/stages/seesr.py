@@ -44,9 +44,9 @@ def initial_parts(networks: Networks, key: jax.Array, bundle: Tree) -> Tree:
     else:
         parts = {
             'unet': networks.unet.init(base.stream(key, 'unet'), latents, t, text, tokens)['params'],
-            'controlnet': networks.controlnet.init(
-                base.stream(key, 'controlnet'), latents, t, text, tokens, image
-            )['params'],
+            'controlnet': networks.controlnet.init(base.stream(key, 'controlnet'), latents, t, text, tokens, image)[
+                'params'
+            ],
         }
     if 'text_encoder' in bundle:
         parts['text_encoder'] = bundle['text_encoder']
@@ -78,9 +78,7 @@ def make(
         text = model.embed_text(params['text_encoder'], batch['tokens'])
         condition = model.condition(frozen['prompt_extractor'], to_unit(batch['lq']), text)
         output = model.network_output(params, z, draws['timesteps'], condition)
-        target = schedule.training_target(
-            model.abar, spec.schedule.prediction, z0, draws['noise'], draws['timesteps']
-        )
+        target = schedule.training_target(model.abar, spec.schedule.prediction, z0, draws['noise'], draws['timesteps'])
         error = ((output - target) ** 2).mean(axis=(1, 2, 3))
         return error, {'mse': error.mean()}
 

@@ -37,9 +37,7 @@ class Checkpoints:
         """Saves in the background; `batches` is the data position."""
         if step in self.manager.all_steps():
             return
-        items = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), data=ocp.args.JsonSave({'batches': batches})
-        )
+        items = ocp.args.Composite(state=ocp.args.StandardSave(state), data=ocp.args.JsonSave({'batches': batches}))
         self.manager.save(step, args=items, metrics=metrics, force=True)
 
     def restore(self, abstract: Tree, shardings: Tree) -> tuple[Tree, int]:

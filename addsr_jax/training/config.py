@@ -15,12 +15,13 @@ from ml_collections import ConfigDict
 
 from addsr_jax.errors import UserError
 
+Config = Any  # a locked ConfigDict: its values have the types that configs/base.py gives them
 RECORD = 'config.json'
 # What may change between the starts of one run.
 FREE = ('steps', 'checkpoint_every', 'log_every', 'data.threads', 'data.workers')
 
 
-def read(path: str, overrides: Sequence[tuple[str, str]]) -> ConfigDict:
+def read(path: str, overrides: Sequence[tuple[str, str]]) -> Config:
     """`configs/STAGE.py[:SIZE]` with ('data.path', 'photos') pairs applied; values keep their key's type."""
     file, _, size = path.partition(':')
     location = Path(file)
@@ -32,7 +33,7 @@ def read(path: str, overrides: Sequence[tuple[str, str]]) -> ConfigDict:
     return config
 
 
-def _run(location: Path, size: str) -> ConfigDict:
+def _run(location: Path, size: str) -> Config:
     """get_config of a Python file; its folder's parent is importable while it runs (`from configs import base`)."""
     root = str(location.resolve().parent.parent)
     sys.path.insert(0, root)
@@ -49,7 +50,7 @@ def _run(location: Path, size: str) -> ConfigDict:
         sys.path.remove(root)
 
 
-def _assign(config: ConfigDict, key: str, text: str) -> None:
+def _assign(config: Config, key: str, text: str) -> None:
     """Sets 'data.path' and the like to `text`, converted; only keys that are there."""
     *parents, last = key.split('.')
     node: Any = config
@@ -91,7 +92,7 @@ def flat(config: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
     return out
 
 
-def describe(config: ConfigDict) -> dict[str, Any]:
+def describe(config: Config) -> dict[str, Any]:
     """What `final/` says of the run that made it."""
     values = flat(config.to_dict())
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
@@ -99,7 +100,7 @@ def describe(config: ConfigDict) -> dict[str, Any]:
     return {'stage': config.stage, 'config': values, 'config_sha256': digest, 'versions': versions}
 
 
-def claim(workdir: Path, config: ConfigDict) -> None:
+def claim(workdir: Path, config: Config) -> None:
     """Records the config in a new workdir, or refuses one that belongs to another run."""
     record = workdir / RECORD
     now = flat(config.to_dict())

@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
 from addsr_jax import sharding
 from addsr_jax.data import sources
@@ -19,13 +18,14 @@ from addsr_jax.stages import STAGES
 from addsr_jax.stages.base import Optimizers, Stage
 from addsr_jax.training import config as config_file
 from addsr_jax.training.checkpoints import resumable
+from addsr_jax.training.config import Config
 from addsr_jax.training.loop import LoopConfig, check, train
 from addsr_jax.training.optimizers import OptimizerConfig, make_optimizer
 from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights.bundle import Bundle
 
 
-def run(config: ConfigDict, workdir: Path, report: Callable[[str], None]) -> None:
+def run(config: Config, workdir: Path, report: Callable[[str], None]) -> None:
     """Trains or resumes; everything that can be refused is refused before `workdir` is touched."""
     mesh = sharding.make_mesh(config.mesh)
     loop, data = loop_config(config), data_config(config)
@@ -69,7 +69,7 @@ def run(config: ConfigDict, workdir: Path, report: Callable[[str], None]) -> Non
         report(f'{workdir / "final"} holds the result')
 
 
-def loop_config(config: ConfigDict) -> LoopConfig:
+def loop_config(config: Config) -> LoopConfig:
     return LoopConfig(
         steps=config.steps,
         batch_size=config.batch_size,
@@ -84,11 +84,11 @@ def loop_config(config: ConfigDict) -> LoopConfig:
     )
 
 
-def data_config(config: ConfigDict) -> DataConfig:
+def data_config(config: Config) -> DataConfig:
     return DataConfig(batch_size=config.batch_size, seed=config.seed, **config.data.to_dict())
 
 
-def make_stage(config: ConfigDict, spec: ModelSpec) -> Stage:
+def make_stage(config: Config, spec: ModelSpec) -> Stage:
     """The stage that the config names, with its objective and optimisers."""
     kind = choose(STAGES, config.stage, 'stage')
     auto = jnp.float32 if jax.default_backend() == 'cpu' else jnp.bfloat16  # on CPU bfloat16 is only slower
@@ -108,7 +108,7 @@ def make_stage(config: ConfigDict, spec: ModelSpec) -> Stage:
     )
 
 
-def starting_weights(config: ConfigDict) -> Bundle:
+def starting_weights(config: Config) -> Bundle:
     """The bundle that a run starts from: empty where the size can be trained from nothing."""
     spec = choose(MODELS, config.size, 'size')
     if config.weights:

@@ -41,7 +41,7 @@ def prefetch(
                 if stop.is_set():
                     return
             raise ValueError('the data ended: a data set for training repeats without end')
-        except BaseException as error:  # noqa: BLE001, handed to the thread that waits for it
+        except BaseException as error:
             offer(error)
 
     def batches() -> Iterator[dict[str, jax.Array]]:

@@ -26,9 +26,7 @@ class Writers:
     def open(
         cls, workdir: Path, steps: int, batch_size: int, log_every: int, report: Callable[[str], None]
     ) -> 'Writers':
-        writer = metric_writers.create_default_writer(
-            str(workdir / 'tensorboard'), asynchronous=False
-        )
+        writer = metric_writers.create_default_writer(str(workdir / 'tensorboard'), asynchronous=False)
         progress = periodic_actions.ReportProgress(
             num_train_steps=steps, every_steps=log_every, every_secs=None, writer=writer
         )

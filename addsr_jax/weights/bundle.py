@@ -1,7 +1,7 @@
 """Weights at rest: a folder with `model.json`, a tokenizer, and the parts of a model.
 
 Two forms: one safetensors file per part (the embedded model), or one Orbax checkpoint (`final/` of a run). Both are
-written beside their place and moved into it whole, and loading is strict: every tensor that the networks have, and no other.
+written beside their place and moved into it whole. Loading is strict: every tensor that the networks have, no other.
 """
 
 import dataclasses

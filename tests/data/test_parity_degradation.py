@@ -62,10 +62,13 @@ def test_poisson_noise_is_as_recorded():
     images, scales = pictures.pictures('deg.n', 3, 24, 34), CASES['poisson_mixed']['inputs']['scale']
     outputs = CASES['poisson_mixed']['outputs']
     with np.load(FIXTURES / 'degradation' / 'data.npz') as data:
-        colour, grey = (data[outputs[f'counts_{k}']['key']].reshape(outputs[f'counts_{k}']['shape']) for k in ('color', 'gray'))
+        colour, grey = (
+            data[outputs[f'counts_{k}']['key']].reshape(outputs[f'counts_{k}']['shape']) for k in ('color', 'gray')
+        )
     colour, grey = golden.to_nhwc(colour), golden.to_nhwc(grey)
     noisy = [
-        d.poisson_noise(images[i], RecordedCounts(grey[i] if i == 1 else colour[i]), scales[i], i == 1) for i in range(3)
+        d.poisson_noise(images[i], RecordedCounts(grey[i] if i == 1 else colour[i]), scales[i], i == 1)
+        for i in range(3)
     ]
     pictures.check('degradation', 'poisson_mixed', 'out', golden.to_nchw(np.stack(noisy)))
 

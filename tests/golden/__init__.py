@@ -36,7 +36,9 @@ def tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
     # one rounding at the end, with the divisions that the records were made with
     if scale in (1.0, 0.1):
         return (shift + scale * z).astype(np.float32)
-    divisor = math.sqrt(float((z * z).sum())) if words[-1] in ('weight_u', 'weight_v') else math.sqrt(math.prod(shape[1:]))
+    divisor = (
+        math.sqrt(float((z * z).sum())) if words[-1] in ('weight_u', 'weight_v') else math.sqrt(math.prod(shape[1:]))
+    )
     return (z / divisor).astype(np.float32)
 
 

@@ -1,5 +1,7 @@
 """Projected discriminator and DiffAugment against the recorded answers of the original."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -100,7 +102,9 @@ def no_crop(batch):
 def with_crop(batch, x, size):
     """Draws whose corner falls on the recorded pixel."""
     places = [(int(x[k]) + 0.5) / (size - SPEC.image_size + 1) for k in ('crop_i', 'crop_j')]
-    return no_crop(batch).replace(crop=jnp.zeros(batch), corner=jnp.tile(jnp.asarray([places]), (batch, 1)))
+    return dataclasses.replace(
+        no_crop(batch), crop=jnp.zeros(batch), corner=jnp.tile(jnp.asarray([places]), (batch, 1))
+    )
 
 
 @pytest.mark.parametrize('case', ['full_eval_noaug_64', 'full_train_noaug_128_nocrop', 'full_train_noaug_96_crop'])
@@ -133,7 +137,9 @@ def augmentation(x):
             return jnp.zeros((2, 2), jnp.int32)
         return jnp.asarray(np.stack([x[first].reshape(-1), x[second].reshape(-1)], axis=1), jnp.int32)
 
-    return no_crop(2).replace(shift=pairs('translation_x', 'translation_y'), cutout=pairs('offset_x', 'offset_y'))
+    return dataclasses.replace(
+        no_crop(2), shift=pairs('translation_x', 'translation_y'), cutout=pairs('offset_x', 'offset_y')
+    )
 
 
 @pytest.mark.parametrize('case', ['diffaug_translation', 'diffaug_cutout', 'diffaug_cutout_odd', 'diffaug_both'])

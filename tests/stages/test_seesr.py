@@ -1,0 +1,59 @@
+"""The teacher's stage."""
+
+import jax
+import numpy as np
+import pytest
+
+from addsr_jax import trees
+from tests import tiny
+from tests.stages.common import stage
+
+
+@pytest.fixture(scope='module')
+def bundle():
+    return tiny.on_device(tiny.bundle().params)
+
+
+def run(made, bundle, steps=1):
+    state, frozen = made.init(jax.random.key(0), bundle), made.freeze(bundle)
+    update = jax.jit(made.update)
+    losses = []
+    for _ in range(steps):
+        state, metrics = update(state, frozen, tiny.batch(0, 4))
+        losses.append(float(metrics['loss']))
+    return state, frozen, losses
+
+
+def test_the_loss_falls_on_one_batch(bundle):
+    _, _, losses = run(stage('seesr'), bundle, steps=30)
+    assert np.mean(losses[-5:]) < np.mean(losses[:5])
+
+
+def test_micro_batches_equal_one_batch(bundle):
+    (one, _, _), (two, _, _) = (run(stage('seesr', accumulate=m), bundle) for m in (1, 2))
+    for a, b in zip(jax.tree.leaves(one.student), jax.tree.leaves(two.student), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=2e-6)
+
+
+def test_late_timesteps_change_what_is_learned(bundle):
+    (_, _, a), (_, _, b) = (run(stage('seesr', late_timesteps=share), bundle) for share in (0.0, 1.0))
+    assert a[0] != b[0]
+
+
+def test_only_what_is_named_is_trained_and_the_rest_is_exported_unchanged(bundle):
+    made = stage('seesr', trainable='image_attentions')
+    state, frozen, _ = run(made, bundle)
+    paths = list(trees.flatten(state.student))
+    assert all(p.startswith('controlnet/') or 'image_attentions' in p for p in paths)
+    exported = trees.flatten(made.export(state, frozen)['teacher'])
+    before = trees.flatten(bundle['teacher'])
+    assert set(exported) == set(before)
+    assert all((exported[p] == before[p]).all() for p in before if p not in paths)
+
+
+def test_guidance_means_something_because_empty_text_is_learned_too():
+    from configs import seesr
+
+    config = seesr.get_config('nano')
+    assert config.data.null_text == 0.5
+    assert config.data.degraded_target == 0.1
