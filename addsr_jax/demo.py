@@ -21,7 +21,7 @@ from addsr_jax.data.pipeline import degrade_image
 from addsr_jax.errors import UserError, guard
 from addsr_jax.evaluation import report
 from addsr_jax.restoration import files, pipeline
-from addsr_jax.runtime import enable_compilation_cache
+from addsr_jax.runtime import enable_compilation_cache, every_core_a_device
 
 SIDE, SEED = 384, 3  # pixels of the held-out crop; of its degradation
 
@@ -48,7 +48,7 @@ def distil(config: str, workdir: Path, steps: int) -> Path:
     command = [sys.executable, '-m', 'addsr_jax.train', '--config', config, '--workdir', str(workdir)]
     command += [f'--config.{key}' for key in (f'steps={steps}', 'log_every=4', 'eval_every=0', 'preview_every=0')]
     say('$ ' + ' '.join(['python', *command[1:]]))
-    if subprocess.run(command, check=False).returncode:
+    if subprocess.run(command, check=False, env=every_core_a_device()).returncode:
         raise UserError('training did not finish: see the line above')
     return workdir / 'final'
 

@@ -17,8 +17,11 @@ def get_config(size: str = 'sd2'):
     config.optimizer.update({'learning_rate': 1e-5, 'final_learning_rate': 1e-6, 'warmup': 100})
     config.objective.update({'perceptual': 0.1, 'kl': 1e-6, 'perceptual_stages': 2})
     if size == 'nano':
-        config.update({'steps': 1800, 'batch_size': 10, 'ema': 0.99})
+        config.update({'steps': 2400, 'batch_size': 10, 'ema': 0.99, 'checkpoint_every': 400})
         config.data.update({'hr_size': 80, 'threads': 1, 'degradation': 'mild'})
-        config.optimizer.update({'learning_rate': 1.5e-3, 'final_learning_rate': 2e-5})
+        # without norms a higher rate only makes noise
+        config.optimizer.update(
+            {'learning_rate': 7e-4, 'final_learning_rate': 1e-5, 'beta2': 0.99, 'weight_decay': 0.0}
+        )
         config.objective.update({'kl': 1e-6, 'perceptual': 0.01, 'perceptual_stages': 1})
     return base.lock(config)

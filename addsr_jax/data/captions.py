@@ -1,4 +1,4 @@
-"""Captions made from the record: what was done to the target is what its caption says (design, section 2)."""
+"""Captions made from the record: what was done to the target is what its caption says."""
 
 from collections.abc import Callable
 

@@ -23,7 +23,7 @@ MODES = ('area', 'bilinear', 'bicubic')
 
 @dataclass(frozen=True)
 class StageTable:
-    """One column of reference 11.1."""
+    """One stage's numbers (make_paired_data.py; `mild`: params_realesrgan.yml)."""
 
     blur: float  # probability
     sinc: float
@@ -178,7 +178,7 @@ def _noise(image: np.ndarray, draws: StageDraws, source: NoiseSource) -> np.ndar
 
 
 def degrade(image: np.ndarray, draws: DegradationDraws, source: NoiseSource) -> np.ndarray:
-    """[H, W, 3] in [0, 1] -> [H / 4, W / 4, 3] in [0, 1], not rounded (reference 11.2, steps 2 to 10)."""
+    """[H, W, 3] in [0, 1] -> [H / 4, W / 4, 3] in [0, 1], not rounded."""
     h, w, _ = image.shape
     target = (h // SCALE, w // SCALE)
     first, second = draws.stages

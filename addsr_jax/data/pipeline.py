@@ -1,4 +1,4 @@
-"""From encoded photographs to batches: one random-access Grain chain (design, section 4).
+"""From encoded photographs to batches: one random-access Grain chain.
 
     source -> shuffle -> repeat -> random_map -> batch
 

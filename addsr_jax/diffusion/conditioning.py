@@ -20,7 +20,7 @@ Tree = Any
 
 @struct.dataclass
 class Conditioning:
-    """c, e and p of design section 2: what a denoiser is told."""
+    """Condition image, its tokens, and the prompt: what a denoiser is told."""
 
     image: jax.Array  # [B, H, W, 3] in [0, 1], the ControlNet's condition
     image_tokens: jax.Array  # [B, 1 + n, I], the prompt extractor's view of `image`
@@ -79,7 +79,7 @@ class Diffusion:
         conditioning: Conditioning,
         conditioning_scale: float | jax.Array = 1.0,
     ) -> jax.Array:
-        """F(z, t; c, e, p) of design section 2: z0 [B, h, w, C] float32."""
+        """F(z, t; c, e(c), p), the predictor of z0: [B, h, w, C] float32."""
         output = self.network_output(params, latents, timesteps, conditioning, conditioning_scale)
         prediction = self.networks.spec.schedule.prediction
         return schedule.predict_z0(self.abar, prediction, output, latents, timesteps)

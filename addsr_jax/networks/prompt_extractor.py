@@ -24,7 +24,7 @@ Dtype = Any
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
-# Where DAPE adapts: q and v of every Swin block, query and key of the tagging head's cross-attention (reference 4.3).
+# Where DAPE adapts: q and v of every Swin block, query and key of the tagging head's cross-attention (loralib).
 ADAPTED = r'(visual_encoder/.*/attn/qkv|tagging_head/.*/crossattention/self/(query|key))/kernel'
 
 
@@ -132,11 +132,11 @@ class PromptExtractor(nn.Module):
         self.fc = nn.Dense(1, dtype=self.dtype)
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        return self.image_proj(self.visual_encoder(images)[0])
+        return self.image_proj(self.visual_encoder(images))
 
-    def stages(self, images: jax.Array) -> tuple[jax.Array, ...]:
-        """Feature maps [B, S_i, S_i, C_i] of each Swin stage, before merging."""
-        return self.visual_encoder(images)[1]
+    def stages(self, images: jax.Array, count: int) -> tuple[jax.Array, ...]:
+        """Feature maps of the first `count` Swin stages."""
+        return self.visual_encoder.stages(images, count)
 
     def tag(self, tokens: jax.Array) -> jax.Array:
         """Tokens [B, 1 + n, token_dim] -> logits [B, classes]."""

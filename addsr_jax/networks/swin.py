@@ -140,19 +140,29 @@ class PatchEmbed(nn.Module):
 
 
 class Swin(nn.Module):
-    """[B, S, S, 3] ImageNet-normalised -> (tokens [B, 1 + n, C], the average first; outputs of each stage)."""
+    """[B, S, S, 3] ImageNet-normalised -> tokens [B, 1 + n, C], the average first."""
 
     spec: SwinSpec
     dtype: Dtype = jnp.float32
 
-    @nn.compact
-    def __call__(self, images: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    def setup(self):
         s = self.spec
-        x = PatchEmbed(s, self.dtype, name='patch_embed')(images.astype(self.dtype))
-        outputs = []
-        for i in range(len(s.depths)):
-            x, before = SwinStage(s, i, self.dtype, name=f'layers_{i}')(x)
-            outputs.append(before)
-        x = nn.LayerNorm(s.norm_eps, dtype=self.dtype, use_fast_variance=False, name='norm')(x)
+        self.patch_embed = PatchEmbed(s, self.dtype)
+        self.layers = [SwinStage(s, i, self.dtype) for i in range(len(s.depths))]
+        self.norm = nn.LayerNorm(s.norm_eps, dtype=self.dtype, use_fast_variance=False)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        x = self.patch_embed(images.astype(self.dtype))
+        for layer in self.layers:
+            x, _ = layer(x)
+        x = self.norm(x)
         tokens = x.reshape(x.shape[0], -1, x.shape[-1])
-        return jnp.concatenate([tokens.mean(axis=1, keepdims=True), tokens], axis=1), tuple(outputs)
+        return jnp.concatenate([tokens.mean(axis=1, keepdims=True), tokens], axis=1)
+
+    def stages(self, images: jax.Array, count: int) -> tuple[jax.Array, ...]:
+        """The first `count` stages' feature maps [B, S_i, S_i, C_i], before merging."""
+        x, outputs = self.patch_embed(images.astype(self.dtype)), []
+        for layer in self.layers[:count]:
+            x, before = layer(x)
+            outputs.append(before)
+        return tuple(outputs)

@@ -263,7 +263,7 @@ def make(
         discriminator = {'params': heads['params'], 'spectral': heads['spectral']}
         if objective.d_grad_leak:
             discriminator['leak'] = jax.tree.map(jnp.zeros_like, heads['params'])
-        return State(
+        state = State(
             step=jnp.zeros((), jnp.int32),
             student=student,
             ema=base.copy(student),
@@ -271,6 +271,7 @@ def make(
             discriminator=discriminator,
             discriminator_optimizer=optimizers.discriminator.init(heads['params']),
         )
+        return base.resumed(state, bundle['training']) if 'training' in bundle else state
 
     def freeze(bundle: Tree) -> Tree:
         if objective.start == 'student':
@@ -297,7 +298,11 @@ def make(
     def export(state: State, frozen: Tree) -> Tree:
         return {**frozen, 'student': base.whole(state.ema, frozen['teacher'])}
 
-    return Stage('addsr', init, freeze, update, preview, 'student', export, lambda state, frozen, batch: spec)
+    def spec_update(state: State, frozen: Tree, batch: Batch) -> ModelSpec:
+        return spec
+
+    continues = objective.start == 'student'
+    return Stage('addsr', init, freeze, update, preview, 'student', export, spec_update, continues)
 
 
 def _where(choose_first: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:

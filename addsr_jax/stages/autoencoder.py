@@ -6,6 +6,7 @@ stages of the frozen prompt extractor. No adversarial term: the student has one.
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,7 +19,7 @@ from addsr_jax.specs import ModelSpec
 from addsr_jax.stages import base
 from addsr_jax.stages.base import Batch, Optimizers, Stage, State, Tree
 
-START_LOG_VARIANCE = -9.0
+START_LOG_VARIANCE = -14.0
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,12 @@ def make(
 
     def features(frozen: Tree, images: jax.Array) -> tuple[jax.Array, ...]:
         """First stages of the prompt extractor, each [B, h_i, w_i, C_i], of images in [-1, 1]."""
-        stages = apply(
-            networks.prompt_extractor, frozen['prompt_extractor'], normalise(to_unit(images)), method='stages'
-        )
-        return stages[: objective.perceptual_stages]
+        side = spec.prompt_extractor.swin.image_size
+        while side > images.shape[1]:  # half as many windows fit as well
+            side //= 2
+        seen = normalise(to_unit(images[:, :side, :side]))
+        stages = partial(apply, networks.prompt_extractor, frozen['prompt_extractor'], method='stages')
+        return stages(seen, objective.perceptual_stages)
 
     def loss(trained: Tree, frozen: Tree, samples: Tree) -> tuple[jax.Array, base.Metrics]:
         hr, noise = samples['batch']['hr'], samples['draws']
@@ -57,12 +60,8 @@ def make(
         x = apply(networks.autoencoder, trained, latents, method='decode').astype(jnp.float32)
         l1 = _mean(jnp.abs(x - hr))
         kl = _mean(0.5 * (mean**2 + std**2 - 1) - jnp.log(std))
-        side = spec.prompt_extractor.swin.image_size
-        crop = min(side, hr.shape[1])
-        perceptual = sum(
-            _mean(jnp.abs(a - b))
-            for a, b in zip(features(frozen, _fit(x, crop, side)), features(frozen, _fit(hr, crop, side)), strict=True)
-        )
+        pairs = zip(features(frozen, x), features(frozen, hr), strict=True)
+        perceptual = sum(_mean(jnp.abs(a - b)) for a, b in pairs)
         total = l1 + objective.perceptual * perceptual + objective.kl * kl
         mse = jnp.mean((x - hr) ** 2) / 4
         return total, {
@@ -117,9 +116,3 @@ def narrow(params: Tree) -> Tree:
 def _mean(x: jax.Array) -> jax.Array:
     """Mean over all axes but the batch."""
     return x.reshape(x.shape[0], -1).mean(axis=1)
-
-
-def _fit(images: jax.Array, crop: int, side: int) -> jax.Array:
-    """The top left crop, zero-padded to the side that the prompt extractor sees."""
-    pad = side - crop
-    return jnp.pad(images[:, :crop, :crop], ((0, 0), (0, pad), (0, pad), (0, 0)))

@@ -26,7 +26,7 @@ Metrics = dict[str, jax.Array]
 
 @struct.dataclass
 class State:
-    """Everything that training changes, and nothing else (design, section 5)."""
+    """Everything that training changes, and nothing else."""
 
     step: jax.Array  # [] int32, updates done
     student: Tree  # trained leaves only, float32
@@ -54,6 +54,7 @@ class Stage:
     judged: str  # the picture of `preview` that is scored against its 'HR'; '' where a stage makes no pictures
     export: Callable[[State, Tree], Tree]  # -> bundle for `final/`, with EMA weights
     spec_update: Callable[[State, Tree, Batch], ModelSpec]  # the spec that `final/` records
+    continues: bool = False  # `init` takes the 'training' part that an earlier `final/` keeps beside its weights
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,27 @@ def simple_update(
         ), metrics
 
     return update
+
+
+def resumable(state: State) -> Tree:
+    """What `final/` keeps beside the weights, as its 'training' part: optimisers and discriminator."""
+    kept = {
+        'optimizer': state.optimizer,
+        'discriminator': state.discriminator,
+        'discriminator_optimizer': state.discriminator_optimizer,
+    }
+    return {name: value for name, value in kept.items() if value is not None}
+
+
+def resumed(state: State, training: Tree) -> State:
+    """A first state with the 'training' part of an earlier run; learning rates start over, moments do not."""
+    schedule = optax.ScaleByScheduleState
+
+    def rewound(leaf: Any) -> Any:
+        return schedule(jnp.zeros_like(leaf.count)) if isinstance(leaf, schedule) else jnp.copy(leaf)
+
+    parts = jax.tree.map(rewound, training, is_leaf=lambda leaf: isinstance(leaf, schedule))
+    return dataclasses.replace(state, **parts)
 
 
 def simple_state(student: Tree, optimizer: optax.GradientTransformation) -> State:

@@ -1,7 +1,7 @@
 """What the discriminator's heads see: frozen features of an augmented image, and a vector of the LQ image.
 
-Two kinds, chosen by the model's spec: DINO's features and DINOv2's class token (reference 5.3), or, where a model has
-neither, the teacher's own down path on the encoded image and the prompt extractor's average token.
+Two kinds, chosen by the model's spec: DINO's features and DINOv2's class token (AddSR's ADD/models), or, where a model
+has neither, the teacher's own down path on the encoded image and the prompt extractor's average token.
 """
 
 from collections.abc import Callable

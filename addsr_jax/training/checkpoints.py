@@ -60,14 +60,3 @@ class Checkpoints:
         """Joins what is still being written."""
         self.manager.wait_until_finished()
         self.manager.close()
-
-
-def resumable(state: Any) -> Tree:
-    """Discriminator and optimisers, which `final/` keeps beside the weights for fine-tuning."""
-    kept = {
-        'step': state.step,
-        'optimizer': state.optimizer,
-        'discriminator': state.discriminator,
-        'discriminator_optimizer': state.discriminator_optimizer,
-    }
-    return {name: value for name, value in kept.items() if value is not None}

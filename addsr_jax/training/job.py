@@ -15,9 +15,8 @@ from addsr_jax.data.tokens import load_tokenizer
 from addsr_jax.errors import UserError
 from addsr_jax.specs import MODELS, ModelSpec
 from addsr_jax.stages import STAGES
-from addsr_jax.stages.base import Optimizers, Stage
+from addsr_jax.stages.base import Optimizers, Stage, resumable
 from addsr_jax.training import config as config_file
-from addsr_jax.training.checkpoints import resumable
 from addsr_jax.training.config import Config
 from addsr_jax.training.loop import LoopConfig, check, train
 from addsr_jax.training.optimizers import OptimizerConfig, make_optimizer
@@ -33,6 +32,7 @@ def run(config: Config, workdir: Path, report: Callable[[str], None]) -> None:
     stage = make_stage(config, start.spec)
     check(stage, loop, mesh)
     stage.freeze(start.params)  # names the parts that the weights lack
+    training = kept_training(config, stage, start)
     source = sources.open_source(data.source, data.path)
     tokenizer = load_tokenizer(start.tokenizer)
     batches = make_batches(data, source, tokenizer, jax.process_index(), jax.process_count())
@@ -50,7 +50,7 @@ def run(config: Config, workdir: Path, report: Callable[[str], None]) -> None:
     )
     result = train(
         stage,
-        start.params,
+        {**start.params, **training},
         batches,
         loop,
         workdir=workdir,
@@ -126,6 +126,14 @@ def starting_weights(config: Config) -> Bundle:
             f'that holds them, or train the small model with configs/{config.stage}.py:nano'
         )
     return bundles.empty(spec, tokenizer)
+
+
+def kept_training(config: Config, stage: Stage, start: Bundle) -> dict[str, Any]:
+    """{'training': optimisers and discriminator beside the weights}, where the stage goes on from them; else {}."""
+    if not stage.continues or not bundles.has_beside(config.weights, 'training'):
+        return {}
+    abstract = jax.eval_shape(stage.init, jax.random.key(config.seed), start.params)
+    return {'training': bundles.load_beside(config.weights, 'training', resumable(abstract))}
 
 
 def choose(table: Mapping[str, Any], name: str, key: str) -> Any:

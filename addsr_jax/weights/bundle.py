@@ -141,6 +141,25 @@ def _load_orbax(folder: Path, wanted: dict[str, Tree]) -> dict[str, Tree]:
         raise UserError(f'{path} cannot be read ({_first_line(error)}): the folder is damaged') from error
 
 
+def has_beside(path_or_name: str | Path, name: str) -> bool:
+    """Whether a bundle's folder keeps the tree `name` beside its weights."""
+    return str(path_or_name) != 'nano' and (Path(path_or_name).expanduser() / name).is_dir()
+
+
+def load_beside(path_or_name: str | Path, name: str, abstract: Tree) -> Tree:
+    """The tree `name` beside a bundle's weights, of the structure, shapes and dtypes of `abstract`."""
+    import orbax.checkpoint as ocp
+
+    path = (Path(path_or_name).expanduser() / name).absolute()
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            return checkpointer.restore(path, jax.tree.map(_on_host, abstract))
+    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f'{path} does not fit this run ({_first_line(error)}): delete that folder to start with a new discriminator'
+        ) from error
+
+
 def _on_host(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)

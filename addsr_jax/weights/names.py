@@ -1,4 +1,4 @@
-"""One rule from PyTorch names to parameter paths, and back (design of the trees: a path is the PyTorch name).
+"""One rule from PyTorch names to parameter paths, and back: a path is the PyTorch name.
 
 Split at dots; a number joins the word before it ('down_blocks.0.attentions.1' -> 'down_blocks_0/attentions_1'); a last
 'weight' becomes 'kernel' (rank 2 and more), 'scale' (rank 1) or 'embedding' (tables of tokens and positions).

@@ -50,7 +50,10 @@ def make_input(spec: dict[str, Any]) -> Any:
         return np.array(spec['value'], spec.get('dtype', 'float32'))
     x = tensor(spec['rule'], tuple(spec['shape']))
     x = np.float32(spec.get('scale', 1)) * x + np.float32(spec.get('shift', 0))
-    return np.clip(x, *map(np.float32, spec['clip'])) if spec.get('clip') else x
+    if not spec.get('clip'):
+        return x
+    low, high = spec['clip']
+    return np.clip(x, np.float32(low), np.float32(high))
 
 
 @cache

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from addsr_jax.networks.build import apply
 from tests import tiny
 from tests.stages.common import stage
 
@@ -26,7 +27,7 @@ def test_the_loss_falls_and_the_posterior_starts_narrow(bundle):
     made = stage('autoencoder')
     state, _frozen, metrics = run(made, bundle, 20)
     assert metrics[-1]['loss'] < metrics[0]['loss']
-    _, std = tiny.networks().autoencoder.apply({'params': state.ema}, tiny.batch(0, 4)['hr'], method='encode')
+    _, std = apply(tiny.networks().autoencoder, state.ema, tiny.batch(0, 4)['hr'], method='encode')
     assert float(std.mean()) < 0.05
 
 
@@ -35,7 +36,7 @@ def test_the_scaling_factor_makes_latents_of_unit_variance(bundle):
     state, frozen, _ = run(made, bundle, 1)
     batch = tiny.batch(0, 4)
     spec = made.spec_update(state, frozen, batch)
-    mean, _ = tiny.networks().autoencoder.apply({'params': state.ema}, batch['hr'], method='encode')
+    mean, _ = apply(tiny.networks().autoencoder, state.ema, batch['hr'], method='encode')
     assert float(np.std(mean) * spec.autoencoder.scaling_factor) == pytest.approx(1, rel=1e-3)
 
 

@@ -1,0 +1,123 @@
+"""Batches: the same for any number of threads and workers, from any position, with undecodable records replaced."""
+
+import dataclasses
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from addsr_jax.data import sources
+from addsr_jax.data.pipeline import DataConfig, make_batches, random_crop
+from addsr_jax.data.tokens import load_tokenizer
+from addsr_jax.errors import UserError
+from addsr_jax.weights.bundle import NANO
+from tests.data import photos
+
+CONFIG = DataConfig(
+    source='folder',
+    path='',
+    hr_size=80,
+    batch_size=4,
+    seed=3,
+    null_text=0.5,
+    captions='record',
+    degraded_target=0.3,
+    degradation='standard',
+    threads=0,
+    workers=0,
+)
+TOKENIZER = load_tokenizer(NANO / 'tokenizer')
+
+
+@pytest.fixture(scope='module')
+def source(tmp_path_factory):
+    return sources.folder(str(photos.folder(tmp_path_factory.mktemp('photos'), 6)))
+
+
+def batches(source, start=0, count=3, process=(0, 1), **changes):
+    made = make_batches(dataclasses.replace(CONFIG, **changes), source, TOKENIZER, *process)
+    return list(islice(made(start), count))
+
+
+def same(a, b):
+    assert len(a) == len(b)
+    for x, y in zip(a, b, strict=True):
+        for name in x:
+            np.testing.assert_array_equal(x[name], y[name], err_msg=name)
+
+
+def test_a_batch_has_the_shapes_and_ranges_that_the_step_is_compiled_for(source):
+    made = make_batches(CONFIG, source, TOKENIZER, 0, 1)
+    batch = next(made(0))
+    assert {k: (v.shape, v.dtype) for k, v in batch.items() if k != 'replaced'} == made.shapes
+    for name in ('hr', 'lq'):
+        assert -1 <= batch[name].min() < batch[name].max() <= 1
+    assert (batch['replaced'] == -1).all()
+
+
+@pytest.mark.parametrize(('threads', 'workers'), [(1, 0), (3, 0), (0, 2)])
+def test_batches_and_their_order_do_not_depend_on_threads_or_workers(source, threads, workers):
+    same(batches(source), batches(source, threads=threads, workers=workers))
+
+
+@pytest.mark.parametrize('threads', [0, 2])
+def test_a_start_in_the_middle_gives_the_rest_of_the_same_batches(source, threads):
+    same(batches(source, count=5)[3:], batches(source, start=3, count=2, threads=threads))
+
+
+def test_epochs_and_seeds_differ(source):
+    first, second = batches(source, count=1, batch_size=6), batches(source, start=1, count=1, batch_size=6)
+    assert (first[0]['hr'] != second[0]['hr']).any()
+    assert (first[0]['hr'] != batches(source, count=1, batch_size=6, seed=4)[0]['hr']).any()
+
+
+def test_two_processes_read_different_photographs(source):
+    mine, theirs = (batches(source, process=(i, 2), count=2) for i in (0, 1))
+    assert mine[0]['hr'].shape[0] == 2  # each half of the batch
+    pictures = [{x.tobytes() for b in part for x in b['hr']} for part in (mine, theirs)]
+    assert not pictures[0] & pictures[1]
+
+
+def test_captions_are_empty_as_often_as_the_config_says(source):
+    empty = TOKENIZER([''])[0]
+    for share, wanted in ((0.0, 0), (1.0, 12)):
+        got = batches(source, null_text=share, batch_size=12, count=1)[0]['tokens']
+        assert (got == empty).all(axis=1).sum() == wanted
+
+
+def test_sidecar_captions_reach_the_tokens(tmp_path):
+    photos.folder(tmp_path, 1)
+    (tmp_path / '00.txt').write_text('sharp, clean')
+    out = batches(sources.folder(str(tmp_path)), captions='sidecar', degraded_target=0.0, null_text=0.0, count=1)
+    np.testing.assert_array_equal(out[0]['tokens'], TOKENIZER(['sharp, clean'] * 4))
+
+
+def test_a_broken_record_is_replaced_by_the_next_and_flagged(tmp_path):
+    photos.folder(tmp_path, 5)
+    (tmp_path / '02.png').write_bytes(b'broken')
+    got = batches(sources.folder(str(tmp_path)), batch_size=5, count=1)[0]
+    assert sorted(got['replaced'].tolist()) == [-1, -1, -1, -1, 2]
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'hr_size': 72},
+        {'hr_size': 90},
+        {'degradation': 'none'},
+        {'captions': 'tags'},
+        {'null_text': 1.5},
+        {'degraded_target': 0.5, 'captions': 'sidecar'},
+        {'threads': -1},
+    ],
+)
+def test_impossible_values_are_refused_by_name(change):
+    with pytest.raises(UserError, match=rf'--config\.data\.{next(iter(change))}'):
+        dataclasses.replace(CONFIG, **change)
+
+
+def test_pictures_smaller_than_the_crop_are_mirrored_up_to_it():
+    small = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
+    out = random_crop(small, 32, np.random.default_rng(0))
+    assert out.shape == (32, 32, 3)
+    assert set(out.reshape(-1)) == set(small.reshape(-1))

@@ -1,0 +1,36 @@
+"""CLIP's tokens."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from addsr_jax.data.tokens import load_tokenizer
+from addsr_jax.errors import UserError
+from addsr_jax.weights.bundle import NANO
+
+
+def test_a_text_is_begin_words_end_and_padding_of_77():
+    ids = load_tokenizer(NANO / 'tokenizer')(['clean, sharp', ''])
+    assert ids.shape == (2, 77)
+    assert ids.dtype == np.int32
+    begin, end = ids[1, :2]
+    assert ids[0, 0] == begin
+    assert end in ids[0]
+    assert len(set(ids[1, 2:])) == 1  # nothing but padding
+
+
+def test_long_texts_are_cut_and_case_does_not_matter():
+    tokenizer = load_tokenizer(NANO / 'tokenizer')
+    assert tokenizer(['sharp ' * 200]).shape == (1, 77)
+    np.testing.assert_array_equal(tokenizer(['SHARP']), tokenizer(['sharp']))
+
+
+def test_a_tokenizer_goes_to_worker_processes():
+    tokenizer = load_tokenizer(NANO / 'tokenizer')
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(tokenizer))(['sharp']), tokenizer(['sharp']))
+
+
+def test_a_folder_that_is_no_tokenizer_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r'vocab\.json'):
+        load_tokenizer(tmp_path)

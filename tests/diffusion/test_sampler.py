@@ -1,0 +1,97 @@
+"""The samplers against plain loops over their formulas, and what must not depend on the batch."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from addsr_jax.diffusion import sampler, schedule
+from addsr_jax.diffusion.conditioning import Diffusion, to_unit
+from tests import tiny
+
+MODEL = Diffusion(tiny.networks())
+
+
+@pytest.fixture(scope='module')
+def setting():
+    bundle, batch = tiny.on_device(tiny.bundle().params), tiny.batch(0, 2)
+    params = {k: bundle[k] for k in ('autoencoder', 'text_encoder', 'prompt_extractor')} | bundle['student']
+    noise = jax.random.normal(jax.random.key(1), (8, 2, 8, 8, 4))
+    return params, batch['lq'], batch['tokens'], noise
+
+
+def few(setting, timesteps, noise=None, **options):
+    params, lq, tokens, fields = setting
+    run = jax.jit(partial(sampler.addsr, MODEL.networks, timesteps=timesteps))
+    fields = fields if noise is None else noise
+    return run(params, lq, tokens, fields[: len(timesteps) + 1], **{'psr_weight': 0.4, **options})
+
+
+def test_addsr_is_predict_decode_condition_renoise(setting):
+    params, lq, tokens, noise = setting
+    text = MODEL.embed_text(params['text_encoder'], tokens)
+    z0, x = MODEL.encode(params['autoencoder'], lq, noise[0]), None
+    for i, t in enumerate((999, 749, 499)):
+        image = to_unit(lq) if x is None else 0.4 * to_unit(x) + 0.6 * to_unit(lq)
+        told = MODEL.condition(params['prompt_extractor'], image, text)
+        t = jnp.full(2, t)
+        z0 = MODEL.predict_z0(params, MODEL.add_noise(z0, noise[1 + i], t), t, told)
+        x = MODEL.decode(params['autoencoder'], z0)
+    np.testing.assert_allclose(few(setting, (999, 749, 499)), x, atol=2e-4)
+
+
+@pytest.mark.parametrize('steps', [1, 2, 4, 6])
+def test_any_number_of_student_steps_gives_pictures_in_range(setting, steps):
+    x = few(setting, schedule.student_timesteps(steps))
+    assert x.shape == (2, tiny.SIDE, tiny.SIDE, 3)
+    assert -1 <= float(x.min()) <= float(x.max()) <= 1
+
+
+def test_the_psr_weight_matters_from_the_second_step_on(setting):
+    one = [few(setting, (999,), psr_weight=w) for w in (0.0, 1.0)]
+    two = [few(setting, (999, 749), psr_weight=w) for w in (0.0, 1.0)]
+    np.testing.assert_array_equal(one[0], one[1])
+    assert float(jnp.abs(two[0] - two[1]).max()) > 1e-3
+
+
+def test_guidance_of_one_is_no_guidance_and_more_is_something_else(setting):
+    negative = tiny.batch(5, 2)['tokens']
+    plain = few(setting, (999, 749))
+    guided = [few(setting, (999, 749), guidance_scale=s, negative_tokens=negative) for s in (1.0, 3.0)]
+    np.testing.assert_allclose(guided[0], plain, atol=2e-4)
+    assert float(jnp.abs(guided[1] - plain).max()) > 1e-4
+
+
+def test_seesr_is_the_ancestral_chain_of_its_table(setting):
+    params, lq, tokens, noise = setting
+    timesteps = schedule.teacher_timesteps(4)
+    text = MODEL.embed_text(params['text_encoder'], tokens)
+    told = MODEL.condition(params['prompt_extractor'], to_unit(lq), text)
+    z = MODEL.add_noise(MODEL.encode(params['autoencoder'], lq, noise[0]), noise[1], jnp.full(2, 999))
+    for i, (t, row) in enumerate(zip(timesteps, schedule.ddpm_coefficients(MODEL.abar, timesteps, 4), strict=True)):
+        z0 = MODEL.predict_z0(params, z, jnp.full(2, t), told)
+        z = row[0] * z0 + row[1] * z + row[2] * noise[2 + i]
+    wanted = MODEL.decode(params['autoencoder'], z)
+    got = jax.jit(partial(sampler.seesr, MODEL.networks, timesteps=timesteps))(params, lq, tokens, noise[:6])
+    np.testing.assert_allclose(got, wanted, atol=2e-4)
+
+
+def test_a_picture_does_not_depend_on_its_neighbours_in_the_batch(setting):
+    params, lq, tokens, noise = setting
+    both = few(setting, (999, 749))
+    swapped = few((params, lq[::-1], tokens[::-1], noise[:, ::-1]), (999, 749))
+    assert np.abs(np.asarray(both - swapped[::-1])).max() * 127.5 < 1
+
+
+def test_conditioning_scale_weighs_the_controlnet(setting):
+    a, b = (few(setting, (999,), conditioning_scale=s) for s in (1.0, 0.0))
+    assert float(jnp.abs(a - b).max()) > 1e-3
+
+
+def test_the_number_of_noise_fields_is_posterior_start_and_one_a_later_step():
+    assert sampler.noise_count('addsr', 4) == 5
+    assert sampler.noise_count('seesr', 50) == 52
+    with pytest.raises(ValueError, match='addsr'):
+        sampler.noise_count('ddim', 4)

@@ -1,0 +1,94 @@
+"""Image files: found and checked before work starts, written whole or not at all."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from addsr_jax.errors import UserError
+from addsr_jax.restoration import files
+
+GREY = np.full((12, 16, 3), 90, np.uint8)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / 'in'
+    folder.mkdir()
+    for name in ('b.jpg', 'a.png', 'c.webp'):
+        Image.fromarray(GREY).save(folder / name)
+    (folder / 'notes.txt').write_text('')
+    return folder
+
+
+def test_results_are_named_after_their_source_and_the_scale(photos, tmp_path):
+    jobs = files.plan_jobs([str(photos)], tmp_path / 'out', 4, False)
+    assert [j.target.name for j in jobs] == ['a_x4.png', 'b_x4.png', 'c_x4.png']
+    (job,) = files.plan_jobs([str(photos / 'a.png')], tmp_path / 'one.png', 4, False)
+    assert job.target == tmp_path / 'one.png'
+
+
+def test_existing_results_are_refused_unless_overwritten(photos, tmp_path):
+    out = tmp_path / 'out'
+    out.mkdir()
+    (out / 'b_x4.png').write_bytes(b'mine')
+    with pytest.raises(UserError, match=r'b_x4\.png exists: add --overwrite'):
+        files.plan_jobs([str(photos)], out, 4, False)
+    assert len(files.plan_jobs([str(photos)], out, 4, True)) == 3
+    assert (out / 'b_x4.png').read_bytes() == b'mine'
+
+
+def test_two_sources_of_one_name_are_refused(photos, tmp_path):
+    Image.fromarray(GREY).save(photos / 'a.bmp')
+    with pytest.raises(UserError, match='would both become'):
+        files.plan_jobs([str(photos)], tmp_path / 'out', 4, False)
+
+
+def test_a_result_never_falls_on_its_source(photos):
+    source = photos / 'a.png'
+    with pytest.raises(UserError, match='would replace its own source'):
+        files.plan_jobs([str(source)], source, 4, True)
+
+
+@pytest.mark.parametrize(
+    ('inputs', 'output', 'message'),
+    [
+        (['missing.png'], 'out', 'there is no file or folder'),
+        (['in'], 'one.png', 'cannot go into the one file'),
+        (['in/a.png'], 'in/notes.txt', 'is a file'),
+        (['empty'], 'out', 'holds no images'),
+    ],
+)
+def test_impossible_inputs_and_outputs_are_refused(photos, tmp_path, inputs, output, message):
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(UserError, match=message):
+        files.plan_jobs([str(tmp_path / i) for i in inputs], tmp_path / output, 4, False)
+
+
+def test_transparency_lies_on_white_and_palettes_become_colours(tmp_path):
+    clear = np.zeros((8, 8, 4), np.uint8)
+    Image.fromarray(clear).save(tmp_path / 'clear.png')
+    assert (files.read_image(tmp_path / 'clear.png') == 255).all()
+    Image.fromarray(GREY).convert('P').save(tmp_path / 'p.png')
+    assert files.read_image(tmp_path / 'p.png').shape == (12, 16, 3)
+
+
+def test_an_unreadable_image_is_named(tmp_path):
+    (tmp_path / 'x.png').write_bytes(b'\x89PNG broken')
+    with pytest.raises(UserError, match=r'x\.png cannot be read as an image'):
+        files.read_image(tmp_path / 'x.png')
+
+
+def test_a_picture_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    target = tmp_path / 'deep' / 'x.png'
+    files.write_image(target, GREY)
+    np.testing.assert_array_equal(files.read_image(target), GREY)
+
+    def full(*_, **__):
+        raise OSError('no space left')
+
+    monkeypatch.setattr(files.Image.Image, 'save', full)
+    with pytest.raises(UserError, match='no space left'):
+        files.write_image(target, GREY * 2)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(files.read_image(target), GREY)
+    assert [p.name for p in target.parent.iterdir()] == ['x.png']

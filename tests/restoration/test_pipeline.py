@@ -1,0 +1,141 @@
+"""A user's image: any size, the same whatever the batch, tiles and devices, and every setting has an effect."""
+
+import jax
+import numpy as np
+import pytest
+
+from addsr_jax import sharding
+from addsr_jax.errors import UserError
+from addsr_jax.restoration import pipeline
+from addsr_jax.weights import bundle as bundles
+from tests import tiny
+from tests.data import photos
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp('model') / 'tiny'
+    bundles.save(tiny.bundle(), path, 'safetensors')
+    return path
+
+
+@pytest.fixture(scope='module')
+def model(folder):
+    return pipeline.load(folder)
+
+
+IMAGE = photos.crops(1, 60)[0]
+FAST = {'tile': 192, 'steps': 2, 'color': 'none'}
+
+
+def difference(a, b):
+    return np.abs(a.astype(int) - b.astype(int)).max()
+
+
+@pytest.mark.parametrize('size', [(8, 8), (9, 61), (60, 60), (33, 100)])
+def test_an_image_of_any_size_becomes_four_times_larger(model, size):
+    image = np.resize(IMAGE, (*size, 3))
+    out = model.upscale(image, **FAST)
+    assert out.shape == (4 * size[0], 4 * size[1], 3)
+    assert out.dtype == np.uint8
+
+
+@pytest.mark.parametrize('scale', [1, 2, 3])
+def test_other_scales(model, scale):
+    assert model.upscale(IMAGE, scale=scale, **FAST).shape == (60 * scale, 60 * scale, 3)
+
+
+def test_the_same_call_gives_the_same_picture_and_the_seed_and_the_name_another(model):
+    first = model.upscale(IMAGE, name='a.png', **FAST)
+    np.testing.assert_array_equal(first, model.upscale(IMAGE, name='a.png', **FAST))
+    assert difference(first, model.upscale(IMAGE, name='b.png', **FAST)) > 0
+    assert difference(first, model.upscale(IMAGE, name='a.png', seed=1, **FAST)) > 0
+
+
+def test_tiles_in_batches_give_the_same_picture(model):
+    one, four = (model.upscale(IMAGE, batch=b, **FAST) for b in (1, 4))
+    assert difference(one, four) <= 1
+
+
+def test_tiles_on_eight_devices_give_the_same_picture(folder, model):
+    spread = pipeline.load(folder, mesh=sharding.make_mesh('data:8'))
+    assert difference(spread.upscale(IMAGE, **FAST), model.upscale(IMAGE, **FAST)) <= 1
+
+
+def test_random_numbers_are_bit_equal_whatever_the_batch_and_the_place_in_it(model, monkeypatch):
+    seen = []
+    monkeypatch.setattr(pipeline.Pipeline, '_sample', lambda self, lq, noise, s: seen.append(np.asarray(noise)) or lq)
+    lq = np.zeros((3, 64, 64, 3), np.float32)
+    model.sample(lq, jax.random.key(0), steps=4)
+    model.sample(lq[:1], jax.random.key(0), steps=4)
+    np.testing.assert_array_equal(seen[0][:1], seen[1])
+    assert (seen[0][0] != seen[0][1]).any()
+
+
+@pytest.mark.parametrize(
+    'changed',
+    [
+        {'method': 'seesr', 'steps': 3},
+        {'steps': 3},
+        {'psr_weight': 1.0},
+        {'guidance_scale': 4.0},
+        {'prompt': 'red top'},
+        {'color': 'adain'},
+        {'color': 'wavelet'},
+    ],
+    ids=str,
+)
+def test_every_setting_changes_the_picture(model, changed):
+    assert difference(model.upscale(IMAGE, **FAST), model.upscale(IMAGE, **{**FAST, **changed})) > 0
+
+
+def test_the_negative_prompt_matters_under_guidance(model):
+    guided = {**FAST, 'method': 'seesr', 'guidance_scale': 6.0}
+    assert difference(model.upscale(IMAGE, **guided), model.upscale(IMAGE, negative_prompt='red top', **guided)) > 0
+
+
+def test_the_wavelet_fix_keeps_the_colours_of_the_input(model):
+    out = model.upscale(IMAGE, **{**FAST, 'color': 'wavelet'}).astype(float)
+    assert np.abs(out.mean(axis=(0, 1)) - IMAGE.mean(axis=(0, 1))).max() < 6
+
+
+def test_pillow_images_are_taken_as_arrays_are(model):
+    from PIL import Image
+
+    np.testing.assert_array_equal(model.upscale(Image.fromarray(IMAGE), **FAST), model.upscale(IMAGE, **FAST))
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        ({'method': 'gan'}, 'addsr, seesr'),
+        ({'color': 'sepia'}, 'adain, wavelet, none'),
+        ({'steps': 0}, r'1\.\.1000'),
+        ({'scale': 9}, r'1\.\.8'),
+        ({'psr_weight': 2.0}, r'0\.\.1'),
+        ({'tile': 200}, 'multiple of 64'),
+        ({'batch': 0}, 'at least 1'),
+        ({'sharpness': 3}, 'does not know sharpness'),
+    ],
+)
+def test_impossible_settings_are_refused(model, settings, message):
+    with pytest.raises(UserError, match=message):
+        model.upscale(IMAGE, **settings)
+
+
+@pytest.mark.parametrize(
+    'image', [np.zeros((7, 60, 3), np.uint8), np.zeros((60, 60), np.uint8), np.zeros((60, 60, 3), np.float32)]
+)
+def test_arrays_that_are_no_pictures_are_refused(model, image):
+    with pytest.raises(UserError, match='an image'):
+        model.upscale(image)
+
+
+def test_weights_without_the_part_that_a_method_needs_say_so(tmp_path):
+    import dataclasses
+
+    bundle = tiny.bundle()
+    params = {k: v for k, v in bundle.params.items() if k != 'student'}
+    bundles.save(dataclasses.replace(bundle, params=params), tmp_path / 'model', 'safetensors')
+    with pytest.raises(UserError, match='hold no student'):
+        pipeline.load(tmp_path / 'model').upscale(IMAGE, **FAST)

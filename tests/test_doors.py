@@ -1,0 +1,165 @@
+"""The commands as people type them: bad input is one line on stderr and exit code 2, and nothing is written."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from addsr_jax import benchmark, cli, evaluate, train, upscale
+from addsr_jax.errors import guard
+from addsr_jax.weights import bundle as bundles
+from tests import tiny
+from tests.data import photos
+
+ROOT = Path(__file__).parents[1]
+ADDSR = f'{ROOT}/configs/addsr.py:nano'
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """An empty folder to work in, with one photograph and one model of another size."""
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(photos.crops(1, 40)[0]).save('photo.png')
+    return tmp_path
+
+
+def refused(command, arguments, capsys) -> str:
+    """The one line of a refusal; nothing may have been written."""
+    before = sorted(Path().rglob('*'))
+    assert guard(command, arguments) == 2
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1, err
+    assert err.startswith('addsr: ')
+    assert sorted(Path().rglob('*')) == before
+    return err
+
+
+TRAIN = [
+    (['--config', 'nothere.py'], 'there is no config file'),
+    (['--config', ADDSR, '--config.stepz=3'], 'did you mean steps'),
+    (['--config', ADDSR, '--config.steps=x'], 'is no int'),
+    (['--config', ADDSR, '--config.steps=0'], 'at least 1'),
+    (['--config', f'{ROOT}/configs/addsr.py'], 'starts from published weights: set --config.weights'),
+    (['--config', f'{ROOT}/configs/addsr.py:huge'], 'choose one of sd2, nano'),
+    (['--config', ADDSR, '--config.weights=nowhere'], r'nowhere holds no model.json'),
+    (['--config', ADDSR, '--config.data.source=folder', '--config.data.path=nowhere'], 'there is no folder'),
+    (['--config', ADDSR, '--config.data.source=folder', '--config.data.path=empty'], 'holds no images'),
+    (['--config', ADDSR, '--config.batch_size=12'], 'not divisible by 8 devices'),
+    (['--config', ADDSR, '--config.mesh=data:3'], 'asks for 3 devices and there are 8'),
+    (['--config', ADDSR, '--config.objective.ta_form=cubic'], 'exponential, linear, constant'),
+    (['--config', ADDSR, '--config.evaluation.path=empty'], 'holds no images'),
+    (['--config', ADDSR, '--nonsense'], 'unrecognized arguments'),
+    (['--config', f'{ROOT}/configs/dape.py:nano', '--config.eval_every=1'], 'makes no pictures'),
+    (['--config', f'{ROOT}/configs/seesr.py:nano'], 'needs autoencoder, prompt_extractor'),
+]
+
+
+@pytest.mark.parametrize(('arguments', 'message'), TRAIN, ids=[m for _, m in TRAIN])
+def test_train_refuses(arguments, message, capsys):
+    Path('empty').mkdir()
+    assert message in refused(train.main, [*arguments, '--workdir', 'run'], capsys)
+
+
+def test_train_refuses_weights_of_another_size(capsys):
+    bundles.save(tiny.bundle(), Path('model'), 'safetensors')
+    assert 'weights of size tiny' in refused(
+        train.main, ['--config', ADDSR, '--config.weights=model', '--workdir', 'run'], capsys
+    )
+
+
+def test_train_refuses_a_workdir_of_another_run_and_leaves_it_alone(capsys):
+    Path('run').mkdir()
+    Path('run/config.json').write_text('{"stage": "seesr"}')
+    err = refused(train.main, ['--config', ADDSR, '--workdir', 'run'], capsys)
+    assert 'choose another --workdir' in err
+    assert Path('run/config.json').read_text() == '{"stage": "seesr"}'
+
+
+UPSCALE = [
+    (['nothere.png', '-o', 'out'], 'there is no file'),
+    (['empty', '-o', 'out'], 'holds no images'),
+    (['photo.png', '-o', 'photo.png', '--overwrite'], 'would replace its own source'),
+    (['photo.png', '-o', 'out', '--weights', 'nowhere'], 'holds no model.json'),
+    (['photo.png', '-o', 'out', '--steps', '0'], 'not in 1..1000'),
+    (['photo.png', '-o', 'out', '--tile', '200'], 'multiple of 64'),
+    (['photo.png'], 'required: -o/--output'),
+    (['photo.png', '-o', 'out', '--method', 'gan'], 'invalid choice'),
+    (['broken.png', '-o', 'out'], 'cannot be read as an image'),
+    (['small.png', '-o', 'out'], 'is too small: 8 pixels'),
+]
+
+
+@pytest.mark.parametrize(('arguments', 'message'), UPSCALE, ids=[m for _, m in UPSCALE])
+def test_upscale_refuses(arguments, message, capsys):
+    Path('empty').mkdir()
+    Path('broken.png').write_bytes(b'no image')
+    Image.fromarray(np.zeros((7, 30, 3), np.uint8)).save('small.png')
+    assert message in refused(upscale.main, arguments, capsys)
+
+
+EVALUATE = [
+    (['--hr', '.'], 'give either --lq'),
+    (['--lq', '.', '--hr', '.', '--pred', '.'], 'give either --lq'),
+    (['--pred', 'nowhere', '--hr', '.'], 'there is no folder'),
+    (['--pred', '.', '--hr', 'other'], 'has no partner'),
+    (['--lq', '.', '--hr', '.', '--methods', 'magic'], 'write bicubic, seesr-STEPS or addsr-STEPS'),
+    (['--lq', '.', '--hr', '.', '--methods', 'bicubic'], 'is 40 x 40, not 160 x 160'),
+]
+
+
+@pytest.mark.parametrize(('arguments', 'message'), EVALUATE, ids=[m for _, m in EVALUATE])
+def test_evaluate_refuses(arguments, message, capsys):
+    Path('other').mkdir()
+    Image.fromarray(photos.crops(1, 40)[0]).save('other/another.png')
+    assert message in refused(evaluate.main, arguments, capsys)
+
+
+def test_upscale_writes_results_says_so_and_keeps_what_is_there(capsys):
+    bundles.save(tiny.bundle(), Path('model'), 'safetensors')
+    arguments = ['photo.png', '-o', 'out', '--weights', 'model', '--tile', '192', '--steps', '1']
+    assert guard(upscale.main, arguments) == 0
+    assert '[1/1] out/photo_x4.png  160 x 160' in capsys.readouterr().out
+    assert np.asarray(Image.open('out/photo_x4.png')).shape == (160, 160, 3)
+    assert 'add --overwrite' in refused(upscale.main, arguments, capsys)
+    assert guard(upscale.main, [*arguments, '--overwrite']) == 0
+
+
+def test_evaluate_runs_methods_and_scores_what_is_there(capsys):
+    bundles.save(tiny.bundle(), Path('model'), 'safetensors')
+    for folder, side in (('lq', 32), ('hr', 128)):
+        Path(folder).mkdir()
+        image = Image.fromarray(photos.crops(1, 128)[0]).resize((side, side), Image.Resampling.BICUBIC)
+        image.save(f'{folder}/a.png')
+    arguments = ['--lq', 'lq', '--hr', 'hr', '--weights', 'model', '--methods', 'bicubic,addsr-1', '--output', 'out']
+    assert guard(evaluate.main, arguments) == 0
+    told = capsys.readouterr().out
+    assert guard(evaluate.main, ['--pred', 'out/bicubic', '--hr', 'hr']) == 0
+    again = capsys.readouterr().out
+    row = next(line for line in told.splitlines() if line.startswith('bicubic')).split()
+    assert next(line for line in again.splitlines() if line.startswith('pred')).split()[1:4] == row[1:4]
+    assert {p.name for p in Path('out').iterdir()} == {'scores.json', 'side_by_side.png', 'bicubic', 'addsr-1'}
+    assert 'holds scores already' in refused(evaluate.main, arguments, capsys)
+
+
+@pytest.mark.parametrize('command', cli.COMMANDS)
+def test_help_says_what_a_command_does_and_its_defaults(command):
+    done = subprocess.run(
+        [sys.executable, '-m', f'addsr_jax.{command}', '--help'], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.startswith(f'usage: addsr {command}')
+    assert 'default' in done.stdout or command == 'train'
+
+
+def test_the_console_script_knows_its_commands(capsys):
+    assert guard(cli.main, []) == 0
+    assert all(name in capsys.readouterr().out for name in ('upscale',))
+    assert guard(cli.main, ['--version']) == 0
+    assert capsys.readouterr().out.startswith('addsr-jax ')
+    assert 'there is no command' in refused(cli.main, ['paint'], capsys)
+
+
+def test_benchmark_refuses_what_it_does_not_know(capsys):
+    assert 'invalid choice' in refused(benchmark.main, ['weather'], capsys)

@@ -1,0 +1,46 @@
+"""Runs of the tiny model through the real loop."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from addsr_jax import sharding
+from addsr_jax.training.loop import LoopConfig, Result, train
+from tests import tiny
+from tests.stages.common import stage
+
+DEFAULTS = {
+    'steps': 6,
+    'batch_size': 8,
+    'accumulate': 1,
+    'checkpoint_every': 2,
+    'keep': 2,
+    'eval_every': 0,
+    'log_every': 2,
+    'preview_every': 0,
+    'profile_start': 0,
+    'profile_steps': 0,
+}
+
+
+def run(workdir: Path, *, made=None, batches=None, report=None, mesh='data:8', held_out=None, **changes) -> Result:
+    """Trains the tiny teacher in `workdir`; `changes` are of the loop's config."""
+    return train(
+        made or stage('seesr'),
+        tiny.bundle().params,
+        batches or tiny.Batches(),
+        LoopConfig(**{**DEFAULTS, **changes}),
+        workdir=workdir,
+        mesh=sharding.make_mesh(mesh),
+        seed=0,
+        held_out=held_out,
+        record_name=lambda index: f'photo {index}',
+        report=report or (lambda line: None),
+    )
+
+
+def assert_equal(a, b):
+    """Every leaf of two states, bit for bit."""
+    leaves = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    assert all(np.array_equal(np.asarray(x), np.asarray(y)) for x, y in leaves)

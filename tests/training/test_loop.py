@@ -1,0 +1,183 @@
+"""The loop: resumed runs end where unbroken ones do, and everything that can go wrong is one clear line."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from addsr_jax.errors import UserError
+from addsr_jax.training import loop
+from tests import tiny
+from tests.training.common import assert_equal, run
+
+
+@dataclasses.dataclass(frozen=True)
+class Troubled(tiny.Batches):
+    """Batches of which number `at` is spoiled."""
+
+    at: int = 3
+    kind: str = 'nan'
+
+    def __call__(self, start):
+        for n, batch in enumerate(super().__call__(start), start):
+            if n == self.at and self.kind == 'nan':
+                batch = {**batch, 'hr': np.full_like(batch['hr'], np.nan)}
+            if n == self.at and self.kind == 'broken':
+                batch = {**batch, 'replaced': np.arange(self.size, dtype=np.int32)}
+            if n >= self.at and self.kind == 'many broken':
+                batch = {**batch, 'replaced': np.arange(self.size, dtype=np.int32)}
+            if n == self.at and self.kind in ('SIGTERM', 'SIGINT', 'SIGKILL'):
+                os.kill(os.getpid(), getattr(signal, self.kind))
+            yield batch
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+    """A run that nothing interrupts."""
+    return run(tmp_path_factory.mktemp('whole'))
+
+
+def test_a_run_stopped_at_half_and_started_again_ends_bit_for_bit_the_same(tmp_path, whole):
+    assert run(tmp_path, steps=3).finished
+    lines: list[str] = []
+    again = run(tmp_path, report=lines.append)
+    assert lines[0] == 'resuming at step 3'
+    assert_equal(again.state, whole.state)
+
+
+def test_a_finished_run_is_not_trained_further(tmp_path, whole):
+    run(tmp_path)
+    assert_equal(run(tmp_path).state, whole.state)
+    with pytest.raises(UserError, match=r'beyond --config\.steps 4'):
+        run(tmp_path, steps=4)
+
+
+@pytest.mark.parametrize('name', ['SIGTERM', 'SIGINT'])
+def test_a_signal_saves_and_ends_and_the_next_start_goes_on(tmp_path, whole, name):
+    lines: list[str] = []
+    stopped = run(tmp_path, batches=Troubled(at=3, kind=name), report=lines.append, checkpoint_every=100)
+    assert not stopped.finished
+    assert 'run the same command to go on' in lines[-1]
+    assert 0 < int(stopped.state.step) < 6
+    assert_equal(run(tmp_path).state, whole.state)
+
+
+def test_kill_minus_nine_costs_only_the_steps_since_the_last_checkpoint(tmp_path, whole):
+    code = (
+        'import tests.conftest\n'
+        'from pathlib import Path\n'
+        'from tests.training.common import run\n'
+        'from tests.training.test_loop import Troubled\n'
+        f"run(Path({str(tmp_path)!r}), batches=Troubled(at=5, kind='SIGKILL'))\n"
+    )
+    root = Path(__file__).parents[2]
+    ended = subprocess.run([sys.executable, '-c', code], cwd=root, capture_output=True, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    lines: list[str] = []
+    again = run(tmp_path, report=lines.append)
+    assert lines[0] in ('resuming at step 2', 'resuming at step 4')
+    assert_equal(again.state, whole.state)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_names_it_and_is_never_saved(tmp_path, whole):
+    with pytest.raises(UserError, match=r'stopped at step 4: .*mse.* not finite; the last checkpoint is 2'):
+        run(tmp_path, batches=Troubled())
+    assert_equal(run(tmp_path).state, whole.state)
+
+
+def test_a_few_records_that_cannot_be_decoded_are_named_and_counted(tmp_path):
+    lines: list[str] = []
+    run(tmp_path, batches=Troubled(kind='broken'), report=lines.append)
+    named = [line for line in lines if line.startswith('cannot decode')]
+    assert named == [f'cannot decode photo {i}: replaced by the next record' for i in range(8)]
+    assert any('replaced_records 8' in line for line in lines)
+
+
+def test_many_records_that_cannot_be_decoded_stop_the_run(tmp_path):
+    with pytest.raises(UserError, match=r'16 of 40 records cannot be decoded, more than 1 %; the first is photo 0'):
+        run(tmp_path, batches=Troubled(kind='many broken'))
+
+
+def test_the_loop_moves_data_to_the_devices_through_the_prefetch_alone(tmp_path, monkeypatch):
+    original = loop.prefetch
+
+    @contextmanager
+    def guarded(*arguments):
+        with original(*arguments) as source, jax.transfer_guard_host_to_device('disallow'):
+            yield source
+
+    monkeypatch.setattr(loop, 'prefetch', guarded)
+    assert run(tmp_path).finished
+
+
+def test_metrics_come_from_the_devices_through_fetch_alone_and_once_a_step(tmp_path, monkeypatch):
+    calls, original = [], loop.fetch
+
+    def counted(tree):
+        calls.append(sorted(tree))
+        return original(tree)
+
+    monkeypatch.setattr(loop, 'fetch', counted)
+    run(tmp_path, checkpoint_every=100)
+    assert calls == [['gradient_norm', 'loss', 'mse']] * 6
+
+
+def test_progress_says_step_terms_speed_and_time_left(tmp_path):
+    lines: list[str] = []
+    run(tmp_path, report=lines.append)
+    told = [line for line in lines if line.startswith('step ')]
+    assert [line.split()[1] for line in told] == ['2/6', '4/6', '6/6']
+    assert all(word in told[0] for word in ('mse', 'gradient_norm', 'images/s', 'ETA 0:'))
+
+
+def test_evaluation_scores_the_held_out_batch_writes_grids_and_keeps_the_best(tmp_path):
+    lines: list[str] = []
+    run(
+        tmp_path,
+        eval_every=1,
+        preview_every=3,
+        checkpoint_every=100,
+        keep=1,
+        held_out=tiny.batch(9),
+        report=lines.append,
+    )
+    scores = {int(line.split()[1]): float(line.split()[-1]) for line in lines if 'held_out_psnr_y' in line}
+    assert sorted(scores) == [1, 2, 3, 4, 5, 6]
+    kept = sorted(int(p.name) for p in (tmp_path / 'checkpoints').iterdir())
+    assert kept == sorted({6, max(scores, key=lambda step: scores[step])})
+    tags = events(tmp_path / 'tensorboard')
+    assert {'loss', 'images_per_second', 'held_out_psnr_y', 'LQ | teacher | HR'} <= tags
+
+
+def events(folder: Path) -> set[str]:
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    found = [event for path in folder.iterdir() for event in EventFileLoader(str(path)).Load()]
+    return {value.tag.removesuffix('/image/0') for event in found for value in event.summary.value}
+
+
+def test_a_profile_of_the_window_is_written(tmp_path):
+    lines: list[str] = []
+    run(tmp_path, profile_start=2, profile_steps=2, report=lines.append)
+    assert any('profile of steps 2 to 4 written' in line for line in lines)
+    assert list((tmp_path / 'profile').rglob('*.xplane.pb'))
+
+
+@pytest.mark.parametrize('key', ['steps', 'batch_size', 'keep', 'log_every', 'checkpoint_every', 'accumulate'])
+def test_counts_below_one_are_refused_by_name(tmp_path, key):
+    with pytest.raises(UserError, match=rf'--config\.{key} is 0'):
+        run(tmp_path, **{key: 0})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_batch_that_devices_cannot_share_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(UserError, match='not divisible by 8 devices'):
+        run(tmp_path, batch_size=12)
+    assert not list(tmp_path.iterdir())
