@@ -87,7 +87,9 @@ class UNetSpec:
     Level i of the down path has transformers where `attention[i]`; the up path mirrors it; the middle always has one.
     """
 
-    in_channels: int
+    in_channels: (
+        int  # the latents', or twice as many: E(condition image) beside them (Rombach et al. 2022, section 4.4)
+    )
     out_channels: int
     block_out_channels: tuple[int, ...]
     attention: tuple[bool, ...]
@@ -273,7 +275,7 @@ SD2 = ModelSpec(
 )
 
 _NANO_UNET = UNetSpec(
-    in_channels=4,
+    in_channels=8,  # trained from nothing, the network should not have to learn the encoder too
     out_channels=4,
     block_out_channels=(48, 64, 96),
     attention=(False, False, True),

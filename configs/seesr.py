@@ -17,7 +17,7 @@ def get_config(size: str = 'sd2'):
     config.optimizer.update({'learning_rate': 5e-5, 'final_learning_rate': 5e-5, 'warmup': 500})
     config.objective.update({'trainable': 'image_attentions', 'late_timesteps': 0.0})
     if size == 'nano':
-        config.update({'steps': 5500, 'batch_size': 8, 'ema': 0.998, 'checkpoint_every': 500})
+        config.update({'steps': 2800, 'batch_size': 8, 'ema': 0.998, 'checkpoint_every': 500})
         config.data.update(
             {'hr_size': 128, 'threads': 1, 'captions': 'record', 'degraded_target': 0.1, 'degradation': 'mild'}
         )

@@ -25,6 +25,7 @@ class Conditioning:
     image: jax.Array  # [B, H, W, 3] in [0, 1], the ControlNet's condition
     image_tokens: jax.Array  # [B, 1 + n, I], the prompt extractor's view of `image`
     text: jax.Array  # [B, 77, T]
+    latents: jax.Array | None  # [B, h, w, C] of `image`, for networks that take them beside z_t; else None
 
 
 Denoiser = Callable[[Tree, jax.Array, jax.Array, Conditioning], jax.Array]
@@ -45,6 +46,11 @@ class Diffusion:
     def abar(self):
         return schedule.alphas_cumprod(self.networks.spec.schedule)
 
+    @property
+    def takes_condition_latents(self) -> bool:
+        spec = self.networks.spec
+        return spec.unet.in_channels > spec.autoencoder.latent_channels
+
     def add_noise(self, z0: jax.Array, noise: jax.Array, timesteps: jax.Array) -> jax.Array:
         return schedule.add_noise(self.abar, z0, noise, timesteps)
 
@@ -58,6 +64,8 @@ class Diffusion:
     ) -> jax.Array:
         """Raw UNet + ControlNet answer at z_t, [B, h, w, C] float32; params = {'unet', 'controlnet'}."""
         text, tokens = conditioning.text, conditioning.image_tokens
+        if conditioning.latents is not None:
+            latents = jnp.concatenate([latents, conditioning.latents], axis=-1)
         down, middle = apply(
             self.networks.controlnet,
             params['controlnet'],
@@ -105,8 +113,12 @@ class Diffusion:
         return apply(self.networks.prompt_extractor, params, preprocess(images, size))
 
     def condition(self, params: Tree, images: jax.Array, text: jax.Array) -> Conditioning:
-        """Everything a denoiser is told by images [B, H, W, 3] in [0, 1]; params of the prompt extractor."""
-        return Conditioning(image=images, image_tokens=self.embed_image(params, images), text=text)
+        """Everything a denoiser is told by images [B, H, W, 3] in [0, 1]; params of extractor and autoencoder."""
+        tokens = self.embed_image(params['prompt_extractor'], images)
+        latents = None
+        if self.takes_condition_latents:
+            latents = self.encode(params['autoencoder'], images * 2 - 1, jnp.zeros(()))
+        return Conditioning(image=images, image_tokens=tokens, text=text, latents=latents)
 
 
 def stack(negative: Conditioning, positive: Conditioning) -> Conditioning:

@@ -60,7 +60,7 @@ def addsr(
         z0, prediction = carry
         t, step_noise, weight = x
         t = jnp.broadcast_to(t, lq.shape[:1])
-        condition = model.condition(params['prompt_extractor'], weight * to_unit(prediction) + (1 - weight) * low, text)
+        condition = model.condition(params, weight * to_unit(prediction) + (1 - weight) * low, text)
         z = model.add_noise(z0, step_noise, t)
         z0 = _guided(model, params, z, t, condition, negative_text, guidance_scale, conditioning_scale)
         return (z0, model.decode(params['autoencoder'], z0)), None
@@ -91,7 +91,7 @@ def seesr(
     model = Diffusion(networks)
     text = model.embed_text(params['text_encoder'], prompt_tokens)
     negative_text = None if negative_tokens is None else model.embed_text(params['text_encoder'], negative_tokens)
-    condition = model.condition(params['prompt_extractor'], to_unit(lq), text)
+    condition = model.condition(params, to_unit(lq), text)
     last = jnp.full(lq.shape[:1], networks.spec.schedule.steps - 1)
     z = model.add_noise(model.encode(params['autoencoder'], lq, noise[0]), noise[1], last)
     table = schedule.ddpm_coefficients(model.abar, timesteps, len(timesteps))

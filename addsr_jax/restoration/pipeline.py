@@ -123,7 +123,7 @@ class Pipeline:
         """
         chosen = Settings(steps=steps, **settings)
         count = sampler.noise_count(chosen.method, steps)
-        shape = (count, *(n // self.factor for n in lq.shape[1:3]), self.networks.spec.unet.in_channels)
+        shape = (count, *(n // self.factor for n in lq.shape[1:3]), self.networks.spec.unet.out_channels)
         keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(lq.shape[0]))
         noise = jax.vmap(lambda k: jax.random.normal(k, shape))(keys)
         return self._sample(lq, noise, chosen)
@@ -143,7 +143,7 @@ class Pipeline:
         steps = settings.steps or STEPS[settings.method]
         key = jax.random.fold_in(jax.random.key(settings.seed), zlib.crc32(name.encode()) & 0x7FFFFFFF)
         fields = (sampler.noise_count(settings.method, steps), *(n // self.factor for n in plan.padded))
-        noise = np.asarray(jax.random.normal(key, (*fields, self.networks.spec.unet.in_channels)))
+        noise = np.asarray(jax.random.normal(key, (*fields, self.networks.spec.unet.out_channels)))
         images, noises = tiling.cut(lq, plan), tiling.cut(noise, plan, self.factor)
         size = -(-min(settings.batch, len(images)) // self.mesh.size) * self.mesh.size
         done = []

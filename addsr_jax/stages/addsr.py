@@ -57,11 +57,9 @@ class Losses:
         o, batch, draws = self.objective, samples['batch'], samples['draws']
         hr, low = batch['hr'], to_unit(batch['lq'])
         text = self.model.embed_text(frozen['text_encoder'], batch['tokens'])
-        told_lq = self.model.condition(frozen['prompt_extractor'], low, text)
-        if o.teacher_condition == 'hr':
-            told_teacher = self.model.condition(frozen['prompt_extractor'], to_unit(hr), text)
-        else:  # plain ADD
-            told_teacher = told_lq
+        told_lq = self.model.condition(frozen, low, text)
+        sees_hr = o.teacher_condition == 'hr'  # plain ADD tells the teacher the LQ image
+        told_teacher = self.model.condition(frozen, to_unit(hr), text) if sees_hr else told_lq
         z_hr = self.model.encode(frozen['autoencoder'], hr, draws.posterior)
         chain = jnp.asarray(o.timesteps)
         one_step = draws.one_step
@@ -98,7 +96,7 @@ class Losses:
         x = self.model.decode(frozen['autoencoder'], z0)
         x = x if o.psr_range == 'signed' else to_unit(x)
         image = o.psr_train * x + (1 - o.psr_train) * told_lq.image
-        told = self.model.condition(frozen['prompt_extractor'], image, told_lq.text)
+        told = self.model.condition(frozen, image, told_lq.text)
         return told, z0 if o.second_step_latent == 'student' else z_hr
 
     def student(self, trained: Tree, frozen: Tree, context: Tree) -> tuple[jax.Array, jax.Array]:
@@ -276,7 +274,7 @@ def make(
     def freeze(bundle: Tree) -> Tree:
         if objective.start == 'student':
             base.pick(bundle, ('student',), 'addsr')
-        return base.pick(bundle, parts, 'addsr')
+        return trees.cast(base.pick(bundle, parts, 'addsr'), dtype)
 
     def preview(state: State, frozen: Tree, batch: Batch) -> dict[str, jax.Array]:
         shared = {name: frozen[name] for name in ('autoencoder', 'text_encoder', 'prompt_extractor')}
@@ -295,8 +293,8 @@ def make(
             images[name] = run(networks, params, batch['lq'], batch['tokens'], noise, timesteps=steps)
         return {'LQ': batch['lq'], **images, 'HR': batch['hr']}
 
-    def export(state: State, frozen: Tree) -> Tree:
-        return {**frozen, 'student': base.whole(state.ema, frozen['teacher'])}
+    def export(state: State, bundle: Tree) -> Tree:
+        return {'student': base.whole(state.ema, bundle['teacher'])}
 
     def spec_update(state: State, frozen: Tree, batch: Batch) -> ModelSpec:
         return spec

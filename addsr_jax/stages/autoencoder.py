@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from addsr_jax import trees
 from addsr_jax.diffusion.conditioning import to_unit
 from addsr_jax.networks.build import apply, build
 from addsr_jax.networks.prompt_extractor import normalise
@@ -85,7 +86,7 @@ def make(
         return base.simple_state(params, optimizers.student)
 
     def freeze(bundle: Tree) -> Tree:
-        return base.pick(bundle, ('prompt_extractor',), 'autoencoder')
+        return trees.cast(base.pick(bundle, ('prompt_extractor',), 'autoencoder'), dtype)
 
     def reconstruct(params: Tree, images: jax.Array) -> jax.Array:
         return jnp.clip(apply(networks.autoencoder, params, images).astype(jnp.float32), -1, 1)
@@ -93,8 +94,8 @@ def make(
     def preview(state: State, frozen: Tree, batch: Batch) -> dict[str, jax.Array]:
         return {'reconstruction': reconstruct(state.ema, batch['hr']), 'HR': batch['hr']}
 
-    def export(state: State, frozen: Tree) -> Tree:
-        return {**frozen, 'autoencoder': state.ema}
+    def export(state: State, bundle: Tree) -> Tree:
+        return {'autoencoder': state.ema}
 
     def spec_update(state: State, frozen: Tree, batch: Batch) -> ModelSpec:
         """Latents of unit variance: the scaling factor is measured, as Rombach et al. 2022 (section G) do."""

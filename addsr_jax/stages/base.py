@@ -48,11 +48,11 @@ class Stage:
 
     name: str
     init: Callable[[jax.Array, Tree], State]  # (key, bundle) -> state; never aliases its inputs
-    freeze: Callable[[Tree], Tree]  # bundle -> frozen networks
+    freeze: Callable[[Tree], Tree]  # bundle -> frozen networks, in the dtype that they compute in
     update: Callable[[State, Tree, Batch], tuple[State, Metrics]]
     preview: Callable[[State, Tree, Batch], dict[str, jax.Array]]  # name -> images [B, H, W, 3] in [-1, 1], as shown
     judged: str  # the picture of `preview` that is scored against its 'HR'; '' where a stage makes no pictures
-    export: Callable[[State, Tree], Tree]  # -> bundle for `final/`, with EMA weights
+    export: Callable[[State, Tree], Tree]  # (state, bundle it started from) -> the parts that changed, EMA weights
     spec_update: Callable[[State, Tree, Batch], ModelSpec]  # the spec that `final/` records
     continues: bool = False  # `init` takes the 'training' part that an earlier `final/` keeps beside its weights
 

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from addsr_jax import trees
 from addsr_jax.diffusion.conditioning import to_unit
 from addsr_jax.networks.build import Networks, apply, build
 from addsr_jax.networks.prompt_extractor import init_lora, merge_lora, preprocess
@@ -99,13 +100,13 @@ def make(
         return base.simple_state(student, optimizers.student)
 
     def freeze(bundle: Tree) -> Tree:
-        return base.pick(bundle, ('prompt_extractor',) if adapt else (), 'dape')
+        return trees.cast(base.pick(bundle, ('prompt_extractor',) if adapt else (), 'dape'), dtype)
 
     def preview(state: State, frozen: Tree, batch: Batch) -> dict[str, jax.Array]:
         return {'LQ': batch['lq'], 'HR': batch['hr']}
 
-    def export(state: State, frozen: Tree) -> Tree:
-        return {'prompt_extractor': merged(state.ema, frozen)}
+    def export(state: State, bundle: Tree) -> Tree:
+        return {'prompt_extractor': merged(state.ema, bundle)}
 
     def draw(key: jax.Array, batch: Batch) -> Tree:
         return ()

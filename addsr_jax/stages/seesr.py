@@ -76,7 +76,7 @@ def make(
         z0 = jax.lax.stop_gradient(model.encode(frozen['autoencoder'], batch['hr'], draws['posterior']))
         z = model.add_noise(z0, draws['noise'], draws['timesteps'])
         text = model.embed_text(params['text_encoder'], batch['tokens'])
-        condition = model.condition(frozen['prompt_extractor'], to_unit(batch['lq']), text)
+        condition = model.condition(frozen, to_unit(batch['lq']), text)
         output = model.network_output(params, z, draws['timesteps'], condition)
         target = schedule.training_target(model.abar, spec.schedule.prediction, z0, draws['noise'], draws['timesteps'])
         error = ((output - target) ** 2).mean(axis=(1, 2, 3))
@@ -84,7 +84,7 @@ def make(
 
     def draw(key: jax.Array, batch: Batch) -> Tree:
         b, h, w, _ = batch['hr'].shape
-        shape = (h // spec.autoencoder.factor, w // spec.autoencoder.factor, spec.unet.in_channels)
+        shape = (h // spec.autoencoder.factor, w // spec.autoencoder.factor, spec.unet.out_channels)
         uniform = base.per_sample(key, 'timestep', b, lambda k: jax.random.randint(k, (), 0, spec.schedule.steps))
         chain = jnp.asarray(schedule.student_timesteps(4, spec.schedule.steps))
         late = base.per_sample(key, 'late', b, lambda k: chain[jax.random.randint(k, (), 0, 4)])
@@ -100,16 +100,19 @@ def make(
 
     def freeze(bundle: Tree) -> Tree:
         parts = base.pick(bundle, ('autoencoder', 'prompt_extractor'), 'seesr')
-        start = {**bundle.get('teacher', {}), **{k: v for k, v in bundle.items() if k == 'text_encoder'}}
         if objective.trainable != 'all':
             base.pick(bundle, ('teacher', 'text_encoder'), 'seesr')
-        return {**parts, 'base': trees.remove(start, trains)}
+        return trees.cast({**parts, 'base': untrained(bundle)}, dtype)
+
+    def untrained(bundle: Tree) -> Tree:
+        start = {**bundle.get('teacher', {}), **{k: v for k, v in bundle.items() if k == 'text_encoder'}}
+        return trees.remove(start, trains)
 
     def preview(state: State, frozen: Tree, batch: Batch) -> dict[str, jax.Array]:
         """One look from pure noise level: the prediction at the last timestep, given the LQ image."""
         params = base.whole(state.ema, frozen['base'])
         text = model.embed_text(params['text_encoder'], batch['tokens'])
-        condition = model.condition(frozen['prompt_extractor'], to_unit(batch['lq']), text)
+        condition = model.condition(frozen, to_unit(batch['lq']), text)
         latents = model.encode(frozen['autoencoder'], batch['lq'], jnp.zeros(()))
         t = jnp.full(latents.shape[:1], spec.schedule.steps - 1)
         noise = jax.random.normal(jax.random.key(seed), latents.shape[1:])
@@ -117,11 +120,9 @@ def make(
         teacher = model.decode(frozen['autoencoder'], z0)
         return {'LQ': batch['lq'], 'teacher': teacher, 'HR': batch['hr']}
 
-    def export(state: State, frozen: Tree) -> Tree:
-        params = base.whole(state.ema, frozen['base'])
+    def export(state: State, bundle: Tree) -> Tree:
+        params = base.whole(state.ema, untrained(bundle))
         return {
-            'autoencoder': frozen['autoencoder'],
-            'prompt_extractor': frozen['prompt_extractor'],
             'text_encoder': params['text_encoder'],
             'teacher': {'unet': params['unet'], 'controlnet': params['controlnet']},
         }

@@ -63,7 +63,7 @@ def run(config: Config, workdir: Path, report: Callable[[str], None]) -> None:
     if result.finished:
         first = {name: value for name, value in next(batches(0)).items() if name != 'replaced'}
         spec = stage.spec_update(result.state, result.frozen, sharding.put_batch(first, mesh))
-        params = stage.export(result.state, result.frozen)
+        params = stage.export(result.state, start.params)
         final = bundles.merged(start, params, spec, config_file.describe(config))
         bundles.save(final, workdir / 'final', 'orbax', beside={'training': resumable(result.state)})
         report(f'{workdir / "final"} holds the result')

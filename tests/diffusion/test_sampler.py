@@ -35,7 +35,7 @@ def test_addsr_is_predict_decode_condition_renoise(setting):
     z0, x = MODEL.encode(params['autoencoder'], lq, noise[0]), None
     for i, t in enumerate((999, 749, 499)):
         image = to_unit(lq) if x is None else 0.4 * to_unit(x) + 0.6 * to_unit(lq)
-        told = MODEL.condition(params['prompt_extractor'], image, text)
+        told = MODEL.condition(params, image, text)
         t = jnp.full(2, t)
         z0 = MODEL.predict_z0(params, MODEL.add_noise(z0, noise[1 + i], t), t, told)
         x = MODEL.decode(params['autoencoder'], z0)
@@ -68,7 +68,7 @@ def test_seesr_is_the_ancestral_chain_of_its_table(setting):
     params, lq, tokens, noise = setting
     timesteps = schedule.teacher_timesteps(4)
     text = MODEL.embed_text(params['text_encoder'], tokens)
-    told = MODEL.condition(params['prompt_extractor'], to_unit(lq), text)
+    told = MODEL.condition(params, to_unit(lq), text)
     z = MODEL.add_noise(MODEL.encode(params['autoencoder'], lq, noise[0]), noise[1], jnp.full(2, 999))
     for i, (t, row) in enumerate(zip(timesteps, schedule.ddpm_coefficients(MODEL.abar, timesteps, 4), strict=True)):
         z0 = MODEL.predict_z0(params, z, jnp.full(2, t), told)

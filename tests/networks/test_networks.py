@@ -19,7 +19,7 @@ PARTS = ('prompt_extractor', 'autoencoder', 'text_encoder', 'unet', 'controlnet'
 
 
 def inputs(part):
-    latents, t = jnp.ones((2, 16, 16, 4)) * 0.3, jnp.array([3, 999])
+    latents, t = jnp.ones((2, 16, 16, 8)) * 0.3, jnp.array([3, 999])
     text, tokens = jnp.ones((2, 77, 64)), jnp.ones((2, 17, 64))
     return {
         'prompt_extractor': (jnp.ones((2, 128, 128, 3)) * 0.2,),

@@ -42,10 +42,10 @@ def test_late_timesteps_change_what_is_learned(bundle):
 
 def test_only_what_is_named_is_trained_and_the_rest_is_exported_unchanged(bundle):
     made = stage('seesr', trainable='image_attentions')
-    state, frozen, _ = run(made, bundle)
+    state, _, _ = run(made, bundle)
     paths = list(trees.flatten(state.student))
     assert all(p.startswith('controlnet/') or 'image_attentions' in p for p in paths)
-    exported = trees.flatten(made.export(state, frozen)['teacher'])
+    exported = trees.flatten(made.export(state, bundle)['teacher'])
     before = trees.flatten(bundle['teacher'])
     assert set(exported) == set(before)
     assert all((exported[p] == before[p]).all() for p in before if p not in paths)
