@@ -40,7 +40,7 @@ def get_config(size: str = 'sd2'):
         }
     )
     if size == 'nano':
-        config.update({'steps': 1000, 'batch_size': 8, 'ema': 0.99, 'weights': 'nano'})
+        config.update({'steps': 500, 'batch_size': 8, 'ema': 0.98, 'weights': 'nano', 'checkpoint_every': 100})
         config.data.update(
             {
                 'source': 'sample_photos',

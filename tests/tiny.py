@@ -17,7 +17,7 @@ _UNET = dataclasses.replace(
     attention=(False, True),
     heads=(1, 2),
     text_dim=8,
-    image_dim=8,
+    image_dim=64,
     norm_groups=4,
 )
 _NANO = specs.NANO
@@ -32,7 +32,7 @@ SPEC = dataclasses.replace(
             _NANO.prompt_extractor.swin, image_size=32, width=8, depths=(1, 1), heads=(1, 2), window=4
         ),
         tagging=dataclasses.replace(_NANO.prompt_extractor.tagging, width=8, mlp_width=16, layers=1),
-        token_dim=8,
+        token_dim=64,
     ),
     unet=_UNET,
     controlnet=dataclasses.replace(_NANO.controlnet, unet=_UNET, condition_embedding_channels=(4, 8, 8)),
@@ -40,7 +40,7 @@ SPEC = dataclasses.replace(
         _NANO.discriminator,
         feature_channels=(8, 16),
         hooks=(0, 1),
-        condition_dim=8,
+        condition_dim=64,
         projection_dim=8,
         norm_groups=4,
         image_size=16,

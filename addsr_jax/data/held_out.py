@@ -8,7 +8,9 @@ from addsr_jax.data.sources import Source, decode
 from addsr_jax.errors import UserError
 
 
-def held_out_batch(source: Source, count: int, size: int, caption: str, tokenizer: Tokenizer) -> dict[str, np.ndarray]:
+def held_out_batch(
+    source: Source, count: int, size: int, degradation: str, caption: str, tokenizer: Tokenizer
+) -> dict[str, np.ndarray]:
     """{'hr', 'lq' [count, size, size, 3] in [-1, 1], 'tokens'}: crop i of photograph i, by seed i."""
     pairs = []
     for i in range(count):
@@ -17,7 +19,7 @@ def held_out_batch(source: Source, count: int, size: int, caption: str, tokenize
         if image is None:
             raise UserError(f'{record["name"]} cannot be decoded: mend --config.evaluation.path')
         hr = np.ascontiguousarray(random_crop(image, size, np.random.default_rng(i)))
-        small = degrade_image(hr, i).astype(np.float32) / 255
+        small = degrade_image(hr, i, degradation).astype(np.float32) / 255
         lq = np.clip(resize(small, hr.shape[:2], 'bicubic'), 0, 1)
         pairs.append((to_signed(hr.astype(np.float32) / 255), to_signed(lq)))
     hr, lq = (np.stack(side) for side in zip(*pairs, strict=True))

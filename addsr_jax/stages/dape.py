@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from addsr_jax import trees
 from addsr_jax.diffusion.conditioning import to_unit
+from addsr_jax.errors import UserError
 from addsr_jax.networks.build import Networks, apply, build
 from addsr_jax.networks.prompt_extractor import init_lora, merge_lora, preprocess
 from addsr_jax.ops.image import resize
@@ -75,6 +76,13 @@ def make(
     size = spec.prompt_extractor.swin.image_size
     targets = TARGETS[objective.targets]
     adapt = objective.trainable == 'lora'
+    has = (spec.prompt_extractor.token_dim, spec.prompt_extractor.tagging.classes)
+    fits = (picture_statistics.TOKEN_DIM, len(picture_statistics.WORDS))
+    if objective.targets == 'statistics' and has != fits:
+        raise UserError(
+            f'statistics are {fits[0]} numbers a token and {fits[1]} words, which size {spec.name} does not have: '
+            'set --config.objective.targets=clean_tokens'
+        )
 
     def merged(trained: Tree, frozen: Tree) -> Tree:
         return merge_lora(frozen['prompt_extractor'], trained, spec.prompt_extractor) if adapt else trained

@@ -93,7 +93,10 @@ def test_a_worse_target_says_in_its_caption_what_is_wrong_with_it():
 
 def test_the_held_out_batch_is_the_same_at_every_start():
     tokenizer = load_tokenizer(NANO / 'tokenizer')
-    one, two = (held_out.held_out_batch(sources.held_out(), 3, 80, 'sharp', tokenizer) for _ in range(2))
+    one, two, other = (
+        held_out.held_out_batch(sources.held_out(), 3, 80, d, 'sharp', tokenizer) for d in ('mild', 'mild', 'standard')
+    )
     for name in one:
         np.testing.assert_array_equal(one[name], two[name])
     assert one['hr'].shape == one['lq'].shape == (3, 80, 80, 3)
+    assert (one['lq'] != other['lq']).any()
