@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from clu import metric_writers, parameter_overview, periodic_actions
 
+COLUMNS = ('LQ', 'student', 'teacher', 'reconstruction', 'HR')  # of a grid, from left to right
+
 
 @dataclass
 class Writers:
@@ -57,7 +59,8 @@ class Writers:
         self.report(f'step {step}  {name} {value:.3f}')
 
     def images(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
-        """One grid, columns in the order given: {name: [B, H, W, 3] in [-1, 1]}."""
+        """One grid, columns in the order of COLUMNS: {name: [B, H, W, 3] in [-1, 1]}."""
+        pictures = {name: pictures[name] for name in COLUMNS if name in pictures}
         columns = [np.concatenate(list(np.asarray(images[:4], np.float32)), axis=0) for images in pictures.values()]
         grid = np.clip(np.concatenate(columns, axis=1) / 2 + 0.5, 0, 1)
         self.writer.write_images(step, {' | '.join(pictures): grid[None]})

@@ -1,11 +1,14 @@
-"""Runs of the tiny model through the real loop."""
+"""Runs of the tiny model through the real loop, which compile its step once for all tests."""
 
+from functools import cache
 from pathlib import Path
+from unittest import mock
 
 import jax
 import numpy as np
 
 from addsr_jax import sharding
+from addsr_jax.training import loop
 from addsr_jax.training.loop import LoopConfig, Result, train
 from tests import tiny
 from tests.stages.common import stage
@@ -24,20 +27,33 @@ DEFAULTS = {
 }
 
 
+teacher = cache(lambda: stage('seesr'))
+programs = {}
+compile_step = loop._compile
+
+
+def compile_once(made, abstract, places, frozen, mesh, shapes):
+    key = (id(made), mesh)
+    if key not in programs:
+        programs[key] = (made, compile_step(made, abstract, places, frozen, mesh, shapes))  # keeps the id alive
+    return programs[key][1]
+
+
 def run(workdir: Path, *, made=None, batches=None, report=None, mesh='data:8', held_out=None, **changes) -> Result:
     """Trains the tiny teacher in `workdir`; `changes` are of the loop's config."""
-    return train(
-        made or stage('seesr'),
-        tiny.bundle().params,
-        batches or tiny.Batches(),
-        LoopConfig(**{**DEFAULTS, **changes}),
-        workdir=workdir,
-        mesh=sharding.make_mesh(mesh),
-        seed=0,
-        held_out=held_out,
-        record_name=lambda index: f'photo {index}',
-        report=report or (lambda line: None),
-    )
+    with mock.patch.object(loop, '_compile', compile_once):
+        return train(
+            made or teacher(),
+            tiny.bundle().params,
+            batches or tiny.Batches(),
+            LoopConfig(**{**DEFAULTS, **changes}),
+            workdir=workdir,
+            mesh=sharding.make_mesh(mesh),
+            seed=0,
+            held_out=held_out,
+            record_name=lambda index: f'photo {index}',
+            report=report or (lambda line: None),
+        )
 
 
 def assert_equal(a, b):

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,6 +25,7 @@ class Troubled(tiny.Batches):
 
     at: int = 3
     kind: str = 'nan'
+    after: str = ''  # a signal waits for this path
 
     def __call__(self, start):
         for n, batch in enumerate(super().__call__(start), start):
@@ -34,6 +36,8 @@ class Troubled(tiny.Batches):
             if n >= self.at and self.kind == 'many broken':
                 batch = {**batch, 'replaced': np.arange(self.size, dtype=np.int32)}
             if n == self.at and self.kind in ('SIGTERM', 'SIGINT', 'SIGKILL'):
+                while self.after and not Path(self.after).exists():
+                    time.sleep(0.05)
                 os.kill(os.getpid(), getattr(signal, self.kind))
             yield batch
 
@@ -75,7 +79,7 @@ def test_kill_minus_nine_costs_only_the_steps_since_the_last_checkpoint(tmp_path
         'from pathlib import Path\n'
         'from tests.training.common import run\n'
         'from tests.training.test_loop import Troubled\n'
-        f"run(Path({str(tmp_path)!r}), batches=Troubled(at=5, kind='SIGKILL'))\n"
+        f"run(Path({str(tmp_path)!r}), batches=Troubled(8, 5, 'SIGKILL', '{tmp_path}/checkpoints/2'))\n"
     )
     root = Path(__file__).parents[2]
     ended = subprocess.run([sys.executable, '-c', code], cwd=root, capture_output=True, check=False)
