@@ -30,9 +30,11 @@ lint: install
 test: lint
 	$(BIN)/python -m pytest -m 'not torch'
 
+# torch 2.13.0 has a CPU build; timm goes without torchvision, which has none
 $(VENV)/.parity: $(VENV)/.installed
 	$(BIN)/pip install --quiet $(LOCK) torch==2.13.0
 	$(BIN)/pip install --quiet $(LOCK) -e '.[train,test,parity]'
+	$(BIN)/pip install --quiet $(LOCK) --no-deps 'timm>=1.0.20' pyyaml
 	touch $@
 
 test-parity: $(VENV)/.parity
@@ -43,7 +45,7 @@ format: install
 	$(BIN)/ruff format .
 
 lock: $(VENV)/.parity
-	$(BIN)/pip freeze --exclude-editable > requirements.lock
+	$(BIN)/pip freeze --exclude-editable | grep -v -e '^torch' -e '^nvidia' -e '^triton' > requirements.lock
 
 clean:
 	rm -rf $(VENV) runs

@@ -40,7 +40,7 @@ def get_config(size: str = 'sd2'):
         }
     )
     if size == 'nano':
-        config.update({'steps': 320, 'batch_size': 8, 'ema': 0.98, 'weights': 'nano', 'checkpoint_every': 100})
+        config.update({'steps': 200, 'batch_size': 8, 'ema': 0.98, 'weights': 'nano', 'checkpoint_every': 100})
         config.data.update(
             {
                 'source': 'sample_photos',

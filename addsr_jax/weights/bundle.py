@@ -136,7 +136,7 @@ def _load_orbax(folder: Path, wanted: dict[str, Tree]) -> dict[str, Tree]:
             saved = checkpointer.metadata(path).item_metadata.tree
             abstract = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), dict(saved))
             check(abstract, wanted, folder)
-            return checkpointer.restore(path, jax.tree.map(_on_host, abstract))
+            return _to_host(checkpointer.restore(path, jax.tree.map(_on_one_device, abstract)))
     except (FileNotFoundError, ValueError, AttributeError, KeyError) as error:
         raise UserError(f'{path} cannot be read ({_first_line(error)}): the folder is damaged') from error
 
@@ -153,14 +153,19 @@ def load_beside(path_or_name: str | Path, name: str, abstract: Tree) -> Tree:
     path = (Path(path_or_name).expanduser() / name).absolute()
     try:
         with ocp.StandardCheckpointer() as checkpointer:
-            return checkpointer.restore(path, jax.tree.map(_on_host, abstract))
+            return _to_host(checkpointer.restore(path, jax.tree.map(_on_one_device, abstract)))
     except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f'{path} does not fit this run ({_first_line(error)}): delete that folder to start with a new discriminator'
         ) from error
 
 
-def _on_host(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+def _to_host(tree: Tree) -> Tree:
+    """numpy arrays, which any mesh takes."""
+    return jax.tree.map(np.asarray, tree)
+
+
+def _on_one_device(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
 

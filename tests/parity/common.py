@@ -1,5 +1,7 @@
 """Random weights that are nowhere zero for living PyTorch modules, and the tolerance: 1e-5 of the maximum."""
 
+import importlib.abc
+import importlib.machinery
 import sys
 import types
 from typing import Any
@@ -53,10 +55,26 @@ def close(ours: Any, theirs: Any) -> None:
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
 
 
+class Torchvision(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Stands in for torchvision, which has no CPU build: timm imports it for data transforms, no network does."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        ours = name.split('.')[0] == 'torchvision'
+        return importlib.machinery.ModuleSpec(name, self, is_package=True) if ours else None
+
+    def create_module(self, spec: Any) -> Any:
+        module = types.ModuleType(spec.name)
+        module.__dict__['__getattr__'] = lambda name: mock.MagicMock(name=name)
+        return module
+
+    def exec_module(self, module: Any) -> None:
+        pass
+
+
 def timm_transformer(**arguments: Any) -> Any:
-    """timm's VisionTransformer. timm imports torchvision for its data transforms; no network of it needs any."""
-    names = ('torchvision', 'torchvision.transforms', 'torchvision.transforms.functional', 'torchvision.ops.misc')
-    stubs: dict[str, types.ModuleType] = {name: mock.MagicMock(__path__=[], __spec__=None) for name in names}
-    with mock.patch.dict(sys.modules, stubs):
+    """timm's VisionTransformer."""
+    with mock.patch.object(sys, 'meta_path', [Torchvision(), *sys.meta_path]):
         from timm.models.vision_transformer import VisionTransformer
+    for name in [name for name in sys.modules if name.split('.')[0] == 'torchvision']:
+        del sys.modules[name]
     return VisionTransformer(**arguments)
