@@ -18,7 +18,7 @@ class Plan:
 
 def plan(height: int, width: int, side: int, grid: int) -> Plan:
     """Tiles of `side` pixels that cover height x width, evenly spread; `side` is a multiple of `grid`."""
-    if side % grid or side <= 2 * OVERLAP:
+    if side % grid or (side <= 2 * OVERLAP and side < max(height, width)):
         raise ValueError(f'a tile of {side} pixels must be a multiple of {grid} and more than {2 * OVERLAP}')
     padded = tuple(max(side, -(-n // grid) * grid) for n in (height, width))
     rows, columns = (_starts(n, side, grid) for n in padded)

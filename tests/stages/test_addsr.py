@@ -62,7 +62,7 @@ def test_a_step_reports_every_term_and_moves_both_players(bundle, plain):
 
 def test_loss_is_distillation_plus_a_share_of_the_adversarial_term(plain):
     _, m = plain
-    assert m['loss'] == pytest.approx(m['distill'] + 0.02 * m['adversarial'], rel=1e-5)
+    assert m['loss'] == pytest.approx(m['distill'] + objective('addsr').adversarial_weight * m['adversarial'], rel=1e-5)
 
 
 @pytest.mark.parametrize('switch', SWITCHES)
