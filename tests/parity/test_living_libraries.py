@@ -1,6 +1,7 @@
 """Our networks beside diffusers, transformers and timm on random weights and sizes."""
 
 import dataclasses
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -85,7 +86,7 @@ def test_parity_autoencoder(size):
     spec = dataclasses.replace(
         specs.SD2.autoencoder, block_out_channels=(16, 32, 32), layers_per_block=1, norm_groups=8
     )
-    theirs = AutoencoderKL(
+    theirs: Any = AutoencoderKL(
         block_out_channels=spec.block_out_channels,
         down_block_types=('DownEncoderBlock2D',) * 3,
         up_block_types=('UpDecoderBlock2D',) * 3,
