@@ -17,6 +17,7 @@ from addsr_jax.errors import UserError
 
 Config = Any  # a locked ConfigDict: its values have the types that configs/base.py gives them
 RECORD = 'config.json'
+PATHS = ('data.path', 'evaluation.path', 'weights')
 # What may change between the starts of one run.
 FREE = ('steps', 'checkpoint_every', 'log_every', 'data.threads', 'data.workers')
 
@@ -93,8 +94,8 @@ def flat(config: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
 
 
 def describe(config: Config) -> dict[str, Any]:
-    """What `final/` says of the run that made it."""
-    values = flat(config.to_dict())
+    """What `final/` says of the run that made it; of folders their last name, for weights travel to other machines."""
+    values = {k: Path(v).name if k in PATHS else v for k, v in flat(config.to_dict()).items()}
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
     versions = {name: version(name) for name in ('jax', 'flax', 'optax', 'orbax-checkpoint')}
     return {'stage': config.stage, 'config': values, 'config_sha256': digest, 'versions': versions}
