@@ -3,7 +3,7 @@
     python -m addsr_jax.train --config configs/seesr.py:nano --workdir runs/seesr \\
         --config.weights=runs/autoencoder/final --config.data.path=PHOTOS
 
-nano: everything is trained, from nothing; half an hour on two CPU cores (launch/local.sh), and more would help.
+nano: everything is trained, from nothing; about an hour on two CPU cores (launch/local.sh).
 sd2: the whole ControlNet and the UNet's image attentions; --config.weights holds SD-2 base and the prompt
 extractor. Published: AdamW 5e-5, 8 GPUs x 2 images x 2 micro-batches, 150,000 iterations.
 """
@@ -17,7 +17,7 @@ def get_config(size: str = 'sd2'):
     config.optimizer.update({'learning_rate': 5e-5, 'final_learning_rate': 5e-5, 'warmup': 500})
     config.objective.update({'trainable': 'image_attentions', 'late_timesteps': 0.0})
     if size == 'nano':
-        config.update({'steps': 2800, 'batch_size': 8, 'ema': 0.998, 'checkpoint_every': 500})
+        config.update({'steps': 6000, 'batch_size': 8, 'ema': 0.998, 'checkpoint_every': 500})
         config.data.update(
             {'hr_size': 128, 'threads': 1, 'captions': 'record', 'degraded_target': 0.1, 'degradation': 'mild'}
         )

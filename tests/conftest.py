@@ -4,7 +4,14 @@ import os
 from pathlib import Path
 
 os.environ['JAX_PLATFORMS'] = 'cpu'
-os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=8'
+# programs run once or twice here: compiling them quickly is worth more than running them quickly
+os.environ['XLA_FLAGS'] = ' '.join(
+    (
+        '--xla_force_host_platform_device_count=8',
+        '--xla_backend_optimization_level=0',
+        '--xla_llvm_disable_expensive_passes=true',
+    )
+)
 os.environ['TF_CPP_MIN_LOG_LEVEL'] = '2'
 os.environ['TF_ENABLE_ONEDNN_OPTS'] = '0'
 os.environ.setdefault('ADDSR_CACHE', str(Path(__file__).parents[1] / '.cache' / 'xla'))

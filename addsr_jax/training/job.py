@@ -1,5 +1,6 @@
 """A run from its config: plain data to checked dataclasses, one call of the loop, and `final/`."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,7 @@ def starting_weights(config: Config) -> Bundle:
                 f'{config.weights} holds weights of size {found.spec.name} and the config asks for {config.size}: '
                 f'write --config configs/{config.stage}.py:{found.spec.name}, or choose other --config.weights'
             )
-        return found
+        return dataclasses.replace(found, spec=bundles.completed_spec(found, spec))
     tokenizer = bundles.shipped_tokenizer(spec)
     if tokenizer is None:
         raise UserError(

@@ -26,7 +26,18 @@ Tree = Any
 NANO = Path(__file__).parent / 'nano'
 MODEL_FILE = 'model.json'
 NOTES = ('README.md', 'LICENSE')
-PARTS = ('prompt_extractor', 'autoencoder', 'text_encoder', 'teacher', 'student', 'dino', 'dinov2')
+_DENOISER = ('unet', 'controlnet', 'schedule', 'prompts', 'discriminator')
+# part -> the fields of a spec that its tensors were made for
+FIELDS = {
+    'prompt_extractor': ('prompt_extractor',),
+    'autoencoder': ('autoencoder',),
+    'text_encoder': ('text_encoder',),
+    'teacher': _DENOISER,
+    'student': _DENOISER,
+    'dino': ('dino',),
+    'dinov2': ('dinov2',),
+}
+PARTS = tuple(FIELDS)
 
 
 @dataclass(frozen=True)
@@ -241,6 +252,12 @@ def shipped_tokenizer(spec: ModelSpec) -> Path | None:
 def empty(spec: ModelSpec, tokenizer: Path) -> Bundle:
     """A bundle without parts, where training starts from nothing."""
     return Bundle(spec, {}, tokenizer, {})
+
+
+def completed_spec(bundle: Bundle, size: ModelSpec) -> ModelSpec:
+    """The bundle's spec for the parts that it holds, that of `size` for those still to be trained."""
+    held = {field for part in bundle.params for field in FIELDS[part]}
+    return dataclasses.replace(size, **{field: getattr(bundle.spec, field) for field in held})
 
 
 def merged(bundle: Bundle, params: Mapping[str, Tree], spec: ModelSpec, info: dict[str, Any]) -> Bundle:

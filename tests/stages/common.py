@@ -1,8 +1,10 @@
-"""Stages of the tiny model with the objective of their config file."""
+"""Stages of the tiny model with the objective of their config file, and runs whose programs compile once."""
 
 import dataclasses
 import importlib
+from functools import cache
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -17,9 +19,30 @@ def objective(name: str, **changes):
     return dataclasses.replace(made, **changes)
 
 
+@cache
 def stage(name: str, accumulate: int = 1, **changes) -> Stage:
     # plain descent: parameters after a step show the gradient
     optimizers = Optimizers(optax.sgd(0.1), optax.sgd(0.1))
     return STAGES[name].make(
         tiny.SPEC, objective(name, **changes), optimizers, ema=0.5, seed=0, accumulate=accumulate, dtype=jnp.float32
     )
+
+
+@cache
+def bundle():
+    return tiny.on_device(tiny.bundle().params)
+
+
+@cache
+def update(made: Stage):
+    return jax.jit(made.update)
+
+
+def run(made: Stage, start, steps: int = 1):
+    """(state, frozen networks, metrics of every step) of steps on one batch of four."""
+    state, frozen = jax.jit(made.init)(jax.random.key(0), start), made.freeze(start)
+    metrics = []
+    for _ in range(steps):
+        state, told = update(made)(state, frozen, tiny.batch(0, 4))
+        metrics.append({name: float(value) for name, value in told.items()})
+    return state, frozen, metrics

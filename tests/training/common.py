@@ -1,6 +1,5 @@
 """Runs of the tiny model through the real loop, which compile its step once for all tests."""
 
-from functools import cache
 from pathlib import Path
 from unittest import mock
 
@@ -27,23 +26,21 @@ DEFAULTS = {
 }
 
 
-teacher = cache(lambda: stage('seesr'))
 programs = {}
-compile_step = loop._compile
+compile_step = loop._compile  # before a test puts `compile_once` in its place
 
 
 def compile_once(made, abstract, places, frozen, mesh, shapes):
-    key = (id(made), mesh)
-    if key not in programs:
-        programs[key] = (made, compile_step(made, abstract, places, frozen, mesh, shapes))  # keeps the id alive
-    return programs[key][1]
+    if (made, mesh) not in programs:
+        programs[made, mesh] = compile_step(made, abstract, places, frozen, mesh, shapes)
+    return programs[made, mesh]
 
 
 def run(workdir: Path, *, made=None, batches=None, report=None, mesh='data:8', held_out=None, **changes) -> Result:
     """Trains the tiny teacher in `workdir`; `changes` are of the loop's config."""
     with mock.patch.object(loop, '_compile', compile_once):
         return train(
-            made or teacher(),
+            made or stage('seesr'),
             tiny.bundle().params,
             batches or tiny.Batches(),
             LoopConfig(**{**DEFAULTS, **changes}),

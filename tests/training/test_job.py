@@ -1,0 +1,116 @@
+"""A run from its config to `final/`, on real photographs, at a size that is quick."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from addsr_jax import specs, trees
+from addsr_jax.errors import UserError
+from addsr_jax.restoration import pipeline
+from addsr_jax.stages.base import resumable
+from addsr_jax.training import config as config_file
+from addsr_jax.training import job
+from addsr_jax.weights import bundle as bundles
+from tests import tiny
+from tests.data import photos
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope='module', autouse=True)
+def size():
+    specs.MODELS['tiny'] = tiny.SPEC
+    yield
+    del specs.MODELS['tiny']
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('weights') / 'tiny'
+    bundles.save(tiny.bundle(), folder, 'safetensors')
+    return folder
+
+
+def configured(weights, stage='addsr', **changes):
+    values = {
+        'size': 'tiny',
+        'weights': weights,
+        'steps': 2,
+        'batch_size': 8,
+        'log_every': 1,
+        'data.hr_size': 80,
+        'data.source': 'sample_photos',
+        'eval_every': 0,
+        'preview_every': 0,
+        **changes,
+    }
+    return config_file.read(f'{ROOT}/configs/{stage}.py:nano', [(key, str(value)) for key, value in values.items()])
+
+
+def run(workdir, weights, stage='addsr', report=None, **changes):
+    job.run(configured(weights, stage, **changes), workdir, report or (lambda line: None))
+    return workdir / 'final'
+
+
+@pytest.fixture(scope='module')
+def final(tmp_path_factory, weights):
+    return run(tmp_path_factory.mktemp('run'), weights, eval_every=2, preview_every=2)
+
+
+def test_the_result_is_a_model_that_upscales_and_says_where_it_comes_from(final):
+    out = pipeline.load(final).upscale(photos.crops(1, 40)[0], steps=2, tile=192)
+    assert out.shape == (160, 160, 3)
+    info = json.loads((final / 'model.json').read_text())['info']
+    assert info['stage'] == 'addsr'
+    assert len(info['config_sha256']) == 64
+    assert info['config']['data.source'] == 'sample_photos'
+
+
+def test_only_the_student_differs_from_the_weights_that_it_started_from(final):
+    before, after = tiny.bundle().params, bundles.load(final).params
+    for part in ('autoencoder', 'text_encoder', 'prompt_extractor', 'teacher'):
+        a, b = trees.flatten(before[part]), trees.flatten(after[part])
+        assert all(np.array_equal(a[p], b[p]) for p in a), part
+    a, b = trees.flatten(before['teacher']), trees.flatten(after['student'])
+    assert any(not np.array_equal(a[p], b[p]) for p in a)
+
+
+def test_fine_tuning_goes_on_with_the_student_and_the_discriminator_that_are_kept(final):
+    config = configured(final, **{'objective.start': 'student'})
+    start, stage = job.starting_weights(config), job.make_stage(config, tiny.SPEC)
+    state = stage.init(jax.random.key(0), {**start.params, **job.kept_training(config, stage, start)})
+    kept = bundles.load_beside(final, 'training', resumable(jax.eval_shape(lambda: state)))
+    for a, b in zip(jax.tree.leaves(state.discriminator), jax.tree.leaves(kept['discriminator']), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(
+        *(jax.tree.leaves(s.discriminator['params'])[0] for s in (state, stage.init(jax.random.key(0), start.params)))
+    )
+    student, first = trees.flatten(bundles.load(final).params['student']), trees.flatten(state.student)
+    assert all(np.array_equal(first[p], student[p]) for p in student)
+
+
+def test_another_discriminator_than_the_kept_one_is_refused(final, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        job.bundles, 'load_beside', lambda *a: (_ for _ in ()).throw(UserError('does not fit this run'))
+    )
+    with pytest.raises(UserError, match='does not fit'):
+        run(tmp_path / 'x', final, **{'objective.start': 'student'})
+    assert not (tmp_path / 'x').exists()
+
+
+def test_the_next_stage_starts_from_final(weights, tmp_path):
+    final = run(tmp_path / 'a', weights, 'autoencoder')
+    scale = bundles.load(final).spec.autoencoder.scaling_factor
+    assert scale != tiny.SPEC.autoencoder.scaling_factor
+    teacher = bundles.load(run(tmp_path / 'b', final, 'seesr'))
+    assert teacher.spec.autoencoder.scaling_factor == scale
+
+
+def test_the_extractor_is_trained_from_nothing(tmp_path):
+    lines: list[str] = []
+    final = run(tmp_path, '', 'dape', lines.append)
+    assert set(bundles.load(final).params) == {'prompt_extractor'}
+    assert lines[0].startswith('dape, size tiny: 2 steps of 8 images from 5 photographs on 8 cpu devices')
