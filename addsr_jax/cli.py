@@ -11,6 +11,7 @@ COMMANDS = {
     'upscale': 'photographs, four times larger and sharp',
     'evaluate': 'PSNR, SSIM and NIQE on pairs of images',
     'train': 'one stage of training, from its config file',
+    'convert': 'PyTorch checkpoints in, and back out',
     'benchmark': 'speed and memory of this machine',
     'demo': 'training and upscaling on sample photographs, in a few minutes',
 }

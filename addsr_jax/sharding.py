@@ -90,3 +90,8 @@ def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
 def put_replicated(tree: Tree, mesh: Mesh) -> Tree:
     """The whole of every leaf on every device."""
     return jax.device_put(tree, replicated(mesh))
+
+
+def put_params(tree: Tree, mesh: Mesh) -> Tree:
+    """Parameters, each leaf by RULES: split over the axis fsdp where the mesh has one, else whole everywhere."""
+    return jax.device_put(tree, state_shardings(mesh, tree))

@@ -66,3 +66,15 @@ def cast(tree: Tree, dtype: Any) -> Tree:
     if dtype is None:
         return tree
     return jax.tree.map(lambda x: x.astype(dtype) if jax.numpy.issubdtype(x.dtype, jax.numpy.floating) else x, tree)
+
+
+def retyped(abstract: Tree, dtype: Any) -> Tree:
+    """Shapes whose floating leaves are of `dtype`; None leaves everything as it is."""
+    if dtype is None:
+        return abstract
+    return jax.tree.map(
+        lambda s: jax.ShapeDtypeStruct(
+            s.shape, dtype if jax.numpy.issubdtype(s.dtype, jax.numpy.floating) else s.dtype
+        ),
+        abstract,
+    )

@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 from PIL import Image
 
-from addsr_jax import sharding, trees
+from addsr_jax import sharding
 from addsr_jax.data.tokens import Tokenizer, load_tokenizer
 from addsr_jax.diffusion import sampler, schedule
 from addsr_jax.errors import UserError
@@ -69,12 +69,12 @@ def load(path_or_name: str | Path, mesh: Mesh | None = None, dtype: Any = None) 
     mesh: devices to spread tiles over, default the first one. dtype: of weights and compute, default float32 on CPU
     and bfloat16 elsewhere. UserError says what is wrong with a folder.
     """
-    bundle = bundles.load(path_or_name)
     mesh = mesh or sharding.make_mesh('data:1', jax.devices()[:1])
     dtype = dtype or (jnp.float32 if mesh.devices.flat[0].platform == 'cpu' else jnp.bfloat16)
+    bundle = bundles.adapted(bundles.load(path_or_name, dtype))
     return Pipeline(
         networks=build(bundle.spec, dtype),
-        params=sharding.put_replicated(trees.cast(bundle.params, dtype), mesh),
+        params=sharding.put_params(bundle.params, mesh),
         tokenizer=load_tokenizer(bundle.tokenizer),
         mesh=mesh,
     )

@@ -55,6 +55,7 @@ class Stage:
     export: Callable[[State, Tree], Tree]  # (state, bundle it started from) -> the parts that changed, EMA weights
     spec_update: Callable[[State, Tree, Batch], ModelSpec]  # the spec that `final/` records
     continues: bool = False  # `init` takes the 'training' part that an earlier `final/` keeps beside its weights
+    adapts: bool = False  # works on the prompt extractor's low-rank adaptation, which it gets apart from the weights
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,9 @@ def make(
         return total, {'token_mse': error.mean(), 'tag_bce': tags.mean()}
 
     def init(key: jax.Array, bundle: Tree) -> State:
-        if adapt:
+        if adapt and 'dape' in bundle:
+            student = base.copy(bundle['dape'])
+        elif adapt:
             student = init_lora(key, bundle['prompt_extractor'], spec.prompt_extractor)
         elif 'prompt_extractor' in bundle:
             student = base.copy(bundle['prompt_extractor'])
@@ -114,10 +116,10 @@ def make(
         return {'LQ': batch['lq'], 'HR': batch['hr']}
 
     def export(state: State, bundle: Tree) -> Tree:
-        return {'prompt_extractor': merged(state.ema, bundle)}
+        return {'dape' if adapt else 'prompt_extractor': state.ema}
 
     def draw(key: jax.Array, batch: Batch) -> Tree:
         return ()
 
     update = base.simple_update(loss, draw, optimizers.student, ema=ema, seed=seed, accumulate=accumulate)
-    return Stage('dape', init, freeze, update, preview, '', export, lambda state, frozen, batch: spec)
+    return Stage('dape', init, freeze, update, preview, '', export, lambda *_: spec, adapts=True)

@@ -32,7 +32,8 @@ def run(config: Config, workdir: Path, report: Callable[[str], None]) -> None:
     start = starting_weights(config)
     stage = make_stage(config, start.spec)
     check(stage, loop, mesh)
-    stage.freeze(start.params)  # names the parts that the weights lack
+    known = (start if stage.adapts else bundles.adapted(start)).params
+    stage.freeze(known)  # names the parts that the weights lack
     training = kept_training(config, stage, start)
     source = sources.open_source(data.source, data.path)
     tokenizer = load_tokenizer(start.tokenizer)
@@ -51,7 +52,7 @@ def run(config: Config, workdir: Path, report: Callable[[str], None]) -> None:
     )
     result = train(
         stage,
-        {**start.params, **training},
+        {**known, **training},
         batches,
         loop,
         workdir=workdir,

@@ -1,14 +1,16 @@
 """Weights at rest: a folder with `model.json`, a tokenizer, and the parts of a model.
 
-Two forms: one safetensors file per part (the embedded model), or one Orbax checkpoint (`final/` of a run). Both are
-written beside their place and moved into it whole. Loading is strict: every tensor that the networks have, no other.
+Two forms: one safetensors file per part (the embedded model), or one Orbax checkpoint per network (`final/` of a run,
+converted weights). Both are written beside their place and moved into it whole. Loading is strict: every tensor that
+the networks have, no other.
 """
 
 import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ import numpy as np
 from addsr_jax import specs, trees
 from addsr_jax.errors import UserError
 from addsr_jax.networks.build import Networks, build
+from addsr_jax.networks.prompt_extractor import init_lora, merge_lora
+from addsr_jax.networks.unet import UNet
 from addsr_jax.specs import ModelSpec
 
 Tree = Any
@@ -36,8 +40,11 @@ FIELDS = {
     'student': _DENOISER,
     'dino': ('dino',),
     'dinov2': ('dinov2',),
+    'unet': ('unet', 'schedule', 'prompts'),  # Stable Diffusion's own, where training of a teacher starts
+    'dape': ('prompt_extractor',),  # low-rank adaptation, apart from the weights that it is added to
 }
 PARTS = tuple(FIELDS)
+DENOISERS = ('teacher', 'student')  # a UNet and a ControlNet each
 
 
 @dataclass(frozen=True)
@@ -58,26 +65,52 @@ def save(
     form: 'orbax' or 'safetensors'; dtype None keeps each leaf's. `beside` are trees that go into Orbax folders of
     their own next to the weights (optimisers and the like).
     """
-    folder = Path(folder)
+    if form not in ('orbax', 'safetensors'):
+        raise ValueError(f"form is 'orbax' or 'safetensors', not {form!r}")
+    with writing(Path(folder)) as unfinished:
+        for part, tree in bundle.params.items():
+            if form == 'safetensors':
+                _save_safetensors(trees.cast(tree, dtype), unfinished / f'{part}.safetensors')
+                continue
+            for network, params in networks_of(part, tree).items():
+                write_network(unfinished, network, trees.cast(params, dtype))
+        for name, tree in (beside or {}).items():
+            _save_orbax(tree, unfinished / name)
+        write_record(unfinished, bundle, form, list(bundle.params))
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[Path]:
+    """A folder beside its place, which is moved there when all went well and vanishes when not."""
     unfinished = folder.with_name(f'.{folder.name}.writing')
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    params = {part: trees.cast(tree, dtype) for part, tree in bundle.params.items()}
-    if form == 'orbax':
-        _save_orbax(params, unfinished / 'params')
-    elif form == 'safetensors':
-        _save_safetensors(params, unfinished)
-    else:
-        raise ValueError(f"form is 'orbax' or 'safetensors', not {form!r}")
-    for name, tree in (beside or {}).items():
-        _save_orbax(tree, unfinished / name)
-    shutil.copytree(bundle.tokenizer, unfinished / 'tokenizer')
-    for name in NOTES:  # a model card and a licence stay with the weights that they are about
-        if (folder / name).exists():
-            shutil.copy2(folder / name, unfinished / name)
-    record = {'form': form, 'parts': sorted(params), 'spec': specs.to_json(bundle.spec), 'info': bundle.info}
-    (unfinished / MODEL_FILE).write_text(json.dumps(record, indent=1) + '\n', encoding='utf-8')
-    replace_folder(unfinished, folder)
+    try:
+        yield unfinished
+        for name in NOTES:  # a model card and a licence stay with the weights that they are about
+            if (folder / name).exists():
+                shutil.copy2(folder / name, unfinished / name)
+        replace_folder(unfinished, folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def networks_of(part: str, tree: Tree) -> dict[str, Tree]:
+    """{'autoencoder': tree}, but {'teacher/unet': tree, 'teacher/controlnet': tree}: what one checkpoint holds."""
+    return {f'{part}/{name}': tree[name] for name in tree} if part in DENOISERS else {part: tree}
+
+
+def write_network(folder: Path, network: str, params: Tree) -> None:
+    """One network of an unfinished Orbax bundle: 'autoencoder', 'teacher/unet'."""
+    (folder / 'params' / network).parent.mkdir(parents=True, exist_ok=True)
+    _save_orbax(params, folder / 'params' / network)
+
+
+def write_record(folder: Path, bundle: Bundle, form: str, parts: list[str]) -> None:
+    """Tokenizer and model.json, which is written last."""
+    shutil.copytree(bundle.tokenizer, folder / 'tokenizer')
+    record = {'form': form, 'parts': sorted(parts), 'spec': specs.to_json(bundle.spec), 'info': bundle.info}
+    (folder / MODEL_FILE).write_text(json.dumps(record, indent=1) + '\n', encoding='utf-8')
 
 
 def replace_folder(source: Path, target: Path) -> None:
@@ -97,16 +130,17 @@ def _save_orbax(params: Tree, folder: Path) -> None:
         checkpointer.save(folder.absolute(), params)
 
 
-def _save_safetensors(params: Tree, folder: Path) -> None:
+def _save_safetensors(tree: Tree, path: Path) -> None:
     from safetensors.numpy import save_file
 
-    for part, tree in params.items():
-        flat = {path: np.ascontiguousarray(value) for path, value in trees.flatten(tree).items()}
-        save_file(flat, folder / f'{part}.safetensors')
+    save_file({name: np.ascontiguousarray(value) for name, value in trees.flatten(tree).items()}, path)
 
 
-def load(path_or_name: str | Path) -> Bundle:
-    """The embedded model 'nano', or a folder; UserError says what is wrong with it."""
+def load(path_or_name: str | Path, dtype: Any = None) -> Bundle:
+    """The embedded model 'nano', or a folder, as numpy arrays; UserError says what is wrong with it.
+
+    dtype: of floating tensors, cast one network at a time; None keeps what is stored.
+    """
     folder = NANO if str(path_or_name) == 'nano' else Path(path_or_name).expanduser()
     if not (folder / MODEL_FILE).exists():
         raise UserError(
@@ -119,12 +153,12 @@ def load(path_or_name: str | Path) -> Bundle:
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f'{folder / MODEL_FILE} cannot be read: {error}') from error
     wanted = expected(spec, parts)
-    params = _load_safetensors(folder, parts) if form == 'safetensors' else _load_orbax(folder, wanted)
+    params = _load_safetensors(folder, parts, dtype) if form == 'safetensors' else _load_orbax(folder, wanted, dtype)
     check(params, wanted, folder)
     return Bundle(spec, params, folder / 'tokenizer', info)
 
 
-def _load_safetensors(folder: Path, parts: list[str]) -> dict[str, Tree]:
+def _load_safetensors(folder: Path, parts: list[str], dtype: Any) -> dict[str, Tree]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -132,24 +166,29 @@ def _load_safetensors(folder: Path, parts: list[str]) -> dict[str, Tree]:
     for part in parts:
         path = folder / f'{part}.safetensors'
         try:
-            params[part] = trees.unflatten(load_file(path))
+            params[part] = trees.cast(trees.unflatten(load_file(path)), dtype)
         except (SafetensorError, OSError, ValueError) as error:
             raise UserError(f'{path} cannot be read ({error}): download or convert it again') from error
     return params
 
 
-def _load_orbax(folder: Path, wanted: dict[str, Tree]) -> dict[str, Tree]:
+def _load_orbax(folder: Path, wanted: dict[str, Tree], dtype: Any) -> dict[str, Tree]:
     import orbax.checkpoint as ocp
 
-    path = (folder / 'params').absolute()
-    try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            saved = checkpointer.metadata(path).item_metadata.tree
-            abstract = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), dict(saved))
-            check(abstract, wanted, folder)
-            return _to_host(checkpointer.restore(path, jax.tree.map(_on_one_device, abstract)))
-    except (FileNotFoundError, ValueError, AttributeError, KeyError) as error:
-        raise UserError(f'{path} cannot be read ({_first_line(error)}): the folder is damaged') from error
+    flat = {}
+    with ocp.StandardCheckpointer() as checkpointer:
+        for part, tree in wanted.items():
+            for network, shapes in networks_of(part, tree).items():
+                path = (folder / 'params' / network).absolute()
+                try:
+                    saved = checkpointer.metadata(path).item_metadata.tree
+                    abstract = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), dict(saved))
+                    check(abstract, shapes, path)
+                    restored = checkpointer.restore(path, jax.tree.map(_on_one_device, trees.retyped(abstract, dtype)))
+                except (FileNotFoundError, ValueError, AttributeError, KeyError) as error:
+                    raise UserError(f'{path} cannot be read ({_first_line(error)}): the folder is damaged') from error
+                flat[network] = _to_host(restored)
+    return trees.unflatten(flat)
 
 
 def has_beside(path_or_name: str | Path, name: str) -> bool:
@@ -218,6 +257,8 @@ def _initial(networks: Networks, part: str) -> Tree:
         size = spec.prompt_extractor.swin.image_size
         zeros = jnp.zeros((1, size, size, 3))
         return networks.prompt_extractor.init(key, zeros, method='tokens_and_logits')['params']
+    if part == 'dape':
+        return init_lora(key, _initial(networks, 'prompt_extractor'), spec.prompt_extractor)
     if part in ('dino', 'dinov2'):
         vit = getattr(networks, part)
         if vit is None:
@@ -226,6 +267,9 @@ def _initial(networks: Networks, part: str) -> Tree:
     latents, t = jnp.zeros((1, 8, 8, spec.unet.in_channels)), jnp.zeros((1,), jnp.int32)
     text = jnp.zeros((1, spec.text_encoder.positions, spec.text_encoder.width))
     tokens = jnp.zeros((1, 2, spec.prompt_extractor.token_dim))
+    if part == 'unet':
+        plain = UNet(dataclasses.replace(spec.unet, image_dim=None))
+        return plain.init(key, latents, t, text, tokens)['params']
     return {
         'unet': networks.unet.init(key, latents, t, text, tokens)['params'],
         'controlnet': networks.controlnet.init(key, latents, t, text, tokens, image)['params'],
@@ -252,6 +296,15 @@ def shipped_tokenizer(spec: ModelSpec) -> Path | None:
 def empty(spec: ModelSpec, tokenizer: Path) -> Bundle:
     """A bundle without parts, where training starts from nothing."""
     return Bundle(spec, {}, tokenizer, {})
+
+
+def adapted(bundle: Bundle) -> Bundle:
+    """The bundle with its low-rank adaptation, if it has one, added to the prompt extractor (SeeSR's DAPE)."""
+    if 'dape' not in bundle.params:
+        return bundle
+    params = {part: tree for part, tree in bundle.params.items() if part != 'dape'}
+    merged = merge_lora(params['prompt_extractor'], bundle.params['dape'], bundle.spec.prompt_extractor)
+    return dataclasses.replace(bundle, params={**params, 'prompt_extractor': merged})
 
 
 def completed_spec(bundle: Bundle, size: ModelSpec) -> ModelSpec:

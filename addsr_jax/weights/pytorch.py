@@ -1,6 +1,6 @@
 """State dicts of the PyTorch originals to parameter trees and back; the only place that has heard of OIHW."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,18 @@ SPECTRAL = ('weight_u', 'weight_v')
 
 
 def from_state_dict(state: Mapping[str, np.ndarray], network: str) -> tuple[Tree, Tree, Tree]:
-    """(parameters, low-rank factors, vectors of the spectral norm) of a state dict, in our layout.
+    """`from_tensors` of a whole state dict."""
+    return from_tensors(state.items(), network)
 
-    network: unet, controlnet, autoencoder, text_encoder, prompt_extractor, dino, dinov2 or discriminator.
+
+def from_tensors(tensors: Iterable[tuple[str, np.ndarray]], network: str) -> tuple[Tree, Tree, Tree]:
+    """(parameters, low-rank factors, vectors of the spectral norm) of named tensors, in our layout.
+
+    network: unet, controlnet, autoencoder, text_encoder, prompt_extractor, dape, dino, dinov2 or discriminator.
     """
     flat: dict[str, np.ndarray] = {}
     rows: dict[str, dict[int, np.ndarray]] = {}
-    for name, tensor in state.items():
+    for name, tensor in tensors:
         if names.is_computed(name):
             continue
         path = names.to_path(names.PREFIX.get(network, '') + name, tensor.ndim)
@@ -44,15 +49,28 @@ def from_state_dict(state: Mapping[str, np.ndarray], network: str) -> tuple[Tree
 
 def to_state_dict(network: str, *collections: Tree) -> dict[str, np.ndarray]:
     """The inverse of `from_state_dict`, without the computed buffers."""
-    state = {}
+    return {
+        name: _to_theirs(path, np.asarray(leaf if row is None else leaf[row]))
+        for name, path, leaf, row in _unstacked(network, *collections)
+    }
+
+
+def state_shapes(network: str, *collections: Tree) -> dict[str, tuple[int, ...]]:
+    """Shapes of `to_state_dict`, of trees that need not hold more than shapes themselves."""
+    return {
+        name: _their_shape(path, tuple(leaf.shape) if row is None else tuple(leaf.shape[1:]))
+        for name, path, leaf, row in _unstacked(network, *collections)
+    }
+
+
+def _unstacked(network: str, *collections: Tree) -> Iterable[tuple[str, str, Any, int | None]]:
+    """(PyTorch's name, path, leaf, row of the leaf or None) of every tensor."""
     for tree in collections:
         for path, leaf in trees.flatten(tree).items():
-            value = np.asarray(leaf)
-            rows = value if names.is_stacked(path, network) else [value]
-            for i, row in enumerate(rows):
-                name = names.to_name(names.unstacked(path, network, i)).removeprefix(names.PREFIX.get(network, ''))
-                state[name] = _to_theirs(path, row)
-    return state
+            rows = range(leaf.shape[0]) if names.is_stacked(path, network) else [None]
+            for row in rows:
+                single = path if row is None else names.unstacked(path, network, row)
+                yield names.to_name(single).removeprefix(names.PREFIX.get(network, '')), path, leaf, row
 
 
 def _to_ours(path: str, tensor: np.ndarray) -> np.ndarray:
@@ -66,6 +84,10 @@ def _to_theirs(path: str, array: np.ndarray) -> np.ndarray:
     if _keeps_layout(path, array.ndim):
         return array
     return np.ascontiguousarray(array.transpose(array.ndim - 1, array.ndim - 2, *range(array.ndim - 2)))
+
+
+def _their_shape(path: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return shape if _keeps_layout(path, len(shape)) else (shape[-1], shape[-2], *shape[:-2])
 
 
 def _keeps_layout(path: str, rank: int) -> bool:

@@ -19,9 +19,9 @@ FIXTURES = Path(__file__).parent / 'fixtures'
 TABLES = ('label_embed', 'pos_embed', 'cls_token', 'mask_token', 'relative_position_bias_table')
 
 
-def tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
+def tensor(name: str, shape: tuple[int, ...], salt: str = '') -> np.ndarray:
     """The float32 tensor that belongs to a PyTorch name and shape."""
-    z = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape)
+    z = np.random.RandomState(zlib.crc32((salt + name).encode())).standard_normal(shape)
     words = name.split('.')
     if name.startswith('input/'):
         scale, shift = 1.0, 0.0
@@ -61,12 +61,15 @@ def document(network: str, name: str) -> Any:
     return json.loads((FIXTURES / network / f'{name}.json').read_text())
 
 
-def state_dict(network: str, *, low_variance: bool = False) -> dict[str, np.ndarray]:
-    """The small network's weights; `low_variance`: all but the scales of norms times 0.01, which shows every eps."""
+def state_dict(network: str, *, low_variance: bool = False, salt: str = '') -> dict[str, np.ndarray]:
+    """The small network's weights; `low_variance`: all but the scales of norms times 0.01, which shows every eps.
+
+    Another `salt` gives other numbers: 'seesr/' the recorded teacher's.
+    """
     state = {}
     for name, (shape, _) in document(network, 'manifest').items():
         if not is_computed(name):
-            value = tensor(name, tuple(shape))
+            value = tensor(name, tuple(shape), salt)
             shrink = low_variance and not (value.ndim == 1 and name.endswith('weight'))
             state[name] = value * np.float32(0.01) if shrink else value
     return state

@@ -74,7 +74,10 @@ def test_switches_of_refinement_change_the_second_step_and_leave_the_rest(paper,
     value, changed = PREPARED[switch]
     context = prepared(**{switch: value})[2]
     for name, theirs in paper[2].items():
-        moved = [bool(jnp.abs(a - b).max() > 1e-5) for a, b in zip(*map(jax.tree.leaves, (theirs, context[name])))]
+        moved = [
+            bool(jnp.abs(a - b).max() > 1e-5)
+            for a, b in zip(*map(jax.tree.leaves, (theirs, context[name])), strict=True)
+        ]
         assert any(moved) == (name == changed), name
 
 

@@ -1,9 +1,13 @@
 """The prompt extractor's stage."""
 
+import dataclasses
+
 import jax
 import pytest
 
 from addsr_jax import trees
+from addsr_jax.weights import bundle as bundles
+from tests import tiny
 from tests.stages.common import bundle, run, stage
 
 
@@ -17,9 +21,12 @@ def test_low_rank_adaptation_trains_nothing_else_and_starts_as_the_identity():
     made = stage('dape', targets='clean_tokens', trainable='lora')
     state = made.init(jax.random.key(0), start)
     assert all(p.rsplit('/')[-1] in ('lora_A', 'lora_B') for p in trees.flatten(state.student))
-    exported = trees.flatten(made.export(state, start)['prompt_extractor'])
-    before = trees.flatten(start['prompt_extractor'])
-    assert all((exported[p] == before[p]).all() for p in before)
+    exported = made.export(state, start)
+    assert set(exported) == {'dape'}  # kept apart from the weights, which stay as they were
+    merged = bundles.adapted(dataclasses.replace(tiny.bundle(), params={**start, **exported})).params
+    assert set(merged) == {'prompt_extractor'}
+    before, after = trees.flatten(start['prompt_extractor']), trees.flatten(merged['prompt_extractor'])
+    assert all((after[p] == before[p]).all() for p in before)
 
 
 def test_the_loss_is_its_weighted_terms():

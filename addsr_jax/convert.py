@@ -1,0 +1,76 @@
+"""addsr convert: PyTorch checkpoints in, and back out.
+
+python -m addsr_jax.convert from_pytorch --sd stable-diffusion-2-base --addsr addsr --ram ram.pth --dape DAPE.pth -o DIR
+python -m addsr_jax.convert to_pytorch DIR -o FOLDER
+python -m addsr_jax.convert inspect PATH
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from addsr_jax.command_line import Parser, say
+from addsr_jax.errors import UserError, guard
+
+SOURCES = {
+    'sd': 'folder of stable-diffusion-2-base: tokenizer, scheduler, text_encoder, vae (and unet, to train a teacher)',
+    'addsr': 'folder with unet/ and controlnet/ of the student',
+    'seesr': 'folder with unet/ and controlnet/ of the teacher',
+    'ram': 'ram_swin_large_14m.pth',
+    'dape': 'DAPE.pth',
+    'dino': 'dino_deitsmall16_pretrain.pth, to train a student',
+    'dinov2': 'dinov2_vits14_pretrain.pth, to train a student',
+}
+
+
+def from_pytorch(arguments: Sequence[str]) -> None:
+    p = Parser('convert from_pytorch', 'Writes PyTorch checkpoints as one folder that --weights takes.')
+    for name, text in SOURCES.items():
+        p.add_argument(f'--{name}', type=Path, help=text)
+    p.add_argument('-o', '--output', required=True, type=Path, help='new folder')
+    values = vars(p.parse_args(arguments))
+    from addsr_jax.weights import convert
+
+    output = values.pop('output')
+    told = convert.from_pytorch(convert.plan(**values), output, say)
+    say(f'{output}: {len(told["tensors"])} tensors, sha256 {told["sha256"]}')
+    say(f'{output / convert.REPORT} lists each of them')
+
+
+def to_pytorch(arguments: Sequence[str]) -> None:
+    p = Parser('convert to_pytorch', 'Writes a model as folders and files that the original classes load.')
+    p.add_argument('weights', metavar='DIR', help="'nano', or a folder that training (final/) or from_pytorch wrote")
+    p.add_argument('-o', '--output', required=True, type=Path, help='new folder')
+    p.add_argument('--part', default='student', choices=('student', 'teacher'), help='whose unet/ and controlnet/')
+    values = p.parse_args(arguments)
+    from addsr_jax.weights import convert
+
+    convert.to_pytorch(values.weights, values.output, values.part, say)
+
+
+def inspect(arguments: Sequence[str]) -> None:
+    p = Parser('convert inspect', 'Says what a folder of weights or a file of tensors holds.')
+    p.add_argument('path', metavar='PATH', type=Path, help="'nano', a folder, or a .safetensors, .bin or .pth file")
+    values = p.parse_args(arguments)
+    from addsr_jax.weights import convert
+
+    for line in convert.inspect(values.path):
+        say(line)
+
+
+ACTIONS = {'from_pytorch': from_pytorch, 'to_pytorch': to_pytorch, 'inspect': inspect}
+
+
+def main(arguments: Sequence[str]) -> None:
+    if not arguments or arguments[0] in ('-h', '--help'):
+        say(f'usage: addsr convert {{{",".join(ACTIONS)}}} ...')
+        say('addsr convert ACTION --help says more')
+        return
+    action, *rest = arguments
+    if action not in ACTIONS:
+        raise UserError(f'convert: there is no {action!r}: choose one of {", ".join(ACTIONS)}')
+    ACTIONS[action](rest)
+
+
+if __name__ == '__main__':
+    sys.exit(guard(main))

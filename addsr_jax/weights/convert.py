@@ -1,0 +1,276 @@
+"""PyTorch checkpoints to a bundle and back, one tensor at a time.
+
+Everything is checked on names and shapes before the first tensor is read; the result appears whole or not at all.
+"""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from addsr_jax import trees
+from addsr_jax.errors import UserError
+from addsr_jax.specs import SD2, ModelSpec
+from addsr_jax.weights import bundle as bundles
+from addsr_jax.weights import originals, pickles, pytorch
+from addsr_jax.weights.bundle import Bundle
+from addsr_jax.weights.stored import Stored, open_file, open_folder
+
+Tree = Any
+DIFFUSERS = ('diffusion_pytorch_model',)
+TRANSFORMERS = ('model', 'pytorch_model')
+REPORT = 'report.json'
+SPARE = 1 << 28  # bytes of disk beyond the tensors themselves
+
+
+@dataclass(frozen=True)
+class Source:
+    """One network as the originals store it."""
+
+    network: str  # our part, with the network inside a denoiser: 'autoencoder', 'teacher/unet'
+    kind: str  # what `weights.pytorch` calls it: 'autoencoder', 'unet'
+    path: Path
+    tensors: Mapping[str, Stored]  # under today's names
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a conversion will do; nothing has been read but names, shapes and configurations."""
+
+    sources: list[Source]
+    spec: ModelSpec
+    tokenizer: Path
+
+
+def plan(
+    sd: Path | None = None,
+    addsr: Path | None = None,
+    seesr: Path | None = None,
+    ram: Path | None = None,
+    dape: Path | None = None,
+    dino: Path | None = None,
+    dinov2: Path | None = None,
+) -> Plan:
+    """Looks at folders and files as users have them; UserError lists everything that does not fit.
+
+    sd: stable-diffusion-2-base; addsr, seesr: folders with unet/ and controlnet/; ram, dape, dino, dinov2: .pth files.
+    """
+    spec, sources = SD2, []
+    if sd is None:
+        raise UserError('convert from_pytorch needs --sd: its tokenizer, scheduler, text encoder and autoencoder')
+    spec = dataclasses.replace(
+        spec,
+        schedule=originals.schedule_spec(sd / 'scheduler'),
+        autoencoder=originals.autoencoder_spec(sd / 'vae'),
+        text_encoder=originals.text_encoder_spec(sd / 'text_encoder'),
+    )
+    sources.append(_source('autoencoder', 'autoencoder', sd / 'vae', DIFFUSERS))
+    sources.append(_source('text_encoder', 'text_encoder', sd / 'text_encoder', TRANSFORMERS))
+    denoisers = {part: folder for part, folder in (('teacher', seesr), ('student', addsr)) if folder is not None}
+    for part, folder in denoisers.items():
+        spec = _denoiser_spec(spec, folder, first=part == next(iter(denoisers)))
+        sources.append(_source(f'{part}/unet', 'unet', folder / 'unet', DIFFUSERS))
+        sources.append(_source(f'{part}/controlnet', 'controlnet', folder / 'controlnet', DIFFUSERS))
+    if not denoisers:  # a teacher is to be trained: it starts from Stable Diffusion's own UNet
+        plain = originals.unet_spec(sd / 'unet')
+        unet = dataclasses.replace(plain, image_dim=SD2.unet.image_dim)
+        spec = dataclasses.replace(spec, unet=unet, controlnet=dataclasses.replace(spec.controlnet, unet=unet))
+        sources.append(_source('unet', 'unet', sd / 'unet', DIFFUSERS))
+    if ram is not None:
+        source = _file('prompt_extractor', 'prompt_extractor', ram)
+        sizes = originals.prompt_extractor_spec(source.tensors, open_file(ram), ram)
+        spec = dataclasses.replace(spec, prompt_extractor=sizes)
+        sources.append(source)
+    if dape is not None:
+        if ram is None:
+            raise UserError('--dape is added to RAM: give --ram too')
+        sources.append(_file('dape', 'dape', dape))
+    for name, path in (('dino', dino), ('dinov2', dinov2)):
+        if path is not None:
+            source = _file(name, name, path)
+            vit = originals.vit_spec(source.tensors, getattr(SD2, name), path)
+            spec = dataclasses.replace(spec, **{name: vit})
+            sources.append(source)
+    spec = dataclasses.replace(spec, discriminator=_discriminator_spec(spec))
+    return Plan(sources, spec, sd / 'tokenizer')
+
+
+def _source(network: str, kind: str, folder: Path, stems: tuple[str, ...]) -> Source:
+    return Source(network, kind, folder, originals.current_names(open_folder(folder, stems), kind, folder))
+
+
+def _file(network: str, kind: str, path: Path) -> Source:
+    return Source(network, kind, path, originals.current_names(open_file(path), kind, path))
+
+
+def _denoiser_spec(spec: ModelSpec, folder: Path, *, first: bool) -> ModelSpec:
+    unet = originals.unet_spec(folder / 'unet')
+    controlnet = originals.controlnet_spec(folder / 'controlnet')
+    if unet.image_dim is None:
+        raise UserError(
+            f'{folder / "unet"} has no image attentions (use_image_cross_attention): it is plain Stable Diffusion; '
+            'give the folder of SeeSR or AddSR'
+        )
+    found = dataclasses.replace(spec, unet=unet, controlnet=controlnet)
+    if not first and (found.unet, found.controlnet) != (spec.unet, spec.controlnet):
+        raise UserError(f'{folder} has other sizes than the other denoiser: teacher and student share one architecture')
+    return found
+
+
+def _discriminator_spec(spec: ModelSpec) -> Any:
+    assert spec.dino is not None
+    assert spec.dinov2 is not None
+    published = SD2.discriminator
+    return dataclasses.replace(
+        published,
+        feature_channels=(spec.dino.width,) * len(published.feature_channels),
+        condition_dim=spec.dinov2.width,
+        image_size=spec.dino.image_size,
+    )
+
+
+def from_pytorch(made: Plan, output: Path, report: Callable[[str], None]) -> dict[str, Any]:
+    """Writes the bundle of a plan to `output` and returns its report; refuses what does not fit, all at once."""
+    if output.exists():
+        raise UserError(f'{output} exists: choose another --output, or remove it first')
+    if not (made.tokenizer / 'vocab.json').exists():
+        raise UserError(f'{made.tokenizer} holds no vocab.json: the tokenizer folder is missing')
+    check(made)
+    _check_space(output, sum(t.nbytes for s in made.sources for t in s.tensors.values()))
+    parts = sorted({source.network.split('/')[0] for source in made.sources})
+    entries: list[dict[str, Any]] = []
+    try:
+        with bundles.writing(output) as unfinished:
+            for source in made.sources:
+                report(f'{source.network}: {len(source.tensors)} tensors of {source.path}')
+                bundles.write_network(unfinished, source.network, _converted(source, entries))
+            told = _report(entries)
+            (unfinished / REPORT).write_text(json.dumps(told, indent=1) + '\n', encoding='utf-8')
+            info = {'converted': [s.network for s in made.sources], 'sha256': told['sha256']}
+            bundles.write_record(unfinished, Bundle(made.spec, {}, made.tokenizer, info), 'orbax', parts)
+    except OSError as error:
+        raise UserError(f'{output} could not be written ({error})') from error
+    return told
+
+
+def check(made: Plan) -> None:
+    """Missing, unexpected and misshapen tensors of all sources in one UserError."""
+    parts = sorted({source.network.split('/')[0] for source in made.sources})
+    wanted = {}
+    for part, tree in bundles.expected(made.spec, parts).items():
+        wanted.update(bundles.networks_of(part, tree))
+    wrong = []
+    for source in made.sources:
+        shapes = pytorch.state_shapes(source.kind, wanted[source.network])
+        have = {name: tuple(tensor.shape) for name, tensor in source.tensors.items()}
+        wrong += [f'{source.path}: {name} missing' for name in shapes if name not in have]
+        wrong += [f'{source.path}: {name} unexpected' for name in have if name not in shapes]
+        wrong += [
+            f'{source.path}: {name} is {have[name]}, not {shapes[name]}'
+            for name in shapes
+            if name in have and have[name] != shapes[name]
+        ]
+        wrong += [
+            f'{source.path}: {name} is of type {tensor.dtype}'
+            for name, tensor in source.tensors.items()
+            if not jax.numpy.issubdtype(tensor.dtype, jax.numpy.floating)
+        ]
+    if wrong:
+        raise UserError(f'{len(wrong)} tensors do not fit: {"; ".join(wrong)}')
+
+
+def _check_space(output: Path, needed: int) -> None:
+    place = output.absolute().parent
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < needed + SPARE:
+        raise UserError(f'{place} has {free / 1e9:.1f} GB left and the weights need {(needed + SPARE) / 1e9:.1f} GB')
+
+
+def _converted(source: Source, entries: list[dict[str, Any]]) -> Tree:
+    """The network's parameters in our layout; a line for every tensor goes to `entries`."""
+
+    def tensors() -> Iterable[tuple[str, np.ndarray]]:
+        for name, stored in source.tensors.items():
+            value = stored.read()
+            entries.append(
+                {
+                    'name': f'{source.network}/{name}',
+                    'shape': list(value.shape),
+                    'dtype': str(value.dtype),
+                    'sha256': hashlib.sha256(value.tobytes()).hexdigest(),
+                }
+            )
+            yield name, value
+
+    params, lora, _ = pytorch.from_tensors(tensors(), source.kind)
+    return lora if source.kind == 'dape' else params
+
+
+def _report(entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """Every tensor, and one hash of all that is the same for every file format and order."""
+    entries = sorted(entries, key=lambda entry: entry['name'])
+    digest = hashlib.sha256()
+    for entry in entries:
+        digest.update(f'{entry["name"]} {entry["shape"]} {entry["dtype"]} {entry["sha256"]}\n'.encode())
+    return {'sha256': digest.hexdigest(), 'tensors': entries}
+
+
+def to_pytorch(path: Path | str, output: Path, part: str, report: Callable[[str], None]) -> None:
+    """A bundle as the originals' files: unet/ and controlnet/ of `part`, vae/, text_encoder/, ram.pth, DAPE.pth."""
+    if output.exists():
+        raise UserError(f'{output} exists: choose another --output, or remove it first')
+    made = bundles.load(path)
+    if part not in made.params:
+        raise UserError(f'{path} holds no {part}: it has {", ".join(sorted(made.params))}')
+    with bundles.writing(output) as unfinished:
+        denoiser = made.params[part]
+        _write_folder(unfinished / 'unet', 'unet', denoiser['unet'], originals.unet_config(made.spec.unet))
+        config = originals.controlnet_config(made.spec.controlnet)
+        _write_folder(unfinished / 'controlnet', 'controlnet', denoiser['controlnet'], config)
+        for name, stem in (('autoencoder', 'vae/diffusion_pytorch_model'), ('text_encoder', 'text_encoder/model')):
+            if name in made.params:
+                _write_safetensors(unfinished / f'{stem}.safetensors', pytorch.to_state_dict(name, made.params[name]))
+        if 'prompt_extractor' in made.params:
+            state = pytorch.to_state_dict('prompt_extractor', made.params['prompt_extractor'])
+            pickles.write(unfinished / 'ram.pth', {'model': state})
+        if 'dape' in made.params:
+            pickles.write(unfinished / 'DAPE.pth', pytorch.to_state_dict('dape', made.params['dape']))
+        for file in sorted(p for p in unfinished.rglob('*') if p.is_file()):
+            report(f'{output / file.relative_to(unfinished)}  {file.stat().st_size / 1e6:.1f} MB')
+
+
+def _write_folder(folder: Path, kind: str, params: Tree, config: dict[str, Any]) -> None:
+    _write_safetensors(folder / f'{DIFFUSERS[0]}.safetensors', pytorch.to_state_dict(kind, params))
+    (folder / 'config.json').write_text(json.dumps(config, indent=2) + '\n', encoding='utf-8')
+
+
+def _write_safetensors(path: Path, state: Mapping[str, np.ndarray]) -> None:
+    from safetensors.numpy import save_file
+
+    path.parent.mkdir(parents=True)
+    save_file(dict(state), path, metadata={'format': 'pt'})
+
+
+def inspect(path: Path) -> list[str]:
+    """Lines that say what a bundle, a file or a folder of tensors holds."""
+    if (path / bundles.MODEL_FILE).exists() or str(path) == 'nano':
+        made = bundles.load(str(path))
+        lines = [f'{path}: a model of size {made.spec.name}, predicting {made.spec.schedule.prediction}']
+        for part, tree in sorted(made.params.items()):
+            leaves = trees.flatten(tree).values()
+            kinds = ', '.join(sorted({str(leaf.dtype) for leaf in leaves}))
+            count = sum(leaf.size for leaf in leaves)
+            lines.append(f'  {part:17} {count / 1e6:9.3f} M parameters  {kinds}  {bundles.tree_hash(tree)[:16]}')
+        return lines
+    tensors = open_folder(path, (*DIFFUSERS, *TRANSFORMERS)) if path.is_dir() else open_file(path)
+    lines = [f'  {name}  {list(t.shape)}  {t.dtype}' for name, t in sorted(tensors.items())]
+    return [f'{path}: {len(tensors)} tensors, {sum(t.nbytes for t in tensors.values()) / 1e6:.1f} MB', *lines]

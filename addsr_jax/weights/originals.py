@@ -1,0 +1,292 @@
+"""What the originals' folders and files say of themselves: sizes from config.json or from shapes, and older names.
+
+References: UNet2DConditionModel, ControlNetModel, AutoencoderKL (diffusers 0.25), CLIPTextModel (transformers),
+ram/models/ram_lora.py (SeeSR), DINO and DINOv2 (facebookresearch). Sizes that no file states are those of the
+published networks (addsr_jax/specs.py).
+"""
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from addsr_jax.errors import UserError
+from addsr_jax.specs import (
+    SD2,
+    AutoencoderSpec,
+    ControlNetSpec,
+    PromptExtractorSpec,
+    ScheduleSpec,
+    TextEncoderSpec,
+    UNetSpec,
+    ViTSpec,
+)
+from addsr_jax.weights.names import is_computed
+from addsr_jax.weights.stored import Stored
+
+Tensors = Mapping[str, Stored]
+
+# Names that older files use, as regex and replacement.
+OLDER = {
+    'autoencoder': (
+        (r'(.*attentions\.\d+\.)query\.(.*)', r'\1to_q.\2'),
+        (r'(.*attentions\.\d+\.)key\.(.*)', r'\1to_k.\2'),
+        (r'(.*attentions\.\d+\.)value\.(.*)', r'\1to_v.\2'),
+        (r'(.*attentions\.\d+\.)proj_attn\.(.*)', r'\1to_out.0.\2'),
+    ),
+    'prompt_extractor': ((r'vision_multi\.(.*)', r'tagging_head.\1'),),
+}
+# Parts of RAM that generate and embed captions: neither tags nor tokens need them.
+UNUSED = {'prompt_extractor': ('tag_encoder.', 'text_decoder.'), 'dape': ('tag_encoder.', 'text_decoder.')}
+
+
+def current_names(tensors: Tensors, network: str, source: Path) -> dict[str, Stored]:
+    """Tensors under today's names, without computed buffers and unused parts; UserError where two become one."""
+    found: dict[str, Stored] = {}
+    for name, tensor in tensors.items():
+        if is_computed(name) or name.startswith(UNUSED.get(network, ())):
+            continue
+        for pattern, replacement in OLDER.get(network, ()):
+            name = re.sub(rf'^{pattern}$', replacement, name)
+        if name in found:
+            raise UserError(f'{source} holds {name} twice, under an older and a newer name')
+        found[name] = tensor
+    return found
+
+
+def read_config(folder: Path, kind: str) -> dict[str, Any]:
+    """config.json of a network's folder, which has to be of this class."""
+    path = folder / 'config.json'
+    try:
+        config = json.loads(path.read_text(encoding='utf-8'))
+    except FileNotFoundError as error:
+        raise UserError(f'{path} does not exist: {folder} is no {kind} folder') from error
+    except ValueError as error:
+        raise UserError(f'{path} cannot be read ({error}): download it again') from error
+    named = config.get('_class_name') or ', '.join(config.get('architectures') or ()) or kind
+    if named != kind:
+        raise UserError(f'{folder} holds a {named}, not a {kind}: give the folder of another model')
+    return config
+
+
+def _value(config: dict[str, Any], key: str, folder: Path) -> Any:
+    if key not in config:
+        raise UserError(f'{folder / "config.json"} does not say {key}: it is no model of the Stable Diffusion 2 family')
+    return config[key]
+
+
+def unet_spec(folder: Path, kind: str = 'UNet2DConditionModel') -> UNetSpec:
+    """Of a UNet's folder, or of a ControlNet's, which copies the UNet's sizes."""
+    config = read_config(folder, kind)
+
+    def value(key: str) -> Any:
+        return _value(config, key, folder)
+
+    if not config.get('use_linear_projection') or config.get('upcast_attention'):
+        raise UserError(
+            f'{folder} is not of the family of stable-diffusion-2-base (use_linear_projection, no upcast_attention): '
+            'SD 1 and the 768-pixel v-model do not fit AddSR'
+        )
+    levels = len(value('block_out_channels'))
+    heads = value('attention_head_dim')
+    return dataclasses.replace(
+        SD2.unet,
+        in_channels=value('in_channels'),
+        out_channels=config.get('out_channels', value('in_channels')),
+        block_out_channels=tuple(value('block_out_channels')),
+        attention=tuple(name.startswith('CrossAttn') for name in value('down_block_types')),
+        layers_per_block=value('layers_per_block'),
+        heads=tuple(heads) if isinstance(heads, list) else (heads,) * levels,
+        text_dim=value('cross_attention_dim'),
+        image_dim=SD2.unet.image_dim if config.get('use_image_cross_attention') else None,
+        norm_groups=value('norm_num_groups'),
+        norm_eps=value('norm_eps'),
+    )
+
+
+def controlnet_spec(folder: Path) -> ControlNetSpec:
+    config = read_config(folder, 'ControlNetModel')
+    if config.get('controlnet_conditioning_channel_order', 'rgb') != 'rgb':
+        raise UserError(f'{folder} expects bgr images: AddSR and SeeSR use rgb')
+    unet = unet_spec(folder, 'ControlNetModel')
+    return ControlNetSpec(
+        unet=dataclasses.replace(unet, out_channels=unet.in_channels),
+        condition_channels=config.get('conditioning_channels', 3),
+        condition_embedding_channels=tuple(_value(config, 'conditioning_embedding_out_channels', folder)),
+    )
+
+
+def autoencoder_spec(folder: Path) -> AutoencoderSpec:
+    config = read_config(folder, 'AutoencoderKL')
+
+    def value(key: str) -> Any:
+        return _value(config, key, folder)
+
+    return dataclasses.replace(
+        SD2.autoencoder,
+        image_channels=value('in_channels'),
+        latent_channels=value('latent_channels'),
+        block_out_channels=tuple(value('block_out_channels')),
+        layers_per_block=value('layers_per_block'),
+        norm_groups=value('norm_num_groups'),
+        scaling_factor=config.get('scaling_factor', SD2.autoencoder.scaling_factor),
+    )
+
+
+def text_encoder_spec(folder: Path) -> TextEncoderSpec:
+    config = read_config(folder, 'CLIPTextModel')
+
+    def value(key: str) -> Any:
+        return _value(config, key, folder)
+
+    if value('hidden_act') != 'gelu':
+        raise UserError(f'{folder} uses {value("hidden_act")}: the text encoder of Stable Diffusion 2 uses gelu')
+    return TextEncoderSpec(
+        vocab_size=value('vocab_size'),
+        width=value('hidden_size'),
+        mlp_width=value('intermediate_size'),
+        layers=value('num_hidden_layers'),
+        heads=value('num_attention_heads'),
+        positions=value('max_position_embeddings'),
+        norm_eps=value('layer_norm_eps'),
+    )
+
+
+def schedule_spec(folder: Path) -> ScheduleSpec:
+    """Of scheduler_config.json. The networks of SeeSR and AddSR predict noise, so their base has to as well."""
+    path = folder / 'scheduler_config.json'
+    try:
+        config = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        raise UserError(f'{path} cannot be read ({error}): download the folder again') from error
+    prediction = config.get('prediction_type', 'epsilon')
+    if prediction != 'epsilon':
+        raise UserError(
+            f'{path} says prediction_type {prediction}: SeeSR and AddSR stand on stable-diffusion-2-base, which '
+            'predicts epsilon; you gave a v-prediction model (stable-diffusion-2 or 2-1 at 768 pixels)'
+        )
+    if config.get('beta_schedule') != 'scaled_linear':
+        raise UserError(f'{path} says beta_schedule {config.get("beta_schedule")}: expected scaled_linear')
+    return ScheduleSpec(
+        beta_start=config['beta_start'],
+        beta_end=config['beta_end'],
+        steps=config['num_train_timesteps'],
+        prediction=prediction,
+    )
+
+
+def prompt_extractor_spec(tensors: Tensors, buffers: Tensors, source: Path) -> PromptExtractorSpec:
+    """RAM's sizes from the shapes of its tensors; `buffers` are all tensors of the file, computed ones too."""
+
+    def shape(name: str) -> tuple[int, ...]:
+        if name not in tensors:
+            raise UserError(f'{source} is no RAM with a Swin tower: it has no {name}')
+        return tensors[name].shape
+
+    blocks = [re.fullmatch(r'visual_encoder\.layers\.(\d+)\.blocks\.(\d+)\.norm1\.weight', name) for name in tensors]
+    counts: dict[int, int] = {}
+    for match in filter(None, blocks):
+        counts[int(match[1])] = max(counts.get(int(match[1]), 0), int(match[2]) + 1)
+    tables = [
+        shape(f'visual_encoder.layers.{i}.blocks.0.attn.relative_position_bias_table') for i in range(len(counts))
+    ]
+    window = (math.isqrt(tables[0][0]) + 1) // 2 if tables else 0
+    patch = shape('visual_encoder.patch_embed.proj.weight')[-1]
+    layers = [re.match(r'tagging_head\.encoder\.layer\.(\d+)\.', name) for name in tensors]
+    width = shape('visual_encoder.patch_embed.proj.weight')[0]
+    swin = dataclasses.replace(
+        SD2.prompt_extractor.swin,
+        image_size=_image_size(buffers, window, patch),
+        patch=patch,
+        width=width,
+        depths=tuple(counts[i] for i in range(len(counts))),
+        heads=tuple(table[1] for table in tables),
+        window=window,
+        mlp_ratio=shape('visual_encoder.layers.0.blocks.0.mlp.fc1.weight')[0] // width,
+    )
+    tagging = dataclasses.replace(
+        SD2.prompt_extractor.tagging,
+        classes=shape('label_embed')[0],
+        width=shape('wordvec_proj.weight')[0],
+        mlp_width=shape('tagging_head.encoder.layer.0.intermediate.dense.weight')[0],
+        layers=1 + max(int(match[1]) for match in layers if match),
+    )
+    return dataclasses.replace(
+        SD2.prompt_extractor, swin=swin, tagging=tagging, token_dim=shape('image_proj.weight')[0]
+    )
+
+
+def _image_size(buffers: Tensors, window: int, patch: int) -> int:
+    """The mask of the first shifted block has one row a window; files without it are of the published size."""
+    mask = buffers.get('visual_encoder.layers.0.blocks.1.attn_mask')
+    return SD2.prompt_extractor.swin.image_size if mask is None else math.isqrt(mask.shape[0]) * window * patch
+
+
+def vit_spec(tensors: Tensors, published: ViTSpec, source: Path) -> ViTSpec:
+    """A ViT's sizes from its shapes; heads of 64 numbers, as all published ones have (narrower networks: of 8)."""
+    try:
+        width, _, patch, _ = tensors['patch_embed.proj.weight'].shape
+        grid = math.isqrt(tensors['pos_embed'].shape[1] - 1)
+        fc1 = tensors['blocks.0.mlp.fc1.weight'].shape[0]
+    except (KeyError, ValueError) as error:
+        raise UserError(f'{source} is no vision transformer: {error} is missing or misshapen') from error
+    depth = 1 + max(int(name.split('.')[1]) for name in tensors if name.startswith('blocks.'))
+    return dataclasses.replace(
+        published,
+        image_size=grid * patch,
+        patch=patch,
+        width=width,
+        depth=depth,
+        heads=width // (64 if width % 64 == 0 else 8),
+        mlp_ratio=fc1 // width,
+    )
+
+
+def unet_config(spec: UNetSpec) -> dict[str, Any]:
+    """config.json that diffusers' and SeeSR's UNet2DConditionModel build this network from."""
+    prefixes = ['CrossAttn' if has else '' for has in spec.attention]
+    return {
+        '_class_name': 'UNet2DConditionModel',
+        **_shared_config(spec),
+        'out_channels': spec.out_channels,
+        'mid_block_type': 'UNetMidBlock2DCrossAttn',
+        'up_block_types': [f'{prefix}UpBlock2D' for prefix in reversed(prefixes)],
+    }
+
+
+def controlnet_config(spec: ControlNetSpec) -> dict[str, Any]:
+    """config.json that diffusers' and SeeSR's ControlNetModel build this network from."""
+    return {
+        '_class_name': 'ControlNetModel',
+        **_shared_config(spec.unet),
+        'conditioning_channels': spec.condition_channels,
+        'conditioning_embedding_out_channels': list(spec.condition_embedding_channels),
+        'controlnet_conditioning_channel_order': 'rgb',
+        'global_pool_conditions': False,
+    }
+
+
+def _shared_config(spec: UNetSpec) -> dict[str, Any]:
+    return {
+        '_diffusers_version': '0.25.0',
+        'in_channels': spec.in_channels,
+        'block_out_channels': list(spec.block_out_channels),
+        'down_block_types': [f'{"CrossAttn" if has else ""}DownBlock2D' for has in spec.attention],
+        'layers_per_block': spec.layers_per_block,
+        'attention_head_dim': list(spec.heads),
+        'cross_attention_dim': spec.text_dim,
+        'norm_num_groups': spec.norm_groups,
+        'norm_eps': spec.norm_eps,
+        'use_linear_projection': True,
+        'upcast_attention': False,
+        'only_cross_attention': False,
+        'act_fn': 'silu',
+        'downsample_padding': 1,
+        'mid_block_scale_factor': 1,
+        'flip_sin_to_cos': True,
+        'freq_shift': 0,
+        'use_image_cross_attention': spec.image_dim is not None,
+    }

@@ -1,0 +1,357 @@
+"""PyTorch's .pth and .bin files, read without running anything that is in them.
+
+And written, for those who go back to torch. A file is a zip archive (torch 1.6 and newer): `NAME/data.pkl` describes
+the tensors, `NAME/data/KEY` are raw bytes. The description is a pickle, which can name any function; so it is read here
+by an interpreter of the few opcodes that torch.save writes for tensors in dicts. It builds plain dicts, lists, numbers
+and strings, and knows a few names, none of which is ever called: every other opcode or name is refused.
+"""
+
+import io
+import math
+import pickle
+import pickletools
+import struct
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from addsr_jax.errors import UserError
+from addsr_jax.weights.stored import Stored
+
+STORAGES = {
+    'torch DoubleStorage': np.dtype(np.float64),
+    'torch FloatStorage': np.dtype(np.float32),
+    'torch HalfStorage': np.dtype(np.float16),
+    'torch BFloat16Storage': np.dtype(ml_dtypes.bfloat16),
+    'torch LongStorage': np.dtype(np.int64),
+    'torch IntStorage': np.dtype(np.int32),
+    'torch ShortStorage': np.dtype(np.int16),
+    'torch CharStorage': np.dtype(np.int8),
+    'torch ByteStorage': np.dtype(np.uint8),
+    'torch BoolStorage': np.dtype(np.bool_),
+}
+ORDERED_DICT = 'collections OrderedDict'
+TENSOR = 'torch._utils _rebuild_tensor_v2'
+PARAMETER = 'torch._utils _rebuild_parameter'
+NAMES = {ORDERED_DICT, TENSOR, PARAMETER, *STORAGES}
+LARGEST_DESCRIPTION = 64 << 20  # bytes of data.pkl; RAM's, with 1,000 tensors, takes 0.3 MB
+
+
+class Refused(ValueError):
+    """The description holds something else than tensors in dicts."""
+
+
+@dataclass(frozen=True)
+class Name:
+    """A function or class that the pickle names."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Storage:
+    dtype: np.dtype
+    key: str
+    size: int  # elements
+
+
+@dataclass(frozen=True)
+class View:
+    """A tensor: which part of a storage, in which order."""
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+MARK = object()
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The dict in a file, its tensors as `Stored`; a UserError names the file and what is wrong with it."""
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise UserError(
+            f'{path} is no archive of torch.save ({error}): download it again, or, if it is older than torch 1.6, '
+            'open it in torch and save it once more'
+        ) from error
+    try:
+        root = _root(archive)
+        content = parse(_limited(archive, f'{root}/data.pkl'))
+        if not isinstance(content, dict):
+            raise Refused(f'it holds {type(content).__name__}, not a dict')
+        return _with_readers(content, archive, root, path)
+    except (Refused, zipfile.BadZipFile, KeyError, OSError, NotImplementedError, RuntimeError) as error:
+        raise UserError(f'{path} cannot be trusted or read: {error}') from error
+
+
+def _root(archive: zipfile.ZipFile) -> str:
+    roots = [name.removesuffix('/data.pkl') for name in archive.namelist() if name.endswith('/data.pkl')]
+    if len(roots) != 1:
+        raise Refused(f'it has {len(roots)} entries data.pkl, not one')
+    if f'{roots[0]}/byteorder' in archive.namelist() and archive.read(f'{roots[0]}/byteorder') != b'little':
+        raise Refused('its byte order is not little')
+    return roots[0]
+
+
+def _limited(archive: zipfile.ZipFile, name: str) -> bytes:
+    size = archive.getinfo(name).file_size
+    if size > LARGEST_DESCRIPTION:
+        raise Refused(f'{name} has {size} bytes, far more than a description of tensors needs')
+    return archive.read(name)
+
+
+def _with_readers(content: Any, archive: zipfile.ZipFile, root: str, path: Path) -> Any:
+    """Views as `Stored`, checked against the size of their entry before anything is read."""
+    if isinstance(content, dict):
+        return {key: _with_readers(value, archive, root, path) for key, value in content.items()}
+    if not isinstance(content, View):
+        return content
+    view, entry = content, f'{root}/data/{content.storage.key}'
+    info, wanted = archive.getinfo(entry), content.storage.size * content.storage.dtype.itemsize
+    if info.file_size != wanted or info.compress_type != zipfile.ZIP_STORED:
+        raise Refused(f'{entry} has {info.file_size} bytes (its tensor wants {wanted}), or is compressed')
+
+    def load() -> np.ndarray:
+        with zipfile.ZipFile(path) as again:
+            flat = np.frombuffer(again.read(entry), view.storage.dtype)  # zipfile checks the sum
+        strides = tuple(s * view.storage.dtype.itemsize for s in view.strides)
+        seen = np.lib.stride_tricks.as_strided(flat[view.offset :], view.shape, strides, writeable=False)
+        return np.ascontiguousarray(seen)
+
+    return Stored(view.shape, view.storage.dtype, load)
+
+
+def parse(pickled: bytes) -> Any:
+    """Dicts, lists, tuples, numbers, strings and views; `Refused` for everything else."""
+    machine = _Machine()
+    try:
+        for opcode, argument, _ in pickletools.genops(io.BytesIO(pickled)):
+            step = OPCODES.get(opcode.name)
+            if step is None:
+                raise Refused(f'opcode {opcode.name} has no place in a file of tensors')
+            step(machine, argument)
+            if machine.done:
+                return machine.result
+    except Refused:
+        raise
+    except (ValueError, IndexError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+        raise Refused(f'its description is damaged ({error})') from error
+    raise Refused('its description has no end')
+
+
+class _Machine:
+    """Stack and memo of a pickle."""
+
+    def __init__(self) -> None:
+        self.stack: list[Any] = []
+        self.memo: dict[int, Any] = {}
+        self.done = False
+        self.result: Any = None
+
+    def push(self, value: Any) -> None:
+        self.stack.append(value)
+
+    def pop(self) -> Any:
+        value = self.stack.pop()
+        if value is MARK:
+            raise Refused('its description is damaged (unexpected mark)')
+        return value
+
+    def since_mark(self) -> list[Any]:
+        """What lies above the last mark, which goes too."""
+        at = max(i for i, value in enumerate(self.stack) if value is MARK)
+        above = self.stack[at + 1 :]
+        del self.stack[at:]
+        return above
+
+    def top(self, kind: type) -> Any:
+        if not isinstance(self.stack[-1], kind):
+            raise Refused(f'{type(self.stack[-1]).__name__} stands where {kind.__name__} has to')
+        return self.stack[-1]
+
+
+def _set_items(machine: _Machine, items: list[Any]) -> None:
+    target = machine.top(dict)
+    keys, values = items[::2], items[1::2]
+    for key, value in zip(keys, values, strict=True):
+        if not isinstance(key, str | int):
+            raise Refused(f'a key is {type(key).__name__}, not text')
+        if key in target:
+            raise Refused(f'{key!r} occurs twice')
+        target[key] = value
+
+
+def _tuple(count: int) -> Callable[[_Machine, Any], None]:
+    def step(machine: _Machine, argument: Any) -> None:
+        machine.push(tuple([machine.pop() for _ in range(count)][::-1]))
+
+    return step
+
+
+def _named(machine: _Machine, argument: str) -> None:
+    if argument not in NAMES:
+        raise Refused(f'it asks for {argument.replace(" ", ".")}, which is no part of a tensor')
+    machine.push(Name(argument))
+
+
+def _named_from_stack(machine: _Machine, argument: Any) -> None:
+    name, module = machine.pop(), machine.pop()
+    _named(machine, f'{module} {name}')
+
+
+def _storage(machine: _Machine, argument: Any) -> None:
+    kind, name, key, _, size = machine.pop()
+    dtype = STORAGES.get(name.text)
+    if kind != 'storage' or dtype is None or not isinstance(key, str) or not key.isdigit() or not _count(size):
+        raise Refused(f'{name} is no storage of numbers')
+    machine.push(Storage(dtype, key, size))
+
+
+def _count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 40
+
+
+def _call(machine: _Machine, argument: Any) -> None:
+    arguments, function = machine.pop(), machine.pop()
+    if not isinstance(function, Name) or not isinstance(arguments, tuple):
+        raise Refused('it calls something that is no part of a tensor')
+    if function.text == ORDERED_DICT and not arguments:
+        machine.push({})
+    elif function.text == TENSOR:
+        machine.push(_view(*arguments[:4]))
+    elif function.text == PARAMETER and isinstance(arguments[0], View):
+        machine.push(arguments[0])
+    else:
+        raise Refused(f'it calls {function.text.replace(" ", ".")} in a way that torch.save does not')
+
+
+def _view(storage: Any, offset: Any, shape: Any, strides: Any) -> View:
+    counts = (offset, *shape, *strides)
+    if not isinstance(storage, Storage) or len(shape) != len(strides) or not all(map(_count, counts)):
+        raise Refused('a tensor has impossible sizes')
+    last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+    if math.prod(shape) > storage.size or (math.prod(shape) and last >= storage.size):
+        raise Refused(f'a tensor of shape {list(shape)} reaches beyond its {storage.size} numbers')
+    return View(storage, offset, tuple(shape), tuple(strides))
+
+
+def _build(machine: _Machine, argument: Any) -> None:
+    machine.pop()  # attributes of an OrderedDict (`_metadata`): versions of modules, which nobody needs
+    machine.top(dict)
+
+
+def _remember(machine: _Machine, argument: Any) -> None:
+    machine.memo[len(machine.memo) if argument is None else argument] = machine.stack[-1]
+
+
+def _append(machine: _Machine, values: list[Any]) -> None:
+    machine.top(list).extend(values)
+
+
+def _stop(machine: _Machine, argument: Any) -> None:
+    machine.result, machine.done = machine.pop(), True
+
+
+def _literal(machine: _Machine, argument: Any) -> None:
+    machine.push(argument)
+
+
+def _ignored(machine: _Machine, argument: Any) -> None:
+    pass
+
+
+def _set_item(machine: _Machine, argument: Any) -> None:
+    value, key = machine.pop(), machine.pop()
+    _set_items(machine, [key, value])
+
+
+def _append_one(machine: _Machine, argument: Any) -> None:
+    value = machine.pop()
+    _append(machine, [value])
+
+
+OPCODES: dict[str, Callable[[_Machine, Any], None]] = {
+    **dict.fromkeys(('PROTO', 'FRAME'), _ignored),
+    **dict.fromkeys(('BININT', 'BININT1', 'BININT2', 'LONG1', 'BINFLOAT', 'BINUNICODE', 'SHORT_BINUNICODE'), _literal),
+    'NONE': lambda m, a: m.push(None),
+    'NEWTRUE': lambda m, a: m.push(True),
+    'NEWFALSE': lambda m, a: m.push(False),
+    'MARK': lambda m, a: m.push(MARK),
+    'EMPTY_DICT': lambda m, a: m.push({}),
+    'EMPTY_LIST': lambda m, a: m.push([]),
+    'EMPTY_TUPLE': lambda m, a: m.push(()),
+    'TUPLE': lambda m, a: m.push(tuple(m.since_mark())),
+    'TUPLE1': _tuple(1),
+    'TUPLE2': _tuple(2),
+    'TUPLE3': _tuple(3),
+    'BINPUT': _remember,
+    'LONG_BINPUT': _remember,
+    'MEMOIZE': _remember,
+    'BINGET': lambda m, a: m.push(m.memo[a]),
+    'LONG_BINGET': lambda m, a: m.push(m.memo[a]),
+    'GLOBAL': _named,
+    'STACK_GLOBAL': _named_from_stack,
+    'BINPERSID': _storage,
+    'REDUCE': _call,
+    'BUILD': _build,
+    'SETITEM': _set_item,
+    'SETITEMS': lambda m, a: _set_items(m, m.since_mark()),
+    'APPEND': _append_one,
+    'APPENDS': lambda m, a: _append(m, m.since_mark()),
+    'STOP': _stop,
+}
+
+
+def write(path: Path, content: Mapping[str, Any]) -> None:
+    """A dict of arrays, or of such dicts, as torch.load (weights_only) reads it."""
+    arrays: list[np.ndarray] = []
+    description = pickle.PROTO + b'\x02' + _described(content, arrays) + pickle.STOP
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_STORED) as archive:
+        archive.writestr(f'{path.stem}/data.pkl', description)
+        archive.writestr(f'{path.stem}/byteorder', 'little')
+        for i, array in enumerate(arrays):
+            archive.writestr(f'{path.stem}/data/{i}', array.tobytes())
+        archive.writestr(f'{path.stem}/version', '3\n')
+
+
+def _described(value: Any, arrays: list[np.ndarray]) -> bytes:
+    """Opcodes of a dict, an array (which goes to `arrays`), a number or text."""
+    if isinstance(value, Mapping):
+        items = b''.join(_described(part, arrays) for pair in value.items() for part in pair)
+        return pickle.EMPTY_DICT + pickle.MARK + items + pickle.SETITEMS
+    if isinstance(value, np.ndarray):
+        return _described_array(value, arrays)
+    if isinstance(value, str):
+        encoded = value.encode()
+        return pickle.BINUNICODE + struct.pack('<I', len(encoded)) + encoded
+    if isinstance(value, int):
+        return pickle.LONG1 + bytes((8,)) + struct.pack('<q', value)
+    raise TypeError(f'{type(value).__name__} has no place in a file of tensors')
+
+
+def _described_array(array: np.ndarray, arrays: list[np.ndarray]) -> bytes:
+    def name(text: str) -> bytes:
+        module, attribute = text.split(' ')
+        return pickle.GLOBAL + f'{module}\n{attribute}\n'.encode()
+
+    def group(*parts: bytes) -> bytes:
+        return pickle.MARK + b''.join(parts) + pickle.TUPLE
+
+    kind = next(text for text, dtype in STORAGES.items() if dtype == array.dtype)
+    strides = [math.prod(array.shape[axis + 1 :]) for axis in range(array.ndim)]
+    key, size = str(len(arrays)), array.size
+    arrays.append(array)
+    words = [_described(word, arrays) for word in ('storage', key, 'cpu', size)]
+    storage = group(words[0], name(kind), *words[1:]) + pickle.BINPERSID
+    shape, steps = (group(*(_described(n, arrays) for n in numbers)) for numbers in (array.shape, strides))
+    hooks = name(ORDERED_DICT) + pickle.EMPTY_TUPLE + pickle.REDUCE
+    view = group(storage, _described(0, arrays), shape, steps, pickle.NEWFALSE, hooks)
+    return name(TENSOR) + view + pickle.REDUCE

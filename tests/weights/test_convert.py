@@ -1,0 +1,217 @@
+"""From the originals' files to a bundle and back: strict, bit for bit, whole or not at all."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from addsr_jax import trees
+from addsr_jax.errors import UserError
+from addsr_jax.weights import bundle as bundles
+from addsr_jax.weights import convert, pickles
+from addsr_jax.weights.stored import open_file, open_folder
+from tests import golden
+from tests.golden import originals, specs
+
+
+@pytest.fixture(scope='module')
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('files')
+    return folder, originals.write(folder)
+
+
+@pytest.fixture
+def copied(files, tmp_path):
+    """Files that a test may damage."""
+    shutil.copytree(files[0], tmp_path / 'files')
+    return {name: tmp_path / 'files' / path.relative_to(files[0]) for name, path in files[1].items()}
+
+
+@pytest.fixture(scope='module')
+def converted(files, tmp_path_factory):
+    output = tmp_path_factory.mktemp('converted') / 'out'
+    lines: list[str] = []
+    told = convert.from_pytorch(convert.plan(**files[1]), output, lines.append)
+    return output, told, lines
+
+
+def test_sizes_come_from_configurations_and_shapes(converted):
+    spec = bundles.load(converted[0]).spec
+    assert spec.autoencoder == specs.autoencoder()
+    assert spec.text_encoder == specs.text_encoder()
+    assert spec.prompt_extractor == specs.prompt_extractor()
+    assert spec.dino == specs.dino()
+    assert spec.dinov2 == specs.dinov2()
+    assert spec.unet.heads == specs.unet().heads
+    assert spec.controlnet.condition_embedding_channels == specs.controlnet().condition_embedding_channels
+    assert spec.discriminator.condition_dim == specs.dinov2().width
+
+
+def test_there_and_back_is_bit_for_bit(converted, files, tmp_path):
+    for part, folder in (('student', 'addsr'), ('teacher', 'seesr')):
+        back = tmp_path / part
+        convert.to_pytorch(converted[0], back, part, lambda line: None)
+        for network in ('unet', 'controlnet'):
+            before, after = (open_folder(place / network, convert.DIFFUSERS) for place in (files[1][folder], back))
+            assert set(before) == set(after)
+            assert all(np.array_equal(before[name].read(), after[name].read()) for name in before)
+    config = json.loads((back / 'unet' / 'config.json').read_text())
+    wanted = golden.document('unet', 'config')
+    unstated = {'sample_size', 'center_input_sample', 'dual_cross_attention'}  # their defaults are the values
+    assert {key: config[key] for key in wanted if key not in unstated} == {
+        key: value for key, value in wanted.items() if key not in unstated
+    }
+    state = golden.state_dict('ram')
+    for name, part in (('ram.pth', False), ('DAPE.pth', True)):
+        tensors = open_file(back / name)
+        wanted = {key: value for key, value in state.items() if ('lora_' in key) == part}
+        assert set(tensors) == set(wanted)
+        assert all(np.array_equal(tensors[key].read(), wanted[key]) for key in wanted)
+
+
+def test_the_report_names_every_tensor_and_one_hash_is_the_same_for_every_form(converted, tmp_path):
+    output, told, _ = converted
+    assert json.loads((output / convert.REPORT).read_text()) == told
+    assert len(told['tensors']) == 248 + 52 + 2 * (780 + 388) + 184 + 28 + 150 + 175
+    again = convert.from_pytorch(
+        convert.plan(**originals.write(tmp_path / 'bin', form='bin', old_names=False)), tmp_path / 'b', print
+    )
+    assert again['sha256'] == told['sha256']
+    kept = {name: path for name, path in originals.write(tmp_path / 'shards', form='shards').items() if name == 'sd'}
+    fewer = convert.from_pytorch(convert.plan(**kept), tmp_path / 'c', print)
+    assert fewer['sha256'] != told['sha256']
+    assert set(bundles.load(tmp_path / 'c').params) == {'autoencoder', 'text_encoder', 'unet'}
+
+
+@pytest.mark.parametrize('dtype', ['float16', 'bfloat16'])
+def test_half_precision_files_stay_what_they_are_until_loaded(tmp_path, dtype):
+    sources = originals.write(tmp_path / 'files', dtype=dtype)
+    convert.from_pytorch(convert.plan(sd=sources['sd']), tmp_path / 'out', print)
+    kinds = {str(leaf.dtype) for leaf in trees.flatten(bundles.load(tmp_path / 'out').params).values()}
+    assert kinds == {dtype}
+    kinds = {str(leaf.dtype) for leaf in trees.flatten(bundles.load(tmp_path / 'out', 'float32').params).values()}
+    assert kinds == {'float32'}
+
+
+def test_the_adaptation_is_kept_apart_and_added_when_networks_are_built(converted):
+    made = bundles.load(converted[0])
+    merged = bundles.adapted(made)
+    assert 'dape' not in merged.params
+    layer = 'visual_encoder/layers_0/blocks_0/attn/qkv'
+    before, after = (trees.flatten(m.params['prompt_extractor'])[f'{layer}/kernel'] for m in (made, merged))
+    width = after.shape[0]
+    changed = np.abs(np.asarray(after) - before).max(axis=0).reshape(3, width).max(axis=1)
+    assert (changed > 0).tolist() == [True, False, True]  # q and v
+
+
+def edit(path, change):
+    """Applies `change` to a JSON file."""
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+
+
+def without_image_attentions(paths):
+    shutil.rmtree(paths['addsr'] / 'unet')
+    shutil.copytree(paths['sd'] / 'unet', paths['addsr'] / 'unet')
+
+
+def lying_header(paths):
+    path = paths['sd'] / 'vae' / 'diffusion_pytorch_model.safetensors'
+    path.write_bytes(path.read_bytes().replace(b'"data_offsets":[0,', b'"data_offsets":[9,', 1))
+
+
+def cut(paths):
+    path = paths['sd'] / 'vae' / 'diffusion_pytorch_model.safetensors'
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def twice(paths):
+    state = {k: v.read() for k, v in open_file(paths['ram']).items()}
+    name = next(k for k in state if k.startswith('vision_multi'))
+    pickles.write(paths['ram'], {**state, name.replace('vision_multi', 'tagging_head'): state[name]})
+
+
+def other_vit(paths):
+    paths['dino'].write_bytes(paths['ram'].read_bytes())
+
+
+DAMAGE = {
+    'a UNet in place of the autoencoder': (
+        lambda p: shutil.copy(p['sd'] / 'unet' / 'config.json', p['sd'] / 'vae' / 'config.json'),
+        'holds a UNet2DConditionModel, not a AutoencoderKL',
+    ),
+    'a v-prediction base': (
+        lambda p: edit(
+            p['sd'] / 'scheduler' / 'scheduler_config.json', lambda c: c.update(prediction_type='v_prediction')
+        ),
+        'v-prediction model',
+    ),
+    'the 768-pixel model': (
+        lambda p: edit(p['addsr'] / 'unet' / 'config.json', lambda c: c.update(upcast_attention=True)),
+        'not of the family',
+    ),
+    'plain Stable Diffusion as student': (without_image_attentions, 'no image attentions'),
+    'a header that lies': (lying_header, r'diffusion_pytorch_model\.safetensors cannot be read'),
+    'a truncated file': (cut, r'diffusion_pytorch_model\.safetensors cannot be read'),
+    'no weights': (
+        lambda p: (p['sd'] / 'text_encoder' / 'model.safetensors').unlink(),
+        'text_encoder holds no weights',
+    ),
+    'no configuration': (lambda p: (p['seesr'] / 'unet' / 'config.json').unlink(), r'config\.json does not exist'),
+    'no tokenizer': (lambda p: (p['sd'] / 'tokenizer' / 'vocab.json').unlink(), 'tokenizer'),
+    'a name twice': (twice, 'twice, under an older and a newer name'),
+    'RAM as DINO': (other_vit, 'no vision transformer'),
+    'other sizes of the teacher': (
+        lambda p: edit(p['seesr'] / 'unet' / 'config.json', lambda c: c.update(layers_per_block=1)),
+        'other sizes than the other denoiser',
+    ),
+}
+
+
+@pytest.mark.parametrize('damage', DAMAGE)
+def test_what_does_not_fit_is_named_and_nothing_is_written(copied, tmp_path, damage):
+    harm, words = DAMAGE[damage]
+    harm(copied)
+    with pytest.raises(UserError, match=words):
+        convert.from_pytorch(convert.plan(**copied), tmp_path / 'out', print)
+    assert [p.name for p in tmp_path.iterdir()] == ['files']
+
+
+def test_missing_unexpected_and_misshapen_tensors_are_named_together(copied, tmp_path):
+    state = {k: v.read() for k, v in open_file(copied['dinov2']).items()}
+    state['extra.weight'] = state.pop('cls_token')
+    state['norm.bias'] = np.ones(7, np.float32)
+    pickles.write(copied['dinov2'], state)
+    with pytest.raises(UserError, match=r'3 tensors do not fit') as error:
+        convert.from_pytorch(convert.plan(**copied), tmp_path / 'out', print)
+    for words in ('cls_token missing', 'extra.weight unexpected', 'norm.bias is (7,), not (24,)'):
+        assert words in str(error.value)
+
+
+def test_a_disk_without_space_and_a_folder_that_exists_are_refused_first(files, tmp_path, monkeypatch):
+    made = convert.plan(**files[1])
+    (tmp_path / 'there').mkdir()
+    with pytest.raises(UserError, match='there exists'):
+        convert.from_pytorch(made, tmp_path / 'there', print)
+    monkeypatch.setattr(convert.shutil, 'disk_usage', lambda place: shutil._ntuple_diskusage(10, 9, 1))
+    with pytest.raises(UserError, match='GB left'):
+        convert.from_pytorch(made, tmp_path / 'out', print)
+    assert [p.name for p in tmp_path.iterdir()] == ['there']
+
+
+def test_a_conversion_that_breaks_off_leaves_nothing(files, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError('no space left on device')
+
+    monkeypatch.setattr(bundles, 'write_record', full)
+    with pytest.raises(UserError, match='no space left'):
+        convert.from_pytorch(convert.plan(sd=files[1]['sd']), tmp_path / 'out', print)
+    assert not list(tmp_path.iterdir())
+
+
+def test_inspect_says_what_files_and_models_hold(converted, files):
+    assert any('student' in line and '1.440 M' in line for line in convert.inspect(converted[0]))
+    assert '28 tensors' not in convert.inspect(files[1]['dape'])[0]  # real files hold more than is used
+    assert '780 tensors' in convert.inspect(files[1]['addsr'] / 'unet')[0]

@@ -1,0 +1,155 @@
+"""Files of torch.save: tensors are read, and nothing that a file says is ever run."""
+
+import io
+import pickle
+import pickletools
+import struct
+import zipfile
+from collections import OrderedDict
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from addsr_jax.errors import UserError
+from addsr_jax.weights import pickles
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(
+    'dtype', [np.float64, np.float32, np.float16, ml_dtypes.bfloat16, np.int64, np.int32, np.int8, np.uint8, np.bool_]
+)
+def test_what_is_written_is_read_bit_for_bit(tmp_path, dtype):
+    content = {'a': RNG.normal(0, 3, (2, 3, 4)).astype(dtype), 'b': {'c': RNG.normal(0, 3, (5,)).astype(dtype)}}
+    content['scalar'] = RNG.normal(0, 3, ()).astype(dtype)
+    content['empty'] = np.zeros((0, 3), dtype)
+    pickles.write(tmp_path / 'x.pth', content)
+    read = pickles.read(tmp_path / 'x.pth')
+    for stored, wanted in ((read['a'], content['a']), (read['b']['c'], content['b']['c'])):
+        assert (stored.shape, stored.dtype) == (wanted.shape, wanted.dtype)
+        np.testing.assert_array_equal(stored.read(), wanted)
+    assert read['scalar'].read() == content['scalar']
+    assert read['empty'].read().shape == (0, 3)
+
+
+def archive(path, description, data=b'\0' * 48, compress=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, 'w', compress) as file:
+        file.writestr('archive/data.pkl', description)
+        file.writestr('archive/data/0', data)
+    return path
+
+
+class Runs:
+    """Pickles to a call of a function."""
+
+    def __init__(self, function, *arguments):
+        self.call = (function, arguments)
+
+    def __reduce__(self):
+        return self.call
+
+
+def hostile():
+    """Descriptions that must not be read, by name."""
+    import os
+    import subprocess
+
+    tensor = _description()
+    yield 'a call of os.system', pickle.dumps(Runs(os.system, 'touch owned'), 2)
+    yield 'a call of eval', pickle.dumps(Runs(eval, '1 + 1'), 2)
+    yield 'a call of subprocess, protocol 4', pickle.dumps(Runs(subprocess.run, ['touch', 'owned']), 4)
+    yield 'getattr', pickle.dumps(Runs(getattr, 'a', 'upper'), 2)
+    yield 'an old opcode that calls', b"(S'touch owned'\nios\nsystem\n."
+    yield 'an opcode that builds an object', b'cos\nsystem\n(tR.'
+    yield 'a name of torch that is no tensor', b'ctorch.hub\nload\n.'
+    yield 'a class that pretends', b'ccollections OrderedDict\nx\n.'
+    yield 'an extension code', b'\x82\x01.'
+    yield 'a persistent id as text', b'P0\n.'
+    yield 'no end', tensor[:-1]
+    yield 'an empty stack', b'.'
+    yield 'a memo that is not there', b'h\x07.'
+    yield 'a list in place of the dict', b'\x80\x02].'
+    yield 'a number as a function', b'\x80\x02K\x01)R.'
+    yield 'attributes for a number', b'\x80\x02K\x01}b.'
+    yield 'a number of a billion digits', b'\x80\x02\x8b' + struct.pack('<i', 1 << 30) + b'\x01.'
+    yield 'a name used twice', b'\x80\x02}(X\x01\x00\x00\x00aK\x01X\x01\x00\x00\x00aK\x02u.'
+    yield 'a shape beyond its storage', tensor.replace(_number(3), _number(4), 1)
+    yield 'a negative offset', _description(offset=-1)
+    yield 'an offset beyond the storage', _description(offset=1)
+    yield 'strides that leave the storage', _description(strides=(4, 2))
+    yield 'a negative stride', _description(strides=(-4, 1))
+    yield 'a storage larger than its bytes', _description(size=1000)
+    yield 'a storage of another file', _description(key='../../etc/passwd')
+    yield 'garbage', bytes(range(200, 256))
+
+
+def _number(n):
+    return b'\x8a\x08' + struct.pack('<q', n)
+
+
+def _text(text):
+    return b'X' + struct.pack('<I', len(text)) + text.encode()
+
+
+def _description(offset=0, shape=(3, 4), strides=(4, 1), size=12, key='0'):
+    storage = b'(' + _text('storage') + b'ctorch\nFloatStorage\n' + _text(key) + _text('cpu') + _number(size) + b'tQ'
+    view = b'(' + storage + _number(offset) + b'(' + b''.join(map(_number, shape)) + b't('
+    view += b''.join(map(_number, strides)) + b't\x89ccollections\nOrderedDict\n)Rt'
+    return b'\x80\x02}' + _text('w') + b'ctorch._utils\n_rebuild_tensor_v2\n' + view + b'Rs.'
+
+
+def test_the_plain_description_that_the_hostile_ones_vary_is_read(tmp_path):
+    data = np.arange(12, dtype=np.float32)
+    path = archive(tmp_path / 'x.pth', _description(), data.tobytes())
+    np.testing.assert_array_equal(pickles.read(path)['w'].read(), data.reshape(3, 4))
+    turned = archive(tmp_path / 'y.pth', _description(shape=(4, 3), strides=(1, 4)), data.tobytes())
+    np.testing.assert_array_equal(pickles.read(turned)['w'].read(), data.reshape(3, 4).T)
+
+
+@pytest.mark.parametrize('description', [d for _, d in hostile()], ids=[name for name, _ in hostile()])
+def test_hostile_descriptions_are_refused_and_nothing_runs(tmp_path, monkeypatch, description):
+    monkeypatch.chdir(tmp_path)
+    path = archive(tmp_path / 'x.pth', description)
+    with pytest.raises(UserError, match=r'x\.pth'):
+        pickles.read(path)
+    assert [p.name for p in tmp_path.iterdir()] == ['x.pth']
+
+
+def test_only_listed_opcodes_are_known():
+    everything = {opcode.name for opcode in pickletools.opcodes}
+    assert set(pickles.OPCODES) < everything
+    assert not {'INST', 'OBJ', 'NEWOBJ', 'NEWOBJ_EX', 'EXT1', 'EXT2', 'EXT4', 'PERSID', 'LONG4'} & set(pickles.OPCODES)
+
+
+@pytest.mark.parametrize('length', [0, 10, 100, -30, -1])
+def test_a_truncated_file_is_refused(tmp_path, length):
+    path = tmp_path / 'x.pth'
+    pickles.write(path, {'a': np.ones((40, 40), np.float32)})
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(UserError, match='torch'):
+        pickles.read(path)
+
+
+def test_a_compressed_bomb_and_a_file_before_torch_1_6_are_refused(tmp_path):
+    bomb = archive(tmp_path / 'x.pth', _description(), b'\0' * 48, zipfile.ZIP_DEFLATED)
+    with pytest.raises(UserError, match='compressed'):
+        pickles.read(bomb)
+    (tmp_path / 'old.pth').write_bytes(pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2))
+    with pytest.raises(UserError, match=r'torch 1\.6'):
+        pickles.read(tmp_path / 'old.pth')
+
+
+def test_damaged_bytes_of_a_tensor_are_noticed(tmp_path):
+    path = archive(tmp_path / 'x.pth', _description(), b'\x01' * 48)
+    path.write_bytes(path.read_bytes().replace(b'\x01' * 48, b'\x02' * 48))
+    with pytest.raises(zipfile.BadZipFile, match='CRC'):
+        pickles.read(path)['w'].read()
+
+
+def test_ordered_dicts_with_metadata_are_plain_dicts():
+    state = OrderedDict(a=1)
+    state._metadata = OrderedDict(version=1)  # type: ignore[attr-defined]
+    buffer = io.BytesIO()
+    pickle.dump(state, buffer, 2)
+    assert pickles.parse(buffer.getvalue()) == {'a': 1}
