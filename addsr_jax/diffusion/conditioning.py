@@ -107,14 +107,17 @@ class Diffusion:
         """[B, 77] int32 -> [B, 77, T]."""
         return apply(self.networks.text_encoder, params, tokens)
 
-    def embed_image(self, params: Tree, images: jax.Array) -> jax.Array:
-        """e(.): image tokens [B, 1 + n, I] of images [B, H, W, 3] in [0, 1]."""
-        size = self.networks.spec.prompt_extractor.swin.image_size
-        return apply(self.networks.prompt_extractor, params, preprocess(images, size))
+    def embed_image(self, params: Tree, images: jax.Array, *, clip_view: bool = False) -> jax.Array:
+        """e(.): image tokens [B, 1 + n, I] of images [B, H, W, 3] in [0, 1].
 
-    def condition(self, params: Tree, images: jax.Array, text: jax.Array) -> Conditioning:
+        clip_view: the resized picture is clipped to [0, 1] again, as the published training does and its sampler not.
+        """
+        size = self.networks.spec.prompt_extractor.swin.image_size
+        return apply(self.networks.prompt_extractor, params, preprocess(images, size, clip=clip_view))
+
+    def condition(self, params: Tree, images: jax.Array, text: jax.Array, *, clip_view: bool = False) -> Conditioning:
         """Everything a denoiser is told by images [B, H, W, 3] in [0, 1]; params of extractor and autoencoder."""
-        tokens = self.embed_image(params['prompt_extractor'], images)
+        tokens = self.embed_image(params['prompt_extractor'], images, clip_view=clip_view)
         latents = None
         if self.takes_condition_latents:
             latents = self.encode(params['autoencoder'], images * 2 - 1, jnp.zeros(()))

@@ -3,7 +3,9 @@
 Both are pure functions of their arguments, noise included, and scan over their steps, so that any number of
 steps compiles the networks once. `params` holds 'autoencoder', 'text_encoder', 'prompt_extractor' and the
 'unet' and 'controlnet' of the student or of the teacher. Images are [B, H, W, 3] in [-1, 1]; H and W are
-multiples of what the autoencoder and the UNet divide by.
+multiples of what the autoencoder and the UNet divide by. `image_tokens` [B, 1 + n, I] are what the prompt
+extractor says of the low-quality picture, where it saw another form of it than `lq` (the published scripts show it
+the small file); None: of `lq`.
 """
 
 import dataclasses
@@ -41,6 +43,7 @@ def addsr(
     guidance_scale: float | jax.Array | None = None,
     negative_tokens: jax.Array | None = None,
     conditioning_scale: float | jax.Array = 1.0,
+    image_tokens: jax.Array | None = None,
 ) -> jax.Array:
     """AddSR's sampler (section 3 of the paper; pipeline_addsr.py): images of `len(timesteps)` student steps.
 
@@ -58,14 +61,17 @@ def addsr(
 
     def step(carry, x):
         z0, prediction = carry
-        t, step_noise, weight = x
+        t, step_noise, weight, is_first = x
         t = jnp.broadcast_to(t, lq.shape[:1])
         condition = model.condition(params, weight * to_unit(prediction) + (1 - weight) * low, text)
+        if image_tokens is not None:
+            tokens = jnp.where(is_first, image_tokens, condition.image_tokens)
+            condition = dataclasses.replace(condition, image_tokens=tokens)
         z = model.add_noise(z0, step_noise, t)
         z0 = _guided(model, params, z, t, condition, negative_text, guidance_scale, conditioning_scale)
         return (z0, model.decode(params['autoencoder'], z0)), None
 
-    steps = (jnp.asarray(timesteps, jnp.int32), noise[1:], weights)
+    steps = (jnp.asarray(timesteps, jnp.int32), noise[1:], weights, jnp.arange(len(timesteps)) == 0)
     (_, image), _ = jax.lax.scan(step, (z0, lq), steps)
     return image
 
@@ -81,6 +87,7 @@ def seesr(
     guidance_scale: float | jax.Array | None = None,
     negative_tokens: jax.Array | None = None,
     conditioning_scale: float | jax.Array = 1.0,
+    image_tokens: jax.Array | None = None,
 ) -> jax.Array:
     """SeeSR's sampler (pipeline_seesr.py): ancestral DDPM from the noised low-quality latents.
 
@@ -92,6 +99,8 @@ def seesr(
     text = model.embed_text(params['text_encoder'], prompt_tokens)
     negative_text = None if negative_tokens is None else model.embed_text(params['text_encoder'], negative_tokens)
     condition = model.condition(params, to_unit(lq), text)
+    if image_tokens is not None:
+        condition = dataclasses.replace(condition, image_tokens=image_tokens)
     last = jnp.full(lq.shape[:1], networks.spec.schedule.steps - 1)
     z = model.add_noise(model.encode(params['autoencoder'], lq, noise[0]), noise[1], last)
     table = schedule.ddpm_coefficients(model.abar, timesteps, len(timesteps))

@@ -33,9 +33,13 @@ def normalise(images: jax.Array) -> jax.Array:
     return (images - IMAGENET_MEAN) / IMAGENET_STD
 
 
-def preprocess(images: jax.Array, size: int) -> jax.Array:
-    """[B, H, W, 3] in [0, 1] -> [B, size, size, 3]: bicubic without antialias or clamp, ImageNet-normalised."""
-    return normalise(resize(images.astype(jnp.float32), (size, size), 'bicubic'))
+def preprocess(images: jax.Array, size: int, *, clip: bool = False) -> jax.Array:
+    """[B, H, W, 3] in [0, 1] -> [B, size, size, 3]: bicubic without antialias, ImageNet-normalised.
+
+    Bicubic overshoots at edges; `clip` takes that back.
+    """
+    seen = resize(images.astype(jnp.float32), (size, size), 'bicubic')
+    return normalise(jnp.clip(seen, 0, 1) if clip else seen)
 
 
 class CrossAttentionSelf(nn.Module):

@@ -52,14 +52,18 @@ class Losses:
     projection: Projection
     objective: Objective
 
+    def whole(self, trained: Tree, frozen: Tree) -> Tree:
+        """The student's networks: what is trained, and the rest of what it started from."""
+        return base.whole(trained, frozen[self.objective.start])
+
     def prepare(self, trained: Tree, frozen: Tree, samples: Tree) -> Tree:
         """Everything that precedes the graded step: z_s, s, its index p, the conditions, the texts."""
         o, batch, draws = self.objective, samples['batch'], samples['draws']
         hr, low = batch['hr'], to_unit(batch['lq'])
         text = self.model.embed_text(frozen['text_encoder'], batch['tokens'])
-        told_lq = self.model.condition(frozen, low, text)
+        told_lq = self.model.condition(frozen, low, text, clip_view=True)
         sees_hr = o.teacher_condition == 'hr'  # plain ADD tells the teacher the LQ image
-        told_teacher = self.model.condition(frozen, to_unit(hr), text) if sees_hr else told_lq
+        told_teacher = self.model.condition(frozen, to_unit(hr), text, clip_view=True) if sees_hr else told_lq
         z_hr = self.model.encode(frozen['autoencoder'], hr, draws.posterior)
         chain = jnp.asarray(o.timesteps)
         one_step = draws.one_step
@@ -92,7 +96,7 @@ class Losses:
         o = self.objective
         s_first = jnp.asarray(o.timesteps)[draws.chain_start]
         z_first = self.model.add_noise(z_hr, draws.first_noise, s_first)
-        z0 = self.model.predict_z0(base.whole(trained, frozen['teacher']), z_first, s_first, told_lq)
+        z0 = self.model.predict_z0(self.whole(trained, frozen), z_first, s_first, told_lq)
         x = self.model.decode(frozen['autoencoder'], z0)
         x = x if o.psr_range == 'signed' else to_unit(x)
         image = o.psr_train * x + (1 - o.psr_train) * told_lq.image
@@ -101,7 +105,7 @@ class Losses:
 
     def student(self, trained: Tree, frozen: Tree, context: Tree) -> tuple[jax.Array, jax.Array]:
         """(x_theta [B, H, W, 3], z0_theta): the graded prediction, section 3.1."""
-        params = base.whole(trained, frozen['teacher'])
+        params = self.whole(trained, frozen)
         z0 = self.model.predict_z0(params, context['z_s'], context['s'], context['student'])
         return self.model.decode(frozen['autoencoder'], z0), z0
 
@@ -255,8 +259,7 @@ def make(
         ), metrics
 
     def init(key: jax.Array, bundle: Tree) -> State:
-        start = bundle['student'] if objective.start == 'student' else bundle['teacher']
-        student = base.copy(trees.select(start, trains))
+        student = base.copy(trees.select(bundle[objective.start], trains))
         heads = projection.init(base.stream(key, 'heads'))
         discriminator = {'params': heads['params'], 'spectral': heads['spectral']}
         if objective.d_grad_leak:
@@ -272,13 +275,14 @@ def make(
         return base.resumed(state, bundle['training']) if 'training' in bundle else state
 
     def freeze(bundle: Tree) -> Tree:
+        picked = base.pick(bundle, parts, 'addsr')
         if objective.start == 'student':
-            base.pick(bundle, ('student',), 'addsr')
-        return trees.cast(base.pick(bundle, parts, 'addsr'), dtype)
+            picked['student'] = trees.remove(base.pick(bundle, ('student',), 'addsr')['student'], trains)
+        return trees.cast(picked, dtype)
 
     def preview(state: State, frozen: Tree, batch: Batch) -> dict[str, jax.Array]:
         shared = {name: frozen[name] for name in ('autoencoder', 'text_encoder', 'prompt_extractor')}
-        student = {**shared, **base.whole(state.ema, frozen['teacher'])}
+        student = {**shared, **losses.whole(state.ema, frozen)}
         few_steps = partial(sampler.addsr, psr_weight=objective.psr_preview)
         key = jax.random.key(seed)
         images = {}
@@ -294,7 +298,7 @@ def make(
         return {'LQ': batch['lq'], **images, 'HR': batch['hr']}
 
     def export(state: State, bundle: Tree) -> Tree:
-        return {'student': base.whole(state.ema, bundle['teacher'])}
+        return {'student': base.whole(state.ema, bundle[objective.start])}
 
     def spec_update(state: State, frozen: Tree, batch: Batch) -> ModelSpec:
         return spec

@@ -76,7 +76,7 @@ def make(
         z0 = jax.lax.stop_gradient(model.encode(frozen['autoencoder'], batch['hr'], draws['posterior']))
         z = model.add_noise(z0, draws['noise'], draws['timesteps'])
         text = model.embed_text(params['text_encoder'], batch['tokens'])
-        condition = model.condition(frozen, to_unit(batch['lq']), text)
+        condition = model.condition(frozen, to_unit(batch['lq']), text, clip_view=True)
         output = model.network_output(params, z, draws['timesteps'], condition)
         target = schedule.training_target(model.abar, spec.schedule.prediction, z0, draws['noise'], draws['timesteps'])
         error = ((output - target) ** 2).mean(axis=(1, 2, 3))

@@ -18,6 +18,10 @@ def normal(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 def picture(name: str, h: int, w: int) -> np.ndarray:
     """float32 [h, w, 3] in [0, 1]: smooth colours, three rectangles, a little grain."""
+    return picture64(name, h, w).astype(np.float32)
+
+
+def picture64(name: str, h: int, w: int) -> np.ndarray:
     r = generator(name)
     rows, columns = -(-h // 12) + 1, -(-w // 12) + 1
     coarse = 0.4 * r.random_sample((rows, columns, 3)) + 0.6 * r.random_sample((rows, columns, 1))
@@ -32,7 +36,7 @@ def picture(name: str, h: int, w: int) -> np.ndarray:
         hh, ww = r.randint(3, max(4, h // 3)), r.randint(3, max(4, w // 3))
         image[t : t + hh, s : s + ww] = 0.5 * image[t : t + hh, s : s + ww] + 0.5 * r.random_sample(3)
     image = image + 0.03 * (r.random_sample((h, w, 1)) - 0.5) + 0.02 * (r.random_sample((h, w, 3)) - 0.5)
-    return np.clip(image, 0.0, 1.0).astype(np.float32)
+    return np.clip(image, 0.0, 1.0)
 
 
 def pictures(name: str, count: int, h: int, w: int) -> np.ndarray:
@@ -49,3 +53,13 @@ def check(group: str, case: str, output: str, actual: Any) -> None:
     seen = actual.reshape(-1)[:: record['stride']]
     atol = 10 * (record.get('noise') or 0) + 1e-5 * record['absmax']
     np.testing.assert_allclose(seen, wanted, rtol=0, atol=atol, err_msg=f'{case} {output}')
+
+
+def check_bytes(group: str, case: str, output: str, actual: Any) -> None:
+    """Recorded bytes within 1 of 255."""
+    record = cases(group)[case]['outputs'][output]
+    assert list(actual.shape) == record['shape'], f'{output}: {actual.shape} is not {record["shape"]}'
+    with np.load(FIXTURES / group / 'data.npz') as data:
+        wanted = data[record['key']].reshape(-1).astype(np.float64)
+    seen = np.asarray(actual, np.float64).reshape(-1)[:: record['stride']]
+    assert np.abs(seen - wanted).max() <= 1, f'{case} {output}'

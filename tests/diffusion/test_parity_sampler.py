@@ -1,0 +1,122 @@
+"""Both samplers against recorded runs of the original pipelines, noise field by noise field."""
+
+import re
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from addsr_jax.diffusion import sampler
+from addsr_jax.networks.build import apply
+from addsr_jax.networks.prompt_extractor import normalise
+from addsr_jax.ops.image import adain, resize, wavelet
+from tests import golden
+from tests.golden import model, pictures
+
+pytestmark = pytest.mark.parity
+CHAIN = (999, 749, 499, 249)
+ADDSR = ('psr_0.4', 'psr_0.5', 'psr_1.0', 'odd_size', 'conditioning_scale', 'cfg_repaired')
+SEESR = ('steps3_cfg5.5_lr', 'steps5_cfg5.5_lr')
+
+
+def fields(case: dict, *names: str) -> np.ndarray:
+    """Noise [N, 1, h, w, 4] of these names. A pair's fields belong to the negative prompt first; its encoder's are
+    those of the one picture that both halves share."""
+    made = []
+    for name in names:
+        kind = next(text for key, text in case['fields'].items() if key.endswith(f'.{name}'))
+        shape = tuple(int(n) for n in re.findall(r'\d+', kind[kind.index('[') :]))
+        made.append(golden.to_nhwc(pictures.normal(kind[7 : kind.index(',')], shape))[:1])
+    return np.stack(made)
+
+
+def small_picture(case: dict) -> np.ndarray:
+    """The low-quality file, uint8 [h, w, 3]."""
+    match = re.fullmatch(r'image_u8\(([\w.]+),(\d+),(\d+)\)', case['lq_u8'])
+    assert match is not None
+    name, h, w = match.groups()
+    return np.floor(255 * pictures.picture64(name, int(h), int(w)) + 0.5).astype(np.uint8)
+
+
+def low_quality(case: dict) -> np.ndarray:
+    """The picture at output size, [1, H, W, 3] in [-1, 1]."""
+    small = small_picture(case)
+    large = Image.fromarray(small).resize((4 * small.shape[1], 4 * small.shape[0]), Image.Resampling.BICUBIC)
+    return np.asarray(large).astype(np.float32)[None] / np.float32(127.5) - 1
+
+
+def first_tokens(case: dict) -> jax.Array:
+    """What the prompt extractor says of the file itself, [1, 17, 512]."""
+    small = jnp.asarray(small_picture(case)[None] / np.float32(255))
+    side = model.spec().prompt_extractor.swin.image_size
+    seen = normalise(resize(small, (side, side), 'bilinear'))
+    return apply(model.networks().prompt_extractor, model.frozen()['prompt_extractor'], seen)
+
+
+@cache
+def program(kind: str, guided: bool, timesteps: tuple[int, ...]):
+    """One compiled call; weights and pictures are its arguments."""
+
+    def run(params, lq, tokens, negative, noise, scalars, image_tokens):
+        extra = {'guidance_scale': scalars['guidance'], 'negative_tokens': negative} if guided else {}
+        extra |= {'conditioning_scale': scalars['conditioning'], 'image_tokens': image_tokens}
+        if kind == 'addsr':
+            extra['psr_weight'] = scalars['psr']
+        return getattr(sampler, kind)(model.networks(), params, lq, tokens, noise, timesteps=timesteps, **extra)
+
+    return jax.jit(run)
+
+
+def restored(group: str, name: str, timesteps: tuple[int, ...], noise: np.ndarray) -> np.ndarray:
+    case = golden.cases(group)[name]['inputs']
+    call = case['call']
+    guided = call['guidance_scale'] > 1
+    scalars = {
+        'guidance': call['guidance_scale'],
+        'conditioning': call.get('conditioning_scale', 1.0),
+        'psr': call.get('PSR_weight', 0.0),
+    }
+    run = program('addsr' if group == 'pipeline_addsr' else 'seesr', guided, timesteps)
+    params = {**model.frozen(), **model.frozen()['teacher']}
+    ids, negative = model.tokens(case['ids']), model.tokens(model.NEGATIVE)
+    return np.asarray(run(params, low_quality(case), ids, negative, noise, scalars, first_tokens(case)))
+
+
+@pytest.mark.parametrize('name', ADDSR)
+def test_addsr_restores_as_recorded(name):
+    case = golden.cases('pipeline_addsr')[name]['inputs']
+    noise = fields(case, 'vae_eps', 'latents', 'noise.749', 'noise.499', 'noise.249')
+    image = restored('pipeline_addsr', name, CHAIN, noise) / 2 + 0.5
+    pictures.check('pipeline_addsr', name, 'image', golden.to_nchw(image))
+    pictures.check_bytes('pipeline_addsr', name, 'image_u8', np.rint(image * 255))
+
+
+@pytest.mark.parametrize(('steps', 'output'), [(1, 'x0_999'), (2, 'x0_749')])
+def test_fewer_steps_are_the_recorded_run_stopped_there(steps, output):
+    case = golden.cases('pipeline_addsr')['psr_0.5']['inputs']
+    noise = fields(case, 'vae_eps', 'latents', 'noise.749')[: steps + 1]
+    image = restored('pipeline_addsr', 'psr_0.5', CHAIN[:steps], noise)
+    pictures.check('pipeline_addsr', 'psr_0.5', output, golden.to_nchw(image))
+
+
+def test_colour_fixes_of_the_recorded_picture_are_as_recorded():
+    case = golden.cases('pipeline_addsr')['psr_0.5']['inputs']
+    noise = fields(case, 'vae_eps', 'latents', 'noise.749', 'noise.499', 'noise.249')
+    image, lq = restored('pipeline_addsr', 'psr_0.5', CHAIN, noise)[0] / 2 + 0.5, low_quality(case)[0] / 2 + 0.5
+    image = np.rint(image * 255) / np.float32(255)
+    for fix, output in ((adain, 'adain_u8'), (wavelet, 'wavelet_u8')):
+        fixed = np.clip(np.asarray(fix(image, lq)), 0, 1) * 255
+        pictures.check_bytes('pipeline_addsr', 'psr_0.5', output, np.floor(fixed))  # the original truncates
+
+
+@pytest.mark.parametrize('name', SEESR)
+def test_seesr_with_guidance_restores_as_recorded(name):
+    case = golden.cases('pipeline_seesr')[name]['inputs']
+    timesteps = tuple(case['timesteps'])
+    noise = fields(case, 'vae_eps', 'latents', *(f'step.{t}' for t in timesteps))
+    image = restored('pipeline_seesr', name, timesteps, noise) / 2 + 0.5
+    pictures.check('pipeline_seesr', name, 'image', golden.to_nchw(image))
+    pictures.check_bytes('pipeline_seesr', name, 'image_u8', np.rint(image * 255))

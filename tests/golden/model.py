@@ -1,0 +1,59 @@
+"""The recorded small networks as one model."""
+
+import dataclasses
+from functools import cache
+
+import numpy as np
+
+from addsr_jax.networks.build import Networks, build
+from addsr_jax.networks.prompt_extractor import merge_lora
+from addsr_jax.specs import SD2, ModelSpec
+from addsr_jax.weights import pytorch
+from tests import golden
+from tests.golden import pictures, specs
+
+NEGATIVE = 'pipe.neg'
+
+
+@cache
+def spec() -> ModelSpec:
+    return dataclasses.replace(
+        SD2,
+        autoencoder=specs.autoencoder(),
+        text_encoder=specs.text_encoder(),
+        prompt_extractor=specs.prompt_extractor(),
+        unet=specs.unet(),
+        controlnet=specs.controlnet(),
+        dino=specs.dino(),
+        dinov2=specs.dinov2(),
+        discriminator=specs.discriminator(),
+    )
+
+
+@cache
+def networks() -> Networks:
+    return build(spec())
+
+
+def denoiser(salt: str = ''):
+    """{'unet', 'controlnet'} of one salt."""
+    return {
+        name: pytorch.from_state_dict(golden.state_dict(name, salt=salt), name)[0] for name in ('unet', 'controlnet')
+    }
+
+
+@cache
+def frozen():
+    """Every network but the student, DAPE merged."""
+    kinds = {'vae': 'autoencoder', 'text_encoder': 'text_encoder', 'dino': 'dino', 'dinov2': 'dinov2'}
+    parts = {kind: pytorch.from_state_dict(golden.state_dict(name), kind)[0] for name, kind in kinds.items()}
+    ram, lora, _ = pytorch.from_state_dict(golden.state_dict('ram'), 'prompt_extractor')
+    parts['prompt_extractor'] = merge_lora(ram, lora, spec().prompt_extractor)
+    return {**parts, 'teacher': denoiser()}
+
+
+def tokens(name: str, count: int = 1) -> np.ndarray:
+    """Prompt ids [count, 77] as the pipeline records have them: start, words, end at position 20, padding."""
+    ids = pictures.generator(name).randint(3, 640, size=(count, 77))
+    ids[:, 0], ids[:, 20], ids[:, 21:] = 0, 2, 1
+    return ids

@@ -1,0 +1,192 @@
+"""One whole training step with the published code's switches against its record: losses, gradients, updates."""
+
+import dataclasses
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from addsr_jax import trees
+from addsr_jax.networks.discriminator import AugmentDraws
+from addsr_jax.stages import STAGES, addsr
+from addsr_jax.stages.addsr_draws import Draws
+from addsr_jax.stages.addsr_objective import released
+from addsr_jax.stages.base import Optimizers
+from addsr_jax.training.optimizers import OptimizerConfig, make_optimizer
+from addsr_jax.weights import names, pytorch
+from tests import golden
+from tests.golden import model, pictures
+from tests.stages.common import objective
+
+pytestmark = pytest.mark.parity
+CASES = golden.cases('train_step')
+SIDE = 96
+ADAMW = {
+    'learning_rate': 2e-5,
+    'final_learning_rate': 2e-5,
+    'warmup': 0,
+    'beta1': 0.9,
+    'beta2': 0.999,
+    'epsilon': 1e-8,
+    'weight_decay': 0.01,
+}
+
+
+def remembers_gradients() -> optax.GradientTransformation:
+    """Changes nothing; its state is the gradient."""
+    return optax.GradientTransformation(
+        lambda params: jax.tree.map(jnp.zeros_like, params),
+        lambda gradients, state, params=None: (gradients, gradients),
+    )
+
+
+@cache
+def stage():
+    adamw = [make_optimizer(OptimizerConfig(**ADAMW, clip=clip), 10) for clip in (1.0, 0.0)]
+    optimizers = Optimizers(*(optax.chain(remembers_gradients(), o) for o in adamw))
+    chosen = dataclasses.replace(
+        released(objective('addsr')), start='student', teacher_samples=4, adversarial_weight=0.02
+    )
+    return STAGES['addsr'].make(model.spec(), chosen, optimizers, ema=0.99, seed=0, accumulate=1, dtype=jnp.float32)
+
+
+def batch():
+    ids = pictures.generator('train.ids').randint(3, 640, size=(2, 77))
+    ids[:, 0], ids[:, 20], ids[:, 21:] = 0, 2, 1
+    ids[0, 1:] = 1
+    ids[0, 1] = 2
+    hr, lq = (2 * pictures.pictures(f'train.{name}', 2, SIDE, SIDE) - 1 for name in ('hr', 'lq'))
+    return {'hr': hr, 'lq': lq, 'tokens': ids}
+
+
+def augmentation(case, name: str) -> AugmentDraws:
+    """The record's integers as ours; where no crop was taken its corner was never drawn."""
+    told = {entry[0].removeprefix('train.aug.'): np.ravel(entry[-1]) for entry in case['draws']}
+
+    def pairs(x):
+        return jnp.asarray(np.stack([told[f'{name}.{x}_{axis}'] for axis in 'xy'], axis=1), jnp.int32)
+
+    corner = [
+        (float(told[f'{name}.crop_{side}'][0]) + 0.5) / 33 if f'{name}.crop_{side}' in told else 0.0
+        for side in ('top', 'left')
+    ]
+    crop = case['inputs']['crop_decision'][name]
+    return AugmentDraws(
+        shift=pairs('translation'), cutout=pairs('cutout'), crop=jnp.full(2, crop), corner=jnp.asarray([corner] * 2)
+    )
+
+
+def draws(case) -> Draws:
+    field = golden.to_nhwc(pictures.normal('train.noise', (2, 4, 12, 12)))
+    starts = next((entry[-1] for entry in case['draws'] if entry[0] == 'first_step_index'), [0, 0])
+    order = {499: 0, 749: 1, 999: 2}  # the record counts the chain from its end
+    chain = [2 - i for i in starts]
+    assert case['inputs']['p'] <= 0.5 or [order[t] for t in case['inputs']['first_step_timesteps']] == list(starts)
+    times = np.asarray(case['inputs']['timesteps_tea']).reshape(4, 2).T
+    return Draws(
+        one_step=jnp.full(2, case['inputs']['p'] <= 0.5),
+        chain_start=jnp.asarray(chain, jnp.int32),
+        posterior=jnp.asarray(golden.to_nhwc(pictures.normal('train.vae_eps', (2, 4, 12, 12)))),
+        first_noise=jnp.asarray(field),
+        noise=jnp.asarray(field),
+        teacher_timesteps=jnp.asarray(times, jnp.int32),
+        teacher_noise=jnp.broadcast_to(jnp.asarray(field)[:, None], (2, 4, 12, 12, 4)),
+        augment_real=augmentation(case, 'real'),
+        augment_fake=augmentation(case, 'fake_d'),
+        augment_student=augmentation(case, 'fake_g'),
+    )
+
+
+@cache
+def start():
+    made = stage()
+    bundle = {**model.frozen(), 'student': model.denoiser('stu/')}
+    params, _, spectral = pytorch.from_state_dict(golden.state_dict('discriminator'), 'discriminator')
+    state = made.init(jax.random.key(0), jax.tree.map(jnp.asarray, bundle))
+    discriminator = {**state.discriminator, 'params': params, 'spectral': spectral}
+    optimizer = stage_optimizers(params)
+    state = dataclasses.replace(state, discriminator=discriminator, discriminator_optimizer=optimizer)
+    return jax.tree.map(jnp.asarray, state), made.freeze(jax.tree.map(jnp.asarray, bundle))
+
+
+def stage_optimizers(params):
+    adamw = make_optimizer(OptimizerConfig(**ADAMW, clip=0.0), 10)
+    return optax.chain(remembers_gradients(), adamw).init(params)
+
+
+@cache
+def program():
+    def run(state, frozen, data, chosen):
+        original, addsr.draw = addsr.draw, lambda *_: chosen
+        try:
+            return stage().update(state, frozen, data)
+        finally:
+            addsr.draw = original
+
+    return jax.jit(run)
+
+
+@cache
+def taken(name: str):
+    """(state before, state after, metrics) of the recorded step."""
+    state, frozen = start()
+    after, metrics = program()(state, frozen, batch(), draws(CASES[name]))
+    return state, after, metrics
+
+
+def check(name, output, actual):
+    pictures.check('train_step', name, output, np.asarray(actual))
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_losses_are_as_recorded(name):
+    _, _, metrics = taken(name)
+    check(name, 'loss', metrics['loss'])
+    check(name, 'gan_loss', metrics['adversarial'])
+    check(name, 'loss_D', metrics['d_loss'])
+    check(name, 'grad_norm_total_before_clip', metrics['gradient_norm'])
+    check(name, 'grad_norm_D', metrics['d_gradient_norm'])
+
+
+def their_leaf(tree, network: str, name: str) -> np.ndarray:
+    """The leaf of a PyTorch name, in PyTorch's layout."""
+    return pytorch.to_state_dict(network, tree)[name]
+
+
+@pytest.mark.parametrize('name', ['plain', 'psr'])
+def test_gradients_and_updates_of_the_student_are_as_recorded(name):
+    before, after, _ = taken(name)
+    gradients = after.optimizer[0]
+    for i, full in enumerate(CASES[name]['G_tensors']):
+        network, tensor = full.split('/')
+        check(name, f'grad_G_{i}', their_leaf(gradients[network], network, tensor))
+        old, new = (their_leaf(s.student[network], network, tensor).astype(np.float64) for s in (before, after))
+        check(name, f'update_G_{i}', new - old)
+    for network in ('unet', 'controlnet'):
+        check(name, f'grad_norm_{network}', optax.tree.norm(gradients[network]))
+
+
+@pytest.mark.parametrize('name', ['plain', 'psr'])
+def test_gradients_and_norm_vectors_of_the_discriminator_are_as_recorded(name):
+    before, after, _ = taken(name)
+    gradients = after.discriminator_optimizer[0]
+    for i, full in enumerate(CASES[name]['D_tensors']):
+        tensor = full.removeprefix('heads.')
+        check(name, f'grad_D_{i}', their_leaf(gradients, 'discriminator', tensor))
+        heads = (their_leaf(s.discriminator['params'], 'discriminator', tensor) for s in (before, after))
+        old, new = (h.astype(np.float64) for h in heads)
+        check(name, f'update_D_{i}', new - old)
+    check(name, 'grad_norm_D_left_over_from_gan_loss', optax.tree.norm(after.discriminator['leak']))
+    vector = CASES[name]['spectral_u_name'].removeprefix('heads.')
+    check(name, 'spectral_u_after', their_leaf(after.discriminator['spectral'], 'discriminator', vector))
+
+
+def test_what_is_trained_is_what_the_published_code_trains():
+    before, _, _ = taken('plain')
+    for network in ('unet', 'controlnet'):
+        count = len(trees.flatten(before.student[network]))
+        assert count == CASES['plain']['trained_tensors'][network]
+    assert names.to_path('conv_in.weight', 4) not in trees.flatten(before.student['controlnet'])
