@@ -16,6 +16,7 @@ import numpy as np
 from addsr_jax.weights.names import is_computed
 
 FIXTURES = Path(__file__).parent / 'fixtures'
+MANIFESTS = Path(__file__).parent / 'manifests'
 TABLES = ('label_embed', 'pos_embed', 'cls_token', 'mask_token', 'relative_position_bias_table')
 
 
