@@ -12,6 +12,7 @@ COMMANDS = {
     'evaluate': 'PSNR, SSIM and NIQE on pairs of images',
     'train': 'one stage of training, from its config file',
     'convert': 'PyTorch checkpoints in, and back out',
+    'tag': 'words for training pictures, as files beside them',
     'benchmark': 'speed and memory of this machine',
     'demo': 'training and upscaling on sample photographs, in a few minutes',
 }

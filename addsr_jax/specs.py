@@ -158,9 +158,19 @@ class ScheduleSpec:
 class PromptSpec:
     """Words that are added to a user's prompt, those to stay away from, and how strongly the teacher does."""
 
-    added: str
+    student_added: str
+    teacher_added: str
     negative: str
     guidance_scale: float
+
+
+@dataclass(frozen=True)
+class ViewSpec:
+    """How a picture file is shown to the networks."""
+
+    smallest_output: int  # pixels: a smaller result is made larger, and shrunk again
+    multiple: int  # sides of the enlarged picture are shrunk to multiples of this, and stretched back at the end
+    tokens_of: str  # first look of the prompt extractor: 'file', the whole small file; 'tile', what the UNet restores
 
 
 @dataclass(frozen=True)
@@ -178,6 +188,7 @@ class ModelSpec:
     dinov2: ViTSpec | None  # None: the discriminator is conditioned on the prompt extractor's average token
     schedule: ScheduleSpec
     prompts: PromptSpec
+    view: ViewSpec
 
 
 # reference: Stable Diffusion 2 base unet/config.json; image_dim is the default of SeeSR's constructor
@@ -268,10 +279,12 @@ SD2 = ModelSpec(
     ),
     schedule=ScheduleSpec(beta_start=0.00085, beta_end=0.012, steps=1000, prediction='epsilon'),
     prompts=PromptSpec(
-        added='clean, high-resolution, 8k, extremely detailed, best quality, sharp',  # test_addsr.py
+        student_added='clean, high-resolution, 8k, extremely detailed, best quality, sharp',  # test_addsr.py
+        teacher_added='clean, high-resolution, 8k',  # test_seesr.py
         negative='dotted, noise, blur, lowres, smooth',
         guidance_scale=5.5,  # test_seesr.py
     ),
+    view=ViewSpec(smallest_output=512, multiple=8, tokens_of='file'),  # both scripts
 )
 
 _NANO_UNET = UNetSpec(
@@ -338,7 +351,13 @@ NANO = ModelSpec(
     dino=None,
     dinov2=None,
     schedule=ScheduleSpec(beta_start=0.00085, beta_end=0.012, steps=1000, prediction='v'),
-    prompts=PromptSpec(added='clean, sharp', negative='blurry, noisy, jpeg, small', guidance_scale=1.5),
+    prompts=PromptSpec(
+        student_added='clean, sharp',
+        teacher_added='clean, sharp',
+        negative='blurry, noisy, jpeg, small',
+        guidance_scale=1.5,
+    ),
+    view=ViewSpec(smallest_output=0, multiple=1, tokens_of='tile'),
 )
 
 MODELS = {'sd2': SD2, 'nano': NANO}

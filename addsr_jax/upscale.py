@@ -3,13 +3,14 @@
 python -m addsr_jax.upscale PHOTO... -o OUTPUT
 """
 
+import dataclasses
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from addsr_jax.command_line import Parser, number, say
-from addsr_jax.errors import guard
+from addsr_jax.errors import UserError, guard
 
 
 def parser() -> Parser:
@@ -25,6 +26,8 @@ def parser() -> Parser:
     p.add_argument('--batch', type=number(int, 1, 256), default=1, help='tiles in one call')
     p.add_argument('--color', default='wavelet', choices=('adain', 'wavelet', 'none'), help='colour fix')
     p.add_argument('--prompt', default='', help='words about the picture')
+    p.add_argument('--tag_list', type=Path, help="ram_tag_list.txt: the picture's tags become part of the prompt")
+    p.add_argument('--thresholds', type=Path, help='ram_tag_list_threshold.txt, with --tag_list')
     p.add_argument('--negative_prompt', help="what to stay away from (default: the model's own)")
     p.add_argument(
         '--guidance_scale', type=number(float, 0, 30), help="1: off (default: off for addsr, else the model's)"
@@ -37,16 +40,26 @@ def parser() -> Parser:
 
 def main(arguments: Sequence[str]) -> None:
     values = parser().parse_args(arguments)
-    from addsr_jax.restoration import files, pipeline
+    from addsr_jax.restoration import files, pipeline, tags
     from addsr_jax.runtime import enable_compilation_cache
 
-    settings = pipeline.Settings(**{name: getattr(values, name) for name in pipeline.Settings.__dataclass_fields__})
+    if (values.tag_list is None) != (values.thresholds is None):
+        raise UserError('--tag_list and --thresholds belong together: give both, or none')
+    named = {name: getattr(values, name) for name in pipeline.Settings.__dataclass_fields__ if name != 'tags'}
+    settings = pipeline.Settings(**named)
     jobs = files.plan_jobs(values.inputs, values.output, values.scale, values.overwrite)
     enable_compilation_cache()
     model = pipeline.load(values.weights, dtype=values.dtype)
+    vocabulary = None
+    if values.tag_list is not None:
+        classes = model.networks.spec.prompt_extractor.tagging.classes
+        vocabulary = tags.read_vocabulary(values.tag_list, values.thresholds, classes)
     for i, job in enumerate(jobs, 1):
         start = time.monotonic()
-        result = model.restore(files.read_image(job.source), settings, job.source.name)
+        image = files.read_image(job.source)
+        if vocabulary is not None:
+            settings = dataclasses.replace(settings, tags=vocabulary.text(model.tag_probabilities(image)))
+        result = model.restore(image, settings, job.source.name)
         files.write_image(job.target, result)
         height, width = result.shape[:2]
         say(f'[{i}/{len(jobs)}] {job.target}  {width} x {height}  {time.monotonic() - start:.1f} s')

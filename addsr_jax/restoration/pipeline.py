@@ -14,13 +14,17 @@ from jax.sharding import Mesh
 from PIL import Image
 
 from addsr_jax import sharding
+from addsr_jax.data.resize import resize
 from addsr_jax.data.tokens import Tokenizer, load_tokenizer
 from addsr_jax.diffusion import sampler, schedule
 from addsr_jax.errors import UserError
-from addsr_jax.networks.build import Networks, build
+from addsr_jax.networks.build import Networks, apply, build
+from addsr_jax.networks.prompt_extractor import normalise
 from addsr_jax.ops import image as image_ops
 from addsr_jax.ops import tiling
+from addsr_jax.specs import PromptSpec
 from addsr_jax.weights import bundle as bundles
+from addsr_jax.weights.bundle import Bundle
 
 Tree = Any
 SMALLEST = 8  # pixels of an input's shorter side
@@ -40,6 +44,7 @@ class Settings:
     psr_weight: float = 0.4  # addsr: how much of the last prediction conditions the next step
     guidance_scale: float | None = None  # 1: one evaluation a step, no guidance
     prompt: str = ''
+    tags: str = ''  # what the prompt extractor's tagging head says of the picture (`Pipeline.tags`)
     negative_prompt: str | None = None
     color: str = 'wavelet'
     tile: int = 512  # output pixels
@@ -71,7 +76,11 @@ def load(path_or_name: str | Path, mesh: Mesh | None = None, dtype: Any = None) 
     """
     mesh = mesh or sharding.make_mesh('data:1', jax.devices()[:1])
     dtype = dtype or (jnp.float32 if mesh.devices.flat[0].platform == 'cpu' else jnp.bfloat16)
-    bundle = bundles.adapted(bundles.load(path_or_name, dtype))
+    return built(bundles.adapted(bundles.load(path_or_name, dtype)), mesh, dtype)
+
+
+def built(bundle: Bundle, mesh: Mesh, dtype: Any) -> 'Pipeline':
+    """The networks of a bundle on the devices of a mesh; an adaptation that is kept apart plays no part."""
     return Pipeline(
         networks=build(bundle.spec, dtype),
         params=sharding.put_params(bundle.params, mesh),
@@ -106,15 +115,48 @@ class Pipeline:
         """`upscale` with checked settings."""
         small = _as_pillow(image)
         width, height = small.width * settings.scale, small.height * settings.scale
-        large = np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
+        large = np.asarray(self._enlarged(small, settings.scale))
         lq = large.astype(np.float32) / np.float32(127.5) - 1
-        side = next((t for t in TILES if max(height, width) <= t < settings.tile), settings.tile)
-        plan = tiling.plan(height, width, side, self.grid)
-        restored = tiling.blend(self._tiles(tiling.pad(lq, plan), plan, settings, name), plan, height, width)
+        side = next((t for t in TILES if max(lq.shape[:2]) <= t < settings.tile), settings.tile)
+        plan = tiling.plan(*lq.shape[:2], side, self.grid)
+        tokens = self._look(small) if self.networks.spec.view.tokens_of == 'file' else None
+        tiles = self._tiles(tiling.pad(lq, plan), plan, settings, name, tokens)
+        restored = tiling.blend(tiles, plan, *lq.shape[:2])
         fix = COLORS[settings.color]
         if fix is not None:
             restored = np.asarray(self._program(('color', settings.color), fix)(restored, lq))
-        return np.rint((np.clip(restored, -1, 1) + 1) * 127.5).astype(np.uint8)
+        result = np.rint((np.clip(restored, -1, 1) + 1) * 127.5).astype(np.uint8)
+        if result.shape[:2] == (height, width):
+            return result
+        return np.asarray(Image.fromarray(result).resize((width, height), Image.Resampling.BICUBIC))
+
+    def _enlarged(self, small: Image.Image, scale: int) -> Image.Image:
+        """The picture to restore (test_addsr.py): not below the smallest output, sides of the model's multiple."""
+        view, kernel = self.networks.spec.view, Image.Resampling.BICUBIC
+        least = view.smallest_output // scale
+        if min(small.size) < least:
+            ratio = least / min(small.size)
+            small = small.resize((int(small.width * ratio), int(small.height * ratio)), kernel)
+        large = small.resize((small.width * scale, small.height * scale), kernel)
+        even = (large.width // view.multiple * view.multiple, large.height // view.multiple * view.multiple)
+        return large if even == large.size else large.resize(even, kernel)
+
+    def _seen(self, small: Image.Image) -> np.ndarray:
+        """[1, S, S, 3] in [0, 1]: the file as the prompt extractor first sees it, aspect not kept (test_addsr.py)."""
+        side = self.networks.spec.prompt_extractor.swin.image_size
+        return resize(np.asarray(small).astype(np.float32) / np.float32(255), (side, side), 'bilinear')[None]
+
+    def _look(self, small: Image.Image) -> jax.Array:
+        """Image tokens [1, 1 + n, I] of the whole file."""
+        program = self._program('look', lambda p, x: apply(self.networks.prompt_extractor, p, normalise(x)))
+        return program(self.params['prompt_extractor'], self._seen(small))
+
+    def tag_probabilities(self, image: np.ndarray | Image.Image) -> np.ndarray:
+        """What the tagging head says of a picture: [classes] in 0..1."""
+        extractor = self.networks.prompt_extractor
+        program = self._program('tag', lambda p, x: apply(extractor, p, normalise(x), method='tokens_and_logits')[1])
+        logits = program(self.params['prompt_extractor'], self._seen(_as_pillow(image)))
+        return np.asarray(jax.nn.sigmoid(logits.astype(jnp.float32)))[0]
 
     def sample(self, lq: jax.Array, key: jax.Array, steps: int = 4, **settings: Any) -> jax.Array:
         """The sampler alone: lq [B, H, W, 3] in [-1, 1] at output size, H and W multiples of `grid` -> the same shape.
@@ -126,7 +168,7 @@ class Pipeline:
         shape = (count, *(n // self.factor for n in lq.shape[1:3]), self.networks.spec.unet.out_channels)
         keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(lq.shape[0]))
         noise = jax.vmap(lambda k: jax.random.normal(k, shape))(keys)
-        return self._sample(lq, noise, chosen)
+        return self._sample(lq, noise, chosen, None)
 
     @property
     def factor(self) -> int:
@@ -138,7 +180,9 @@ class Pipeline:
         """Tiles start and end at multiples of this: latents that every level of the UNet halves evenly."""
         return self.factor * 2 ** (len(self.networks.spec.unet.block_out_channels) - 1)
 
-    def _tiles(self, lq: np.ndarray, plan: tiling.Plan, settings: Settings, name: str) -> np.ndarray:
+    def _tiles(
+        self, lq: np.ndarray, plan: tiling.Plan, settings: Settings, name: str, tokens: jax.Array | None
+    ) -> np.ndarray:
         """Restored tiles [n, side, side, 3]; a tile's noise is cut out of the image's."""
         steps = settings.steps or STEPS[settings.method]
         key = jax.random.fold_in(jax.random.key(settings.seed), zlib.crc32(name.encode()) & 0x7FFFFFFF)
@@ -149,11 +193,11 @@ class Pipeline:
         done = []
         for start in range(0, len(images), size):
             chosen = np.minimum(np.arange(start, start + size), len(images) - 1)  # the last group repeats its last tile
-            done.append(np.asarray(self._sample(images[chosen], noises[chosen], settings)))
+            done.append(np.asarray(self._sample(images[chosen], noises[chosen], settings, tokens)))
         return np.concatenate(done)[: len(images)]
 
-    def _sample(self, lq: Any, noise: Any, settings: Settings) -> jax.Array:
-        """lq [B, H, W, 3], noise [B, N, h, w, C] -> images [B, H, W, 3], one compiled call."""
+    def _sample(self, lq: Any, noise: Any, settings: Settings, tokens: jax.Array | None) -> jax.Array:
+        """lq [B, H, W, 3], noise [B, N, h, w, C], tokens of the file or None -> [B, H, W, 3], one compiled call."""
         spec, method = self.networks.spec, settings.method
         if PART[method] not in self.params:
             raise UserError(
@@ -166,10 +210,12 @@ class Pipeline:
             guidance = 1.0 if method == 'addsr' else spec.prompts.guidance_scale
         params = {k: self.params[k] for k in ('autoencoder', 'text_encoder', 'prompt_extractor')}
         params |= self.params[PART[method]]
-        prompt = ', '.join(text for text in (settings.prompt, spec.prompts.added) if text)
+        prompt = prompt_of(settings, spec.prompts)
         negative = spec.prompts.negative if settings.negative_prompt is None else settings.negative_prompt
-        tokens = self.tokenizer([prompt, negative])
-        batch = {'lq': lq, 'noise': noise, 'tokens': np.repeat(tokens[None], len(lq), axis=0)}
+        ids = self.tokenizer([prompt, negative])
+        batch = {'lq': lq, 'noise': noise, 'tokens': np.repeat(ids[None], len(lq), axis=0)}
+        if tokens is not None:
+            batch['image_tokens'] = np.repeat(np.asarray(tokens), len(lq), axis=0)
         scalars = {'guidance_scale': guidance, 'psr_weight': settings.psr_weight}
         program = self._program((method, steps, guidance != 1), partial(self._run, method, steps, guidance != 1))
         return program(params, jax.device_put(batch, sharding.batch_sharding(self.mesh)), scalars)
@@ -177,7 +223,7 @@ class Pipeline:
     def _run(self, method: str, steps: int, guided: bool, params: Tree, batch: Tree, scalars: Tree) -> jax.Array:
         guidance = {'guidance_scale': scalars['guidance_scale'], 'negative_tokens': batch['tokens'][:, 1]}
         common = (self.networks, params, batch['lq'], batch['tokens'][:, 0], batch['noise'].swapaxes(0, 1))
-        extra = guidance if guided else {}
+        extra = {'image_tokens': batch.get('image_tokens'), **(guidance if guided else {})}
         if method == 'addsr':
             timesteps = schedule.student_timesteps(steps, self.networks.spec.schedule.steps)
             return sampler.addsr(*common, timesteps=timesteps, psr_weight=scalars['psr_weight'], **extra)
@@ -189,6 +235,14 @@ class Pipeline:
         if key not in self._programs:
             self._programs[key] = jax.jit(function)
         return self._programs[key]
+
+
+def prompt_of(settings: Settings, prompts: PromptSpec) -> str:
+    """Tags, the user's words and the added ones; with tags exactly as the published scripts join them."""
+    added = prompts.student_added if settings.method == 'addsr' else prompts.teacher_added
+    if settings.tags:
+        return f'{settings.tags}, {settings.prompt},{added}'
+    return ', '.join(text for text in (settings.prompt, added) if text)
 
 
 def _as_pillow(image: np.ndarray | Image.Image) -> Image.Image:

@@ -31,29 +31,38 @@ class Objective:
 
 
 def initial_parts(networks: Networks, key: jax.Array, bundle: Tree) -> Tree:
-    """{'unet', 'controlnet', 'text_encoder'}: the bundle's where it has them, else drawn from `key`."""
+    """{'unet', 'controlnet', 'text_encoder'}: the bundle's where it has them, else drawn from `key`.
+
+    From Stable Diffusion's own UNet (part 'unet'): image attentions are new, and the ControlNet begins as a copy of
+    the UNet's way down, the new attentions included, with its zero convolutions (train_seesr.py).
+    """
+    parts = drawn_parts(networks, key)
+    if 'teacher' in bundle:
+        parts.update(bundle['teacher'])
+    elif 'unet' in bundle:
+        parts['unet'] = trees.overlay(parts['unet'], bundle['unet'])
+        own, source = trees.flatten(parts['controlnet']), trees.flatten(parts['unet'])
+        parts['controlnet'] = trees.unflatten({path: source.get(path, value) for path, value in own.items()})
+    if 'text_encoder' in bundle:
+        parts['text_encoder'] = bundle['text_encoder']
+    return base.copy(parts)
+
+
+def drawn_parts(networks: Networks, key: jax.Array) -> Tree:
+    """Untrained networks."""
     spec = networks.spec
     latents = jnp.zeros((1, 16, 16, spec.unet.in_channels))
     side = 16 * spec.autoencoder.factor
     tokens = jnp.zeros((1, 2, spec.prompt_extractor.token_dim))
     text = jnp.zeros((1, spec.text_encoder.positions, spec.text_encoder.width))
-    t = jnp.zeros((1,), jnp.int32)
+    ids = jnp.zeros((1, spec.text_encoder.positions), jnp.int32)
+    told = (latents, jnp.zeros((1,), jnp.int32), text, tokens)
     image = jnp.zeros((1, side, side, 3))
-    if 'teacher' in bundle:
-        parts = dict(bundle['teacher'])
-    else:
-        parts = {
-            'unet': networks.unet.init(base.stream(key, 'unet'), latents, t, text, tokens)['params'],
-            'controlnet': networks.controlnet.init(base.stream(key, 'controlnet'), latents, t, text, tokens, image)[
-                'params'
-            ],
-        }
-    if 'text_encoder' in bundle:
-        parts['text_encoder'] = bundle['text_encoder']
-    else:
-        ids = jnp.zeros((1, spec.text_encoder.positions), jnp.int32)
-        parts['text_encoder'] = networks.text_encoder.init(base.stream(key, 'text_encoder'), ids)['params']
-    return base.copy(parts)
+    return {
+        'unet': networks.unet.init(base.stream(key, 'unet'), *told)['params'],
+        'controlnet': networks.controlnet.init(base.stream(key, 'controlnet'), *told, image)['params'],
+        'text_encoder': networks.text_encoder.init(base.stream(key, 'text_encoder'), ids)['params'],
+    }
 
 
 def make(
@@ -101,12 +110,12 @@ def make(
     def freeze(bundle: Tree) -> Tree:
         parts = base.pick(bundle, ('autoencoder', 'prompt_extractor'), 'seesr')
         if objective.trainable != 'all':
-            base.pick(bundle, ('teacher', 'text_encoder'), 'seesr')
+            base.pick(bundle, ('unet' if 'unet' in bundle else 'teacher', 'text_encoder'), 'seesr')
         return trees.cast({**parts, 'base': untrained(bundle)}, dtype)
 
     def untrained(bundle: Tree) -> Tree:
-        start = {**bundle.get('teacher', {}), **{k: v for k, v in bundle.items() if k == 'text_encoder'}}
-        return trees.remove(start, trains)
+        plain = {name: bundle[name] for name in ('unet', 'text_encoder') if name in bundle}
+        return trees.remove({**plain, **bundle.get('teacher', {})}, trains)
 
     def preview(state: State, frozen: Tree, batch: Batch) -> dict[str, jax.Array]:
         """One look from pure noise level: the prediction at the last timestep, given the LQ image."""

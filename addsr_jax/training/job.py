@@ -42,7 +42,12 @@ def run(config: Config, workdir: Path, report: Callable[[str], None]) -> None:
     if loop.eval_every or loop.preview_every:
         photographs = sources.folder(config.evaluation.path) if config.evaluation.path else sources.held_out()
         held_out = held_out_batch(
-            photographs, config.evaluation.images, data.hr_size, data.degradation, start.spec.prompts.added, tokenizer
+            photographs,
+            config.evaluation.images,
+            data.hr_size,
+            data.degradation,
+            start.spec.prompts.student_added,
+            tokenizer,
         )
     config_file.claim(workdir, config)
     kind = mesh.devices.flat[0].platform

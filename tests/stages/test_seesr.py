@@ -4,7 +4,9 @@ import jax
 import numpy as np
 
 from addsr_jax import trees
+from addsr_jax.stages import seesr as seesr_stage
 from configs import seesr
+from tests import tiny
 from tests.stages.common import bundle, run, stage
 
 
@@ -43,3 +45,24 @@ def test_guidance_means_something_because_empty_text_is_learned_too():
     config = seesr.get_config('nano')
     assert config.data.null_text == 0.5
     assert config.data.degraded_target == 0.1
+
+
+def test_a_teacher_may_start_from_stable_diffusions_own_unet():
+    plain = trees.remove(bundle()['teacher']['unet'], ['.*image_attentions.*'])
+    start = {**{k: v for k, v in bundle().items() if k not in ('teacher', 'student')}, 'unet': plain}
+    made = stage('seesr', trainable='image_attentions')
+    parts = seesr_stage.initial_parts(tiny.networks(), jax.random.key(0), start)
+    unet, controlnet = trees.flatten(parts['unet']), trees.flatten(parts['controlnet'])
+    assert all((unet[p] == v).all() for p, v in trees.flatten(plain).items())
+    shared = [p for p in controlnet if p in unet]
+    assert any('image_attentions' in p for p in shared)
+    assert all((controlnet[p] == unet[p]).all() for p in shared)
+    assert all((v == 0).all() for p, v in controlnet.items() if p.startswith('controlnet_down_blocks'))
+
+    state, frozen, _ = run(made, start)
+    trained, rest = (set(trees.flatten(t)) for t in (state.student, frozen['base']))
+    assert trained | rest == {f'{name}/{p}' for name, tree in parts.items() for p in trees.flatten(tree)}
+    assert not trained & rest
+    assert set(trees.flatten(made.export(state, start)['teacher'])) == {
+        p for p in trained | rest if not p.startswith('text_encoder')
+    }

@@ -1,0 +1,128 @@
+"""Loss terms, weights, averages and updates against the recorded arithmetic of the published training script."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from addsr_jax.diffusion import schedule
+from addsr_jax.stages.addsr import Losses
+from addsr_jax.stages.addsr_draws import draw
+from addsr_jax.stages.addsr_objective import distillation_weight, released, step_index
+from addsr_jax.stages.base import ema_update
+from addsr_jax.training.optimizers import OptimizerConfig, make_optimizer
+from tests import golden, tiny
+from tests.golden import pictures
+from tests.stages.common import objective
+
+pytestmark = pytest.mark.parity
+CASES = golden.cases('losses')
+ABAR = schedule.alphas_cumprod(tiny.SPEC.schedule)
+
+
+def check(case, output, actual):
+    pictures.check('losses', case, output, np.asarray(actual))
+
+
+@pytest.fixture(scope='module')
+def losses_of_logits():
+    """Losses whose discriminator answers with the "picture" itself: logits go in where pictures do."""
+
+    def answers(params, spectral, images, draws, frozen, lq):
+        return images
+
+    return Losses(None, answers, objective('addsr'))  # type: ignore[arg-type]
+
+
+def test_hinge_losses_and_their_gradients(losses_of_logits):
+    real, fake = (1.5 * pictures.normal(f'loss.{name}', (2, 85)) for name in ('real', 'fake'))
+    draws = draw(jax.random.key(0), tiny.SPEC, objective('addsr'), tiny.batch(0, 2))
+
+    def d_loss(real, fake):
+        samples = {'draws': draws, 'batch': {'hr': real}}
+        return losses_of_logits.discriminator({}, (None, None), fake, {}, samples, {'lq': None})[0].mean()
+
+    def g_loss(fake):
+        return losses_of_logits.adversarial(fake, {}, None, {}, {'draws': draws}, {'lq': None})[0].mean()
+
+    value, (to_real, to_fake) = jax.value_and_grad(d_loss, argnums=(0, 1))(jnp.asarray(real), jnp.asarray(fake))
+    check('hinge', 'loss_d', value)
+    check('hinge', 'grad_real', to_real)
+    check('hinge', 'grad_fake', to_fake)
+    value, gradient = jax.value_and_grad(g_loss)(jnp.asarray(fake))
+    check('hinge', 'gan_loss', value)
+    check('hinge', 'gan_grad', gradient)
+
+
+def test_the_published_weight_of_each_timestep():
+    made = released(objective('addsr'))
+    table = CASES['ta_weight']['table']
+    one, start = jnp.array([False, False, False, True]), jnp.array([0, 1, 2, 0])
+    p = step_index(made, one, start)
+    weights = distillation_weight(made, ABAR, p, jnp.zeros(4, jnp.int32)) / np.sqrt(ABAR[0])
+    np.testing.assert_allclose(weights, [table[t] for t in ('999', '749', '499', '1000')], rtol=1e-5)
+
+
+def test_arithmetic_of_the_schedule():
+    x, noise = (jnp.asarray(pictures.normal(f'sch.{name}', (6, 4, 3, 5))) for name in 'xn')
+    t = jnp.asarray(CASES['scheduler_ops']['inputs']['timesteps'])
+    noised = schedule.add_noise(ABAR, x, noise, t)
+    check('scheduler_ops', 'add_noise', noised)
+    check('scheduler_ops', 'get_z0', schedule.predict_z0(ABAR, 'epsilon', 0.9 * noise, noised, t))
+    check('scheduler_ops', 'get_velocity', schedule.training_target(ABAR, 'v', x, noise, t))
+    signal, sigma = schedule.coefficients(ABAR, t, 4)
+    check('scheduler_ops', 'get_weights', signal)
+    check('scheduler_ops', 'get_lambda', sigma)
+
+
+def test_timesteps_of_the_teacher():
+    for count, wanted in CASES['set_timesteps']['table'].items():
+        assert list(schedule.teacher_timesteps(int(count))) == wanted
+
+
+@pytest.mark.parametrize(('count', 't'), [(3, 667), (3, 1), (50, 981), (50, 1)])
+def test_one_ancestral_step(count, t):
+    sample, output, fresh = (jnp.asarray(pictures.normal(f'sch.{name}', (6, 4, 3, 5))) for name in 'xnv')
+    z0 = schedule.predict_z0(ABAR, 'epsilon', output, sample, jnp.full(6, t))
+    ((to_z0, to_zt, deviation),) = schedule.ddpm_coefficients(ABAR, (t,), count)
+    check('ddpm_step', f'prev_{count}_{t}', to_z0 * z0 + to_zt * sample + deviation * fresh)
+
+
+def test_moving_average_of_the_student():
+    shapes = {'a': (3, 4), 'b': (4,)}
+
+    def at(k):
+        return {name: jnp.asarray(pictures.normal(f'ema.{k}.{name}', shape)) for name, shape in shapes.items()}
+
+    average, long_ago = at(0), jnp.asarray(100_000)  # the decay has grown to its end
+    for k in (1, 2, 3):
+        average = ema_update(average, at(k), 0.99, long_ago)
+        for name in shapes:
+            check('ema', f'shadow{k}_{name}', average[name])
+
+
+def test_clipped_adamw():
+    told = CASES['adamw_clip']['inputs']
+    config = OptimizerConfig(
+        learning_rate=told['lr'],
+        final_learning_rate=told['lr'],
+        warmup=0,
+        beta1=told['betas'][0],
+        beta2=told['betas'][1],
+        epsilon=told['eps'],
+        weight_decay=told['weight_decay'],
+        clip=told['max_grad_norm'],
+    )
+    optimizer = make_optimizer(config, 100)
+    shapes = {'a': (3, 4), 'b': (4,)}
+    start = {name: jnp.asarray(pictures.normal(f'ema.0.{name}', shape)) for name, shape in shapes.items()}
+    params, state = start, optimizer.init(start)
+    for k in (1, 2, 3):
+        gradients = {name: jnp.asarray(pictures.normal(f'adam.{k}.{name}', shape)) for name, shape in shapes.items()}
+        check('adamw_clip', f'norm{k}', optax.tree.norm(gradients))
+        updates, state = optimizer.update(gradients, state, params)
+        params = optax.apply_updates(params, updates)
+        for name in shapes:
+            moved = np.asarray(params[name], np.float64) - np.asarray(start[name], np.float64)
+            check('adamw_clip', f'delta{k}_{name}', moved)
