@@ -102,7 +102,7 @@ def sample(folder: Path, steps: int) -> None:
     start = time.monotonic()
     pipeline = addsr_jax.load(folder / 'converted')
     print(f'loaded in {time.monotonic() - start:.0f} s', flush=True)  # noqa: T201
-    lq = np.random.default_rng(0).uniform(-1, 1, (1, 512, 512, 3)).astype(np.float32)
+    lq = jax.random.uniform(jax.random.key(1), (1, 512, 512, 3), minval=-1)
     for told in ('first call, compiled', 'second call'):
         start = time.monotonic()
         image = np.asarray(pipeline.sample(lq, jax.random.key(0), steps=steps))

@@ -117,11 +117,12 @@ class Pipeline:
         width, height = small.width * settings.scale, small.height * settings.scale
         large = np.asarray(self._enlarged(small, settings.scale))
         lq = large.astype(np.float32) / np.float32(127.5) - 1
-        side = next((t for t in TILES if max(lq.shape[:2]) <= t < settings.tile), settings.tile)
-        plan = tiling.plan(*lq.shape[:2], side, self.grid)
+        h, w, _ = lq.shape
+        side = next((t for t in TILES if max(h, w) <= t < settings.tile), settings.tile)
+        plan = tiling.plan(h, w, side, self.grid)
         tokens = self._look(small) if self.networks.spec.view.tokens_of == 'file' else None
         tiles = self._tiles(tiling.pad(lq, plan), plan, settings, name, tokens)
-        restored = tiling.blend(tiles, plan, *lq.shape[:2])
+        restored = tiling.blend(tiles, plan, h, w)
         fix = COLORS[settings.color]
         if fix is not None:
             restored = np.asarray(self._program(('color', settings.color), fix)(restored, lq))

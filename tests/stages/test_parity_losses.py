@@ -1,5 +1,7 @@
 """Loss terms, weights, averages and updates against the recorded arithmetic of the published training script."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -117,7 +119,8 @@ def test_clipped_adamw():
     optimizer = make_optimizer(config, 100)
     shapes = {'a': (3, 4), 'b': (4,)}
     start = {name: jnp.asarray(pictures.normal(f'ema.0.{name}', shape)) for name, shape in shapes.items()}
-    params, state = start, optimizer.init(start)
+    params: Any = start
+    state = optimizer.init(start)
     for k in (1, 2, 3):
         gradients = {name: jnp.asarray(pictures.normal(f'adam.{k}.{name}', shape)) for name, shape in shapes.items()}
         check('adamw_clip', f'norm{k}', optax.tree.norm(gradients))
