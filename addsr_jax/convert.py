@@ -63,7 +63,12 @@ ACTIONS = {'from_pytorch': from_pytorch, 'to_pytorch': to_pytorch, 'inspect': in
 
 def main(arguments: Sequence[str]) -> None:
     if not arguments or arguments[0] in ('-h', '--help'):
-        say(f'usage: addsr convert {{{",".join(ACTIONS)}}} ...')
+        say('usage: addsr convert ACTION ...')
+        say('')
+        say('  from_pytorch --sd DIR [--addsr DIR] [--ram FILE] ... -o DIR   checkpoints as one folder for --weights')
+        say('  to_pytorch DIR -o FOLDER [--part PART]    files of the original classes (default: PART is student)')
+        say('  inspect PATH                              what weights or a file of tensors hold')
+        say('')
         say('addsr convert ACTION --help says more')
         return
     action, *rest = arguments

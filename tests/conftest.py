@@ -17,8 +17,16 @@ os.environ['TF_ENABLE_ONEDNN_OPTS'] = '0'
 os.environ.setdefault('ADDSR_CACHE', str(Path(__file__).parents[1] / '.cache' / 'xla'))
 
 import jax
+import pytest
 
 jax.config.update('jax_default_matmul_precision', 'highest')
 jax.config.update('jax_compilation_cache_dir', os.environ['ADDSR_CACHE'])
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
 jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
+
+
+@pytest.fixture(scope='module', autouse=True)
+def programs_end_with_their_module():
+    """A process may map only so many pieces of memory, and every compiled program takes some."""
+    yield
+    jax.clear_caches()

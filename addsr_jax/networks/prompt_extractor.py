@@ -173,18 +173,19 @@ def init_lora(key: jax.Array, params: Mapping[str, Any], spec: PromptExtractorSp
 
 
 def merge_lora(params: Mapping[str, Any], lora: Mapping[str, Any], spec: PromptExtractorSpec) -> dict[str, Any]:
-    """Weights with the adaptation added: W + scale * B A, for qkv to q and v alone (loralib's MergedLinear)."""
+    """Weights with the adaptation added: W + scale * B A, for qkv to q and v alone (loralib's MergedLinear).
+
+    Added in float32; every weight keeps its dtype.
+    """
     flat, small = dict(trees.flatten(params)), trees.flatten(lora)
     for path in [p for p in small if p.endswith('/lora_A')]:
         layer = path.removesuffix('/lora_A')
-        a, b = small[path], small[f'{layer}/lora_B']
+        a, b = (jnp.asarray(small[f'{layer}/{name}'], jnp.float32) for name in ('lora_A', 'lora_B'))
         weight = flat[f'{layer}/kernel']
         if layer.endswith('qkv'):
             rank, width = a.shape[0] // 2, b.shape[0] // 2
-            delta = jnp.concatenate(
-                [b[:width] @ a[:rank], jnp.zeros((width, a.shape[1]), a.dtype), b[width:] @ a[rank:]]
-            )
+            delta = jnp.concatenate([b[:width] @ a[:rank], jnp.zeros((width, a.shape[1])), b[width:] @ a[rank:]])
         else:
             delta = b @ a
-        flat[f'{layer}/kernel'] = weight + spec.lora_scale * delta.T.astype(weight.dtype)
+        flat[f'{layer}/kernel'] = (weight.astype(jnp.float32) + spec.lora_scale * delta.T).astype(weight.dtype)
     return trees.unflatten(flat)

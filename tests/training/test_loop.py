@@ -170,8 +170,8 @@ def events(folder: Path) -> set[str]:
 
 def test_a_profile_of_the_window_is_written(tmp_path):
     lines: list[str] = []
-    run(tmp_path, profile_start=2, profile_steps=2, report=lines.append)
-    assert any('profile of steps 2 to 4 written' in line for line in lines)
+    run(tmp_path, steps=3, profile_start=1, profile_steps=1, report=lines.append)
+    assert any('profile of steps 1 to 2 written' in line for line in lines)
     assert list((tmp_path / 'profile').rglob('*.xplane.pb'))
 
 
