@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,10 +85,10 @@ def plan(
         spec = dataclasses.replace(spec, unet=unet, controlnet=dataclasses.replace(spec.controlnet, unet=unet))
         sources.append(_source('unet', 'unet', sd / 'unet', DIFFUSERS))
     if ram is not None:
-        source = _file('prompt_extractor', 'prompt_extractor', ram)
-        sizes = originals.prompt_extractor_spec(source.tensors, open_file(ram), ram)
-        spec = dataclasses.replace(spec, prompt_extractor=sizes)
-        sources.append(source)
+        found = open_file(ram)  # with the computed buffers, which say how large its pictures are
+        tensors = originals.current_names(found, 'prompt_extractor', ram)
+        spec = dataclasses.replace(spec, prompt_extractor=originals.prompt_extractor_spec(tensors, found, ram))
+        sources.append(Source('prompt_extractor', 'prompt_extractor', ram, tensors))
     if dape is not None:
         if ram is None:
             raise UserError('--dape is added to RAM: give --ram too')
@@ -200,7 +201,7 @@ def _converted(source: Source, entries: list[dict[str, Any]]) -> Tree:
 
     def tensors() -> Iterable[tuple[str, np.ndarray]]:
         for name, stored in source.tensors.items():
-            value = stored.read()
+            value = _read(source, name, stored)
             entries.append(
                 {
                     'name': f'{source.network}/{name}',
@@ -213,6 +214,15 @@ def _converted(source: Source, entries: list[dict[str, Any]]) -> Tree:
 
     params, lora, _ = pytorch.from_tensors(tensors(), source.kind)
     return lora if source.kind == 'dape' else params
+
+
+def _read(source: Source, name: str, stored: Stored) -> np.ndarray:
+    from safetensors import SafetensorError
+
+    try:
+        return stored.read()
+    except (OSError, zipfile.BadZipFile, SafetensorError, ValueError) as error:
+        raise UserError(f'{source.path}: {name} cannot be read ({error}): download it again') from error
 
 
 def _report(entries: list[dict[str, Any]]) -> dict[str, Any]:

@@ -211,6 +211,15 @@ def test_a_conversion_that_breaks_off_leaves_nothing(files, tmp_path, monkeypatc
     assert not list(tmp_path.iterdir())
 
 
+def test_damaged_bytes_of_a_tensor_are_named_and_nothing_is_written(copied, tmp_path):
+    state = {k: v.read() for k, v in open_file(copied['dinov2']).items()}
+    inner = state['cls_token'].tobytes()
+    copied['dinov2'].write_bytes(copied['dinov2'].read_bytes().replace(inner, bytes(len(inner))))
+    with pytest.raises(UserError, match=r'dinov2\.pth: cls_token cannot be read'):
+        convert.from_pytorch(convert.plan(**copied), tmp_path / 'out', print)
+    assert [p.name for p in tmp_path.iterdir()] == ['files']
+
+
 def test_inspect_says_what_files_and_models_hold(converted, files):
     assert any('student' in line and '1.440 M' in line for line in convert.inspect(converted[0]))
     assert '28 tensors' not in convert.inspect(files[1]['dape'])[0]  # real files hold more than is used
