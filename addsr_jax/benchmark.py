@@ -87,30 +87,35 @@ def train(values) -> None:
     require('train', 'clu', 'grain', 'ml_collections', 'tensorflow')
     from addsr_jax import sharding
     from addsr_jax.training import config as config_file
-    from addsr_jax.training import job
+    from addsr_jax.training import job, loop
 
     enable_compilation_cache()
     config = config_file.read(values.config, ())
     start, mesh = job.starting_weights(config), sharding.make_mesh(config.mesh)
-    stage = job.make_stage(config, start.spec)
-    state = jax.jit(stage.init)(jax.random.key(config.seed), start.params)
+    stage, key = job.make_stage(config, start.spec), jax.random.key(config.seed)
+    places = sharding.state_shardings(mesh, jax.eval_shape(stage.init, key, start.params))
+    state = jax.jit(stage.init, out_shardings=places)(key, start.params)
     frozen = sharding.put_replicated(stage.freeze(start.params), mesh)
     rng, side = np.random.default_rng(0), config.data.hr_size
     images = [rng.uniform(-1, 1, (config.batch_size, side, side, 3)).astype(np.float32) for _ in range(2)]
     tokens = np.zeros((config.batch_size, start.spec.text_encoder.positions), np.int32)
-    batch = sharding.put_batch({'hr': images[0], 'lq': images[1], 'tokens': tokens}, mesh)
-    update = jax.jit(stage.update, donate_argnums=0)
+    arrays = {'hr': images[0], 'lq': images[1], 'tokens': tokens}
+    batch = sharding.put_batch(arrays, mesh)
+    began = time.monotonic()
+    shapes = {name: (array.shape, array.dtype) for name, array in arrays.items()}
+    update = loop.compile_step(stage, jax.eval_shape(lambda: state), places, frozen, mesh, shapes)
+    compiled = time.monotonic() - began
 
     def step() -> None:
         nonlocal state
         state, metrics = update(state, frozen, batch)
         jax.block_until_ready(metrics)
 
-    first = median_seconds(step, 1)
+    step()
     seconds = median_seconds(step, values.repeats)
     say(
         f'{values.config}: {seconds:.3f} s a step, {config.batch_size / seconds:.2f} images/s at {side} pixels, batch '
-        f'{config.batch_size}; first step with compilation {first:.1f} s; peak {peak_memory():.2f} GB'
+        f'{config.batch_size}, {mesh.size} devices; compiled in {compiled:.1f} s; peak {peak_memory():.2f} GB'
     )
 
 
@@ -138,47 +143,39 @@ def data(values) -> None:
 
 
 def start(values) -> None:
-    """Cold and warm starts of `upscale` and of `train` up to their first result, with a cache folder of their own."""
+    """Cold and warm starts, with a cache of their own: `upscale` to its first picture, `train` to its first step."""
     require('train', 'clu', 'grain', 'ml_collections', 'tensorflow', 'skimage')
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        Image.fromarray(np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)).save(root / 'in.png')
-        environment = {**os.environ, 'ADDSR_CACHE': str(root / 'cache')}
-        commands = {
-            'upscale': [
-                'upscale',
-                str(root / 'in.png'),
-                '--weights',
-                values.weights,
-                '--overwrite',
-                '-o',
-                str(root / 'out'),
-            ],
-            'train': [
-                'train',
-                '--config',
-                values.config,
-                '--config.steps=1',
-                '--config.eval_every=0',
-                '--config.preview_every=0',
-            ],
-        }
-        for name, command in commands.items():
-            seconds = []
-            for run in range(2):
-                extra = ['--workdir', str(root / f'run{run}')] if name == 'train' else []
-                began = time.monotonic()
-                result = subprocess.run(
-                    [sys.executable, '-m', f'addsr_jax.{command[0]}', *command[1:], *extra],
-                    env=environment, capture_output=True, text=True, check=False,
-                )  # fmt: skip
-                if result.returncode:
-                    raise UserError(f'{name} did not run: {result.stderr.strip()}')
-                seconds.append(time.monotonic() - began)
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)).save(root / 'in.png')
+        upscale = ['upscale', str(root / 'in.png'), '--weights', values.weights, '--overwrite', '-o', str(root / 'out')]
+        train = ['train', '--config', values.config, '--config.steps=1', '--config.log_every=1']
+        train += ['--config.eval_every=0', '--config.preview_every=0']
+        for command, sign in ((upscale, '[1/1]'), (train, 'step 1/1')):
+            name, seconds = command[0], []
+            for attempt in ('first', 'second'):
+                extra = ['--workdir', str(root / attempt)] if name == 'train' else []
+                seconds.append(_seconds_to_line([*command, *extra], sign, root / 'cache'))
             say(
-                f'{name}: first start {seconds[0]:.1f} s, second start {seconds[1]:.1f} s, '
+                f'{name}: {sign!r} after {seconds[0]:.1f} s at the first start, {seconds[1]:.1f} s at the second: '
                 f'{seconds[0] / seconds[1]:.1f}x faster'
             )
+
+
+def _seconds_to_line(command: list[str], sign: str, cache: Path) -> float:
+    """Runs a command of this package to its end; seconds until it prints a line that begins with `sign`."""
+    began, found, lines = time.monotonic(), None, []
+    with subprocess.Popen(
+        [sys.executable, '-m', f'addsr_jax.{command[0]}', *command[1:]],
+        env={**os.environ, 'ADDSR_CACHE': str(cache)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    ) as process:  # fmt: skip
+        for line in process.stdout or ():
+            lines.append(line)
+            if found is None and line.startswith(sign):
+                found = time.monotonic() - began
+    if process.returncode or found is None:
+        raise UserError(f'{command[0]} did not run: {"".join(lines[-3:]).strip()}')
+    return found
 
 
 BENCHMARKS = {'sample': sample, 'train': train, 'data': data, 'start': start}

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[1] / 'addsr_jax'
 FLOORS = (
     'errors',
     'trees',
+    'runtime',
     'sharding',
     'ops',
     'specs',

@@ -22,6 +22,7 @@ from addsr_jax.networks.build import Networks, apply, build
 from addsr_jax.networks.prompt_extractor import normalise
 from addsr_jax.ops import image as image_ops
 from addsr_jax.ops import tiling
+from addsr_jax.runtime import compiler_options
 from addsr_jax.specs import PromptSpec
 from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights.bundle import Bundle
@@ -234,7 +235,8 @@ class Pipeline:
     def _program(self, key: Any, function: Any) -> Any:
         """One jitted function per kind of call."""
         if key not in self._programs:
-            self._programs[key] = jax.jit(function)
+            options = compiler_options(self.mesh.devices.flat[0].platform)
+            self._programs[key] = jax.jit(function, compiler_options=options)
         return self._programs[key]
 
 

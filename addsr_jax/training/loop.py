@@ -21,6 +21,7 @@ from addsr_jax import sharding
 from addsr_jax.data.pipeline import Batches
 from addsr_jax.errors import UserError
 from addsr_jax.evaluation.metrics import psnr_y
+from addsr_jax.runtime import compiler_options
 from addsr_jax.stages.base import Stage, State
 from addsr_jax.training.checkpoints import Checkpoints
 from addsr_jax.training.prefetch import prefetch
@@ -94,7 +95,7 @@ def train(
     abstract = jax.eval_shape(stage.init, key, bundle)
     places = sharding.state_shardings(mesh, abstract)
     frozen = sharding.put_replicated(stage.freeze(bundle), mesh)
-    update = _compile(stage, abstract, places, frozen, mesh, batches.shapes)
+    update = compile_step(stage, abstract, places, frozen, mesh, batches.shapes)
 
     # Resume, else a new state, born sharded.
     if checkpoints.latest is not None:
@@ -132,14 +133,15 @@ def check(stage: Stage, config: LoopConfig, mesh: Mesh) -> None:
         raise UserError(f'stage {stage.name} makes no pictures: set --config.eval_every=0 --config.preview_every=0')
 
 
-def _compile(stage: Stage, abstract: Tree, places: Tree, frozen: Tree, mesh: Mesh, batch_shapes: dict) -> Any:
-    """The donated, sharded step, lowered from shapes alone."""
+def compile_step(stage: Stage, abstract: Tree, places: Tree, frozen: Tree, mesh: Mesh, batch_shapes: dict) -> Any:
+    """The donated, sharded step, lowered from shapes alone; batch_shapes: name -> (shape, dtype)."""
     everywhere = sharding.replicated(mesh)
     jitted = jax.jit(
         stage.update,
         donate_argnums=0,
         in_shardings=(places, everywhere, sharding.batch_sharding(mesh)),
         out_shardings=(places, everywhere),
+        compiler_options=compiler_options(mesh.devices.flat[0].platform),
     )
     batch = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in batch_shapes.items()}
     return jitted.lower(abstract, jax.eval_shape(lambda: frozen), batch).compile()
@@ -218,7 +220,8 @@ class _Run:
         if self.held_out is None:
             return {}
         if self._preview is None:
-            self._preview = jax.jit(self.stage.preview)
+            options = compiler_options(self.mesh.devices.flat[0].platform)
+            self._preview = jax.jit(self.stage.preview, compiler_options=options)
         return fetch(self._preview(state, self.frozen, sharding.put_replicated(self.held_out, self.mesh)))
 
     def _score(self, step: int, pictures: dict[str, np.ndarray]) -> float:

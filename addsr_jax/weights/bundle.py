@@ -241,8 +241,12 @@ def expected(spec: ModelSpec, parts: list[str]) -> dict[str, Tree]:
     unknown = sorted(set(parts) - set(PARTS))
     if unknown:
         raise UserError(f'unknown parts {", ".join(unknown)}: a bundle has {", ".join(PARTS)}')
-    networks = build(spec)
-    return {part: jax.eval_shape(lambda part=part: _initial(networks, part)) for part in parts}
+    networks, shapes = build(spec), {}
+    for part in parts:  # teacher and student are the same networks: traced once
+        kind = 'denoiser' if part in ('teacher', 'student') else part
+        if kind not in shapes:
+            shapes[kind] = jax.eval_shape(lambda part=part: _initial(networks, part))
+    return {part: shapes['denoiser' if part in ('teacher', 'student') else part] for part in parts}
 
 
 def _initial(networks: Networks, part: str) -> Tree:

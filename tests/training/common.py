@@ -27,7 +27,7 @@ DEFAULTS = {
 
 
 programs = {}
-compile_step = loop._compile  # before a test puts `compile_once` in its place
+compile_step = loop.compile_step  # before a test puts `compile_once` in its place
 
 
 def compile_once(made, abstract, places, frozen, mesh, shapes):
@@ -38,7 +38,7 @@ def compile_once(made, abstract, places, frozen, mesh, shapes):
 
 def run(workdir: Path, *, made=None, batches=None, report=None, mesh='data:8', held_out=None, **changes) -> Result:
     """Trains the tiny teacher in `workdir`; `changes` are of the loop's config."""
-    with mock.patch.object(loop, '_compile', compile_once):
+    with mock.patch.object(loop, 'compile_step', compile_once):
         return train(
             made or stage('seesr'),
             tiny.bundle().params,
