@@ -19,7 +19,7 @@ from PIL import Image
 
 from addsr_jax.command_line import Parser, number, require, say
 from addsr_jax.errors import UserError, guard
-from addsr_jax.runtime import enable_compilation_cache
+from addsr_jax.runtime import prepare
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -57,7 +57,7 @@ def peak_memory() -> float:
 def sample(values) -> None:
     from addsr_jax.restoration import pipeline
 
-    enable_compilation_cache()
+    prepare()
     model = pipeline.load(values.weights)
     rng = np.random.default_rng(0)
     say(f'{jax.devices()[0].device_kind}, {len(os.sched_getaffinity(0))} cores; seconds per image, one image a call')
@@ -89,7 +89,7 @@ def train(values) -> None:
     from addsr_jax.training import config as config_file
     from addsr_jax.training import job, loop
 
-    enable_compilation_cache()
+    prepare()
     config = config_file.read(values.config, ())
     start, mesh = job.starting_weights(config), sharding.make_mesh(config.mesh)
     stage, key = job.make_stage(config, start.spec), jax.random.key(config.seed)

@@ -21,7 +21,7 @@ from addsr_jax.data.pipeline import degrade_image
 from addsr_jax.errors import UserError, guard
 from addsr_jax.evaluation import report
 from addsr_jax.restoration import files, pipeline
-from addsr_jax.runtime import enable_compilation_cache, every_core_a_device
+from addsr_jax.runtime import every_core_a_device, prepare
 
 SIDE, SEED = 384, 3  # pixels of the held-out crop; of its degradation
 
@@ -55,7 +55,7 @@ def distil(config: str, workdir: Path, steps: int) -> Path:
 
 def compare(fresh: Path, output: Path) -> None:
     """Bicubic, teacher, shipped student and fresh student on the held-out photograph: picture and table."""
-    enable_compilation_cache()
+    prepare()
     high, low = held_out_pair()
     shipped = pipeline.load('nano')
     new = dataclasses.replace(shipped, params=pipeline.load(fresh).params)  # shares the compiled programs

@@ -17,7 +17,7 @@ from addsr_jax.command_line import Parser, number, say
 from addsr_jax.errors import UserError, guard
 from addsr_jax.evaluation import report
 from addsr_jax.restoration import files, pipeline
-from addsr_jax.runtime import enable_compilation_cache
+from addsr_jax.runtime import prepare
 
 Restore = Callable[[np.ndarray, str], np.ndarray]
 SHOWN = 8  # rows of the picture
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def run_methods(pairs: Sequence[Pair], values) -> tuple[list[report.Score], list[dict[str, np.ndarray]]]:
     """Scores of every method on every pair, and rows of pictures to look at."""
-    enable_compilation_cache()
+    prepare()
     methods = make_methods(values)
     scores, rows, warm = [], [], set()
     for number_, (pair, low, high) in enumerate(read_pairs(pairs, same_size=False), 1):

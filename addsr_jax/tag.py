@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> None:
     from addsr_jax import sharding
     from addsr_jax.data import sources
     from addsr_jax.restoration import files, pipeline, tags
-    from addsr_jax.runtime import enable_compilation_cache
+    from addsr_jax.runtime import prepare
     from addsr_jax.weights import bundle
 
     photographs = sources.folder(str(values.folder)).paths
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> None:
     existing = [target for target in targets if target.exists()]
     if existing and not values.overwrite:
         raise UserError(f'{existing[0]} exists, of {len(existing)} such files: add --overwrite to replace them')
-    enable_compilation_cache()
+    prepare()
     # clean photographs are for RAM as it is; DAPE is for degraded ones (SeeSR's training captions)
     mesh = sharding.make_mesh('data:1', jax.devices()[:1])
     model = pipeline.built(bundle.load(values.weights, 'float32'), mesh, jnp.float32)

@@ -15,7 +15,7 @@ import jax
 
 from addsr_jax.command_line import Parser, require, say
 from addsr_jax.errors import UserError, guard
-from addsr_jax.runtime import enable_compilation_cache
+from addsr_jax.runtime import prepare
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> None:
     require('train', 'clu', 'grain', 'ml_collections', 'tensorflow')
     from addsr_jax.training import config, job
 
-    enable_compilation_cache()
+    prepare()
     if options.distributed:
         jax.distributed.initialize()
     job.run(config.read(options.config, options.overrides), options.workdir, say)

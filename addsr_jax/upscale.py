@@ -41,14 +41,14 @@ def parser() -> Parser:
 def main(arguments: Sequence[str]) -> None:
     values = parser().parse_args(arguments)
     from addsr_jax.restoration import files, pipeline, tags
-    from addsr_jax.runtime import enable_compilation_cache
+    from addsr_jax.runtime import prepare
 
     if (values.tag_list is None) != (values.thresholds is None):
         raise UserError('--tag_list and --thresholds belong together: give both, or none')
     named = {name: getattr(values, name) for name in pipeline.Settings.__dataclass_fields__ if name != 'tags'}
     settings = pipeline.Settings(**named)
     jobs = files.plan_jobs(values.inputs, values.output, values.scale, values.overwrite)
-    enable_compilation_cache()
+    prepare()
     model = pipeline.load(values.weights, dtype=values.dtype)
     vocabulary = None
     if values.tag_list is not None:
