@@ -33,6 +33,9 @@ def parser() -> Parser:
         '--guidance_scale', type=number(float, 0, 30), help="1: off (default: off for addsr, else the model's)"
     )
     p.add_argument('--psr_weight', type=number(float, 0, 1), default=0.4, help='addsr: share of the last prediction')
+    p.add_argument(
+        '--start_point', default='lr', choices=('lr', 'noise'), help='begin at the noised small picture, or at noise'
+    )
     p.add_argument('--seed', type=number(int, 0, 2**31 - 1), default=0, help='of all random numbers')
     p.add_argument('--dtype', choices=('float32', 'bfloat16'), help='(default: float32 on CPU, bfloat16 elsewhere)')
     return p

@@ -44,12 +44,14 @@ def addsr(
     negative_tokens: jax.Array | None = None,
     conditioning_scale: float | jax.Array = 1.0,
     image_tokens: jax.Array | None = None,
+    start_point: str = 'lr',
 ) -> jax.Array:
     """AddSR's sampler (section 3 of the paper; pipeline_addsr.py): images of `len(timesteps)` student steps.
 
     From the second step on the condition is psr_weight times the last prediction plus the rest of `lq`, and
     every step starts from the last prediction under fresh noise. lq: the low-quality images at output size.
-    noise: [N + 1, B, h, w, C] for N steps. guidance_scale None: one evaluation a step.
+    noise: [N + 1, B, h, w, C] for N steps. guidance_scale None: one evaluation a step. start_point: the first step
+    begins at the noised latents of `lq` ('lr') or at noise alone ('noise').
     """
     model = Diffusion(networks)
     text = model.embed_text(params['text_encoder'], prompt_tokens)
@@ -68,6 +70,8 @@ def addsr(
             tokens = jnp.where(is_first, image_tokens, condition.image_tokens)
             condition = dataclasses.replace(condition, image_tokens=tokens)
         z = model.add_noise(z0, step_noise, t)
+        if start_point == 'noise':
+            z = jnp.where(is_first, step_noise, z)
         z0 = _guided(model, params, z, t, condition, negative_text, guidance_scale, conditioning_scale)
         return (z0, model.decode(params['autoencoder'], z0)), None
 
@@ -88,12 +92,15 @@ def seesr(
     negative_tokens: jax.Array | None = None,
     conditioning_scale: float | jax.Array = 1.0,
     image_tokens: jax.Array | None = None,
+    start_point: str = 'lr',
+    start_timestep: int | None = None,
 ) -> jax.Array:
-    """SeeSR's sampler (pipeline_seesr.py): ancestral DDPM from the noised low-quality latents.
+    """SeeSR's sampler (pipeline_seesr.py): ancestral DDPM from the noised low-quality latents, or from noise.
 
-    The start is noised to the last training timestep although the grid begins below it, as published.
-    noise: [N + 2, B, h, w, C] for N steps. guidance_scale s: e_negative + s (e_positive - e_negative) (Ho &
-    Salimans 2022), two evaluations a step in one batch.
+    The start is noised to `start_timestep`, by default the last training timestep although the grid begins below it,
+    as published; the grid's timesteps above it are left out. start_point: 'lr' or 'noise'.
+    noise: [N + 2, B, h, w, C] for N steps that are taken. guidance_scale s: e_negative + s (e_positive - e_negative)
+    (Ho & Salimans 2022), two evaluations a step in one batch.
     """
     model = Diffusion(networks)
     text = model.embed_text(params['text_encoder'], prompt_tokens)
@@ -101,9 +108,13 @@ def seesr(
     condition = model.condition(params, to_unit(lq), text)
     if image_tokens is not None:
         condition = dataclasses.replace(condition, image_tokens=image_tokens)
-    last = jnp.full(lq.shape[:1], networks.spec.schedule.steps - 1)
-    z = model.add_noise(model.encode(params['autoencoder'], lq, noise[0]), noise[1], last)
-    table = schedule.ddpm_coefficients(model.abar, timesteps, len(timesteps))
+    last = networks.spec.schedule.steps - 1 if start_timestep is None else start_timestep
+    z = noise[1]
+    if start_point == 'lr':
+        z0 = model.encode(params['autoencoder'], lq, noise[0])
+        z = model.add_noise(z0, noise[1], jnp.full(lq.shape[:1], last))
+    taken = tuple(t for t in timesteps if t <= last)
+    table = schedule.ddpm_coefficients(model.abar, taken, len(timesteps))
 
     def step(z, x):
         t, step_noise, (to_z0, to_zt, deviation) = x
@@ -111,7 +122,7 @@ def seesr(
         z0 = _guided(model, params, z, t, condition, negative_text, guidance_scale, conditioning_scale)
         return to_z0 * z0 + to_zt * z + deviation * step_noise, None
 
-    steps = (jnp.asarray(timesteps, jnp.int32), noise[2:], tuple(jnp.asarray(np.ascontiguousarray(c)) for c in table.T))
+    steps = (jnp.asarray(taken, jnp.int32), noise[2:], tuple(jnp.asarray(np.ascontiguousarray(c)) for c in table.T))
     z, _ = jax.lax.scan(step, z, steps)
     return model.decode(params['autoencoder'], z)
 

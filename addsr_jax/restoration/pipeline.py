@@ -31,6 +31,7 @@ Tree = Any
 SMALLEST = 8  # pixels of an input's shorter side
 TILES = (128, 256)  # output pixels: an image that fits into a smaller tile need not pay for a whole one
 STEPS = {'addsr': 4, 'seesr': 50}
+START_POINTS = ('lr', 'noise')
 PART = {'addsr': 'student', 'seesr': 'teacher'}
 COLORS = {'adain': image_ops.adain, 'wavelet': image_ops.wavelet, 'none': None}
 
@@ -42,6 +43,7 @@ class Settings:
     method: str = 'addsr'  # 'addsr', the student; 'seesr', the teacher
     steps: int | None = None
     scale: int = 4
+    start_point: str = 'lr'  # or 'noise': where the first step begins
     psr_weight: float = 0.4  # addsr: how much of the last prediction conditions the next step
     guidance_scale: float | None = None  # 1: one evaluation a step, no guidance
     prompt: str = ''
@@ -57,6 +59,8 @@ class Settings:
             raise UserError(f'method is {self.method!r}: choose one of {", ".join(STEPS)}')
         if self.color not in COLORS:
             raise UserError(f'color is {self.color!r}: choose one of {", ".join(COLORS)}')
+        if self.start_point not in START_POINTS:
+            raise UserError(f'start_point is {self.start_point!r}: choose one of {", ".join(START_POINTS)}')
         if self.steps is not None and not 1 <= self.steps <= 1000:
             raise UserError(f'steps is {self.steps}: it lies in 1..1000')
         if not 1 <= self.scale <= 8:
@@ -219,13 +223,16 @@ class Pipeline:
         if tokens is not None:
             batch['image_tokens'] = np.repeat(np.asarray(tokens), len(lq), axis=0)
         scalars = {'guidance_scale': guidance, 'psr_weight': settings.psr_weight}
-        program = self._program((method, steps, guidance != 1), partial(self._run, method, steps, guidance != 1))
+        kind = (method, steps, guidance != 1, settings.start_point)
+        program = self._program(kind, partial(self._run, *kind))
         return program(params, jax.device_put(batch, sharding.batch_sharding(self.mesh)), scalars)
 
-    def _run(self, method: str, steps: int, guided: bool, params: Tree, batch: Tree, scalars: Tree) -> jax.Array:
+    def _run(
+        self, method: str, steps: int, guided: bool, start_point: str, params: Tree, batch: Tree, scalars: Tree
+    ) -> jax.Array:
         guidance = {'guidance_scale': scalars['guidance_scale'], 'negative_tokens': batch['tokens'][:, 1]}
         common = (self.networks, params, batch['lq'], batch['tokens'][:, 0], batch['noise'].swapaxes(0, 1))
-        extra = {'image_tokens': batch.get('image_tokens'), **(guidance if guided else {})}
+        extra = {'image_tokens': batch.get('image_tokens'), 'start_point': start_point, **(guidance if guided else {})}
         if method == 'addsr':
             timesteps = schedule.student_timesteps(steps, self.networks.spec.schedule.steps)
             return sampler.addsr(*common, timesteps=timesteps, psr_weight=scalars['psr_weight'], **extra)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from addsr_jax.diffusion import sampler
+from addsr_jax.diffusion import sampler, schedule
 from addsr_jax.networks.build import apply
 from addsr_jax.networks.prompt_extractor import normalise
 from addsr_jax.ops.image import adain, resize, wavelet
@@ -18,16 +18,20 @@ from tests.golden import model, pictures
 
 pytestmark = pytest.mark.parity
 CHAIN = (999, 749, 499, 249)
-ADDSR = ('psr_0.4', 'psr_0.5', 'psr_1.0', 'odd_size', 'conditioning_scale', 'cfg_repaired')
-SEESR = ('steps3_cfg5.5_lr', 'steps5_cfg5.5_lr')
+ADDSR = ('psr_0.4', 'psr_0.5', 'psr_1.0', 'start_noise', 'odd_size', 'conditioning_scale', 'cfg_repaired')
+SEESR = ('steps3_cfg5.5_lr', 'steps5_cfg5.5_lr', 'steps3_cfg5.5_noise', 'steps3_nocfg_lr', 'steps5_cond0.8_start')
 
 
 def fields(case: dict, *names: str) -> np.ndarray:
     """Noise [N, 1, h, w, 4] of these names. A pair's fields belong to the negative prompt first; its encoder's are
-    those of the one picture that both halves share."""
+    those of the one picture that both halves share. A run from noise has none of the encoder: zeros."""
     made = []
     for name in names:
-        kind = next(text for key, text in case['fields'].items() if key.endswith(f'.{name}'))
+        kind = next((text for key, text in case['fields'].items() if key.endswith(f'.{name}')), None)
+        if kind is None:
+            assert (name, case['call']['start_point']) == ('vae_eps', 'noise')
+            made.append(np.zeros_like(fields(case, 'latents')[0]))
+            continue
         shape = tuple(int(n) for n in re.findall(r'\d+', kind[kind.index('[') :]))
         made.append(golden.to_nhwc(pictures.normal(kind[7 : kind.index(',')], shape))[:1])
     return np.stack(made)
@@ -57,12 +61,12 @@ def first_tokens(case: dict) -> jax.Array:
 
 
 @cache
-def program(kind: str, guided: bool, timesteps: tuple[int, ...]):
+def program(kind: str, guided: bool, timesteps: tuple[int, ...], start: tuple[tuple[str, str | int], ...]):
     """One compiled call; weights and pictures are its arguments."""
 
     def run(params, lq, tokens, negative, noise, scalars, image_tokens):
         extra = {'guidance_scale': scalars['guidance'], 'negative_tokens': negative} if guided else {}
-        extra |= {'conditioning_scale': scalars['conditioning'], 'image_tokens': image_tokens}
+        extra |= {'conditioning_scale': scalars['conditioning'], 'image_tokens': image_tokens, **dict(start)}
         if kind == 'addsr':
             extra['psr_weight'] = scalars['psr']
         return getattr(sampler, kind)(model.networks(), params, lq, tokens, noise, timesteps=timesteps, **extra)
@@ -79,7 +83,10 @@ def restored(group: str, name: str, timesteps: tuple[int, ...], noise: np.ndarra
         'conditioning': call.get('conditioning_scale', 1.0),
         'psr': call.get('PSR_weight', 0.0),
     }
-    run = program('addsr' if group == 'pipeline_addsr' else 'seesr', guided, timesteps)
+    start = {'start_point': call['start_point']}
+    if group == 'pipeline_seesr':
+        start['start_timestep'] = call.get('start_steps', 999)
+    run = program(group.removeprefix('pipeline_'), guided, timesteps, tuple(start.items()))
     params = {**model.frozen(), **model.frozen()['teacher']}
     ids, negative = model.tokens(case['ids']), model.tokens(model.NEGATIVE)
     return np.asarray(run(params, low_quality(case), ids, negative, noise, scalars, first_tokens(case)))
@@ -113,10 +120,10 @@ def test_colour_fixes_of_the_recorded_picture_are_as_recorded():
 
 
 @pytest.mark.parametrize('name', SEESR)
-def test_seesr_with_guidance_restores_as_recorded(name):
+def test_seesr_restores_as_recorded(name):
     case = golden.cases('pipeline_seesr')[name]['inputs']
-    timesteps = tuple(case['timesteps'])
-    noise = fields(case, 'vae_eps', 'latents', *(f'step.{t}' for t in timesteps))
+    timesteps = schedule.teacher_timesteps(case['call']['num_inference_steps'])
+    noise = fields(case, 'vae_eps', 'latents', *(f'step.{t}' for t in case['timesteps']))
     image = restored('pipeline_seesr', name, timesteps, noise) / 2 + 0.5
     pictures.check('pipeline_seesr', name, 'image', golden.to_nchw(image))
     pictures.check_bytes('pipeline_seesr', name, 'image_u8', np.rint(image * 255))
