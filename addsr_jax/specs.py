@@ -170,6 +170,7 @@ class ViewSpec:
 
     smallest_output: int  # pixels: a smaller result is made larger, and shrunk again
     multiple: int  # sides of the enlarged picture are shrunk to multiples of this, and stretched back at the end
+    truncates: bool  # the colour fix works on bytes, and what it makes is cut off to bytes instead of rounded
     tokens_of: str  # first look of the prompt extractor: 'file', the whole small file; 'tile', what the UNet restores
 
 
@@ -284,7 +285,7 @@ SD2 = ModelSpec(
         negative='dotted, noise, blur, lowres, smooth',
         guidance_scale=5.5,  # test_seesr.py
     ),
-    view=ViewSpec(smallest_output=512, multiple=8, tokens_of='file'),  # both scripts
+    view=ViewSpec(smallest_output=512, multiple=8, truncates=True, tokens_of='file'),  # both scripts
 )
 
 _NANO_UNET = UNetSpec(
@@ -357,7 +358,7 @@ NANO = ModelSpec(
         negative='blurry, noisy, jpeg, small',
         guidance_scale=1.5,
     ),
-    view=ViewSpec(smallest_output=0, multiple=1, tokens_of='tile'),
+    view=ViewSpec(smallest_output=0, multiple=1, truncates=False, tokens_of='tile'),
 )
 
 MODELS = {'sd2': SD2, 'nano': NANO}

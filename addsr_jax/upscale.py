@@ -22,7 +22,9 @@ def parser() -> Parser:
     p.add_argument('--steps', type=number(int, 1, 1000), help='(default: 4 for addsr, 50 for seesr)')
     p.add_argument('--overwrite', action='store_true', help='replace existing results')
     p.add_argument('--scale', type=number(int, 1, 8), default=4, help='enlargement')
-    p.add_argument('--tile', type=number(int, 192, 4096), default=512, help='side of a tile in output pixels')
+    p.add_argument(
+        '--tile', type=number(int, 0, 4096), default=512, help='side of a tile in output pixels; 0: no tiles'
+    )
     p.add_argument('--batch', type=number(int, 1, 256), default=1, help='tiles in one call')
     p.add_argument('--color', default='wavelet', choices=('adain', 'wavelet', 'none'), help='colour fix')
     p.add_argument('--prompt', default='', help='words about the picture')

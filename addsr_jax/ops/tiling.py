@@ -9,9 +9,9 @@ OVERLAP = 64  # pixels that neighbours share at least
 
 @dataclass(frozen=True)
 class Plan:
-    """Where square tiles lie on a padded image; all offsets are multiples of `grid`."""
+    """Where tiles of one shape lie on a padded image; all offsets are multiples of `grid`."""
 
-    side: int
+    shape: tuple[int, int]  # height and width of a tile
     padded: tuple[int, int]  # height and width after padding
     offsets: tuple[tuple[int, int], ...]  # (top, left) of each tile
 
@@ -22,7 +22,12 @@ def plan(height: int, width: int, side: int, grid: int) -> Plan:
         raise ValueError(f'a tile of {side} pixels must be a multiple of {grid} and more than {2 * OVERLAP}')
     padded = tuple(max(side, -(-n // grid) * grid) for n in (height, width))
     rows, columns = (_starts(n, side, grid) for n in padded)
-    return Plan(side, (padded[0], padded[1]), tuple((top, left) for top in rows for left in columns))
+    return Plan((side, side), (padded[0], padded[1]), tuple((top, left) for top in rows for left in columns))
+
+
+def whole(height: int, width: int) -> Plan:
+    """One tile, the image itself."""
+    return Plan((height, width), (height, width), ((0, 0),))
 
 
 def _starts(length: int, side: int, grid: int) -> list[int]:
@@ -39,20 +44,25 @@ def pad(image: np.ndarray, plan: Plan) -> np.ndarray:
 
 
 def cut(array: np.ndarray, plan: Plan, factor: int = 1) -> np.ndarray:
-    """[..., H / f, W / f, C] -> [tiles, ..., side / f, side / f, C]."""
-    n = plan.side // factor
-    return np.stack([array[..., top // factor :, left // factor :, :][..., :n, :n, :] for top, left in plan.offsets])
+    """[..., H / f, W / f, C] -> [tiles, ..., h / f, w / f, C] for tiles of h x w."""
+    h, w = (n // factor for n in plan.shape)
+    return np.stack([array[..., top // factor :, left // factor :, :][..., :h, :w, :] for top, left in plan.offsets])
 
 
 def blend(tiles: np.ndarray, plan: Plan, height: int, width: int) -> np.ndarray:
-    """[tiles, side, side, C] -> [height, width, C]: means weighted by the distance from the tile's border."""
+    """[tiles, h, w, C] -> [height, width, C]: means weighted by the distance from the tile's border."""
     total = np.zeros((*plan.padded, tiles.shape[-1]), np.float32)
     weights = np.zeros((*plan.padded, 1), np.float32)
-    ramp = np.minimum(np.arange(plan.side) + 1, plan.side - np.arange(plan.side))
-    ramp = np.minimum(ramp / OVERLAP, 1).astype(np.float32)
-    window = (ramp[:, None] * ramp[None])[..., None]
+    rows, columns = (_ramp(n) for n in plan.shape)
+    window = (rows[:, None] * columns[None])[..., None]
     for tile, (top, left) in zip(tiles, plan.offsets, strict=True):
-        place = np.s_[top : top + plan.side, left : left + plan.side]
+        place = np.s_[top : top + plan.shape[0], left : left + plan.shape[1]]
         total[place] += window * tile
         weights[place] += window
     return (total / weights)[:height, :width]
+
+
+def _ramp(length: int) -> np.ndarray:
+    """1 inside, falling towards both ends over the overlap."""
+    distance = np.minimum(np.arange(length) + 1, length - np.arange(length))
+    return np.minimum(distance / OVERLAP, 1).astype(np.float32)

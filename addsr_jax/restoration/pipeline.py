@@ -50,7 +50,7 @@ class Settings:
     tags: str = ''  # what the prompt extractor's tagging head says of the picture (`Pipeline.tags`)
     negative_prompt: str | None = None
     color: str = 'wavelet'
-    tile: int = 512  # output pixels
+    tile: int = 512  # output pixels; 0: the whole picture at once, a program for every size
     seed: int = 0
     batch: int = 1  # tiles in one call
 
@@ -67,8 +67,8 @@ class Settings:
             raise UserError(f'scale is {self.scale}: it lies in 1..8')
         if not 0 <= self.psr_weight <= 1:
             raise UserError(f'psr_weight is {self.psr_weight}: it lies in 0..1')
-        if self.tile % 64 or self.tile < 192:
-            raise UserError(f'tile is {self.tile}: it is a multiple of 64, at least 192')
+        if self.tile % 64 or 0 < self.tile < 192 or self.tile < 0:
+            raise UserError(f'tile is {self.tile}: it is a multiple of 64, at least 192, or 0 for the whole picture')
         if self.batch < 1:
             raise UserError(f'batch is {self.batch}: it is at least 1')
 
@@ -123,18 +123,32 @@ class Pipeline:
         large = np.asarray(self._enlarged(small, settings.scale))
         lq = large.astype(np.float32) / np.float32(127.5) - 1
         h, w, _ = lq.shape
-        side = next((t for t in TILES if max(h, w) <= t < settings.tile), settings.tile)
-        plan = tiling.plan(h, w, side, self.grid)
+        plan = self._plan(h, w, settings.tile)
         tokens = self._look(small) if self.networks.spec.view.tokens_of == 'file' else None
         tiles = self._tiles(tiling.pad(lq, plan), plan, settings, name, tokens)
         restored = tiling.blend(tiles, plan, h, w)
-        fix = COLORS[settings.color]
-        if fix is not None:
-            restored = np.asarray(self._program(('color', settings.color), fix)(restored, lq))
-        result = np.rint((np.clip(restored, -1, 1) + 1) * 127.5).astype(np.uint8)
+        result = self._colored(restored, lq, settings.color)
         if result.shape[:2] == (height, width):
             return result
         return np.asarray(Image.fromarray(result).resize((width, height), Image.Resampling.BICUBIC))
+
+    def _plan(self, height: int, width: int, tile: int) -> tiling.Plan:
+        """Tiles of a picture to restore; one that fits into a smaller tile gets that one."""
+        if not tile:
+            even = tuple(-(-n // self.factor) * self.factor for n in (height, width))
+            return tiling.whole(*even)
+        side = next((t for t in TILES if max(height, width) <= t < tile), tile)
+        return tiling.plan(height, width, side, self.grid)
+
+    def _colored(self, restored: np.ndarray, lq: np.ndarray, color: str) -> np.ndarray:
+        """The picture with the colours of `lq` (both [H, W, 3] in [-1, 1]) as uint8."""
+        fix, truncates = COLORS[color], self.networks.spec.view.truncates
+        if fix is None:
+            return np.rint(_levels(restored)).astype(np.uint8)
+        if truncates:
+            restored = np.rint(_levels(restored)) / np.float32(127.5) - 1
+        levels = _levels(np.asarray(self._program(('color', color), fix)(restored, lq)))
+        return (np.floor if truncates else np.rint)(levels).astype(np.uint8)
 
     def _enlarged(self, small: Image.Image, scale: int) -> Image.Image:
         """The picture to restore (test_addsr.py): not below the smallest output, sides of the model's multiple."""
@@ -253,6 +267,11 @@ def prompt_of(settings: Settings, prompts: PromptSpec) -> str:
     if settings.tags:
         return f'{settings.tags}, {settings.prompt},{added}'
     return ', '.join(text for text in (settings.prompt, added) if text)
+
+
+def _levels(image: np.ndarray) -> np.ndarray:
+    """[-1, 1] to 0..255, not yet bytes."""
+    return (np.clip(image, -1, 1) + 1) * 127.5
 
 
 def _as_pillow(image: np.ndarray | Image.Image) -> Image.Image:

@@ -40,6 +40,11 @@ def test_an_image_of_any_size_becomes_four_times_larger(model, size):
     assert out.dtype == np.uint8
 
 
+def test_without_tiles_a_picture_of_any_size_is_restored_whole(model):
+    out = model.upscale(np.resize(IMAGE, (21, 34, 3)), **{**FAST, 'tile': 0})
+    assert out.shape == (84, 136, 3)
+
+
 @pytest.mark.parametrize('scale', [1, 2, 3])
 def test_other_scales(model, scale):
     assert model.upscale(IMAGE, scale=scale, **FAST).shape == (60 * scale, 60 * scale, 3)
@@ -78,6 +83,8 @@ def test_random_numbers_are_bit_equal_whatever_the_batch_and_the_place_in_it(mod
         {'method': 'seesr', 'steps': 3},
         {'steps': 3},
         {'psr_weight': 1.0},
+        {'start_point': 'noise'},
+        {'tile': 0},
         {'guidance_scale': 4.0},
         {'prompt': 'red top'},
         {'color': 'adain'},
@@ -120,6 +127,8 @@ def test_pillow_images_are_taken_as_arrays_are(model):
         ({'scale': 9}, r'1\.\.8'),
         ({'psr_weight': 2.0}, r'0\.\.1'),
         ({'tile': 200}, 'multiple of 64'),
+        ({'tile': 64}, 'at least 192, or 0'),
+        ({'start_point': 'middle'}, 'lr, noise'),
         ({'batch': 0}, 'at least 1'),
         ({'sharpness': 3}, 'does not know sharpness'),
     ],
