@@ -52,7 +52,9 @@ class Stage:
     update: Callable[[State, Tree, Batch], tuple[State, Metrics]]
     preview: Callable[[State, Tree, Batch], dict[str, jax.Array]]  # name -> images [B, H, W, 3] in [-1, 1], as shown
     judged: str  # the picture of `preview` that is scored against its 'HR'; '' where a stage makes no pictures
-    export: Callable[[State, Tree], Tree]  # (state, bundle it started from) -> the parts that changed, EMA weights
+    export: Callable[
+        [State, Tree], Tree
+    ]  # (state, bundle it started from) -> the parts that changed, EMA weights; None: drop it
     spec_update: Callable[[State, Tree, Batch], ModelSpec]  # the spec that `final/` records
     continues: bool = False  # `init` takes the 'training' part that an earlier `final/` keeps beside its weights
     adapts: bool = False  # works on the prompt extractor's low-rank adaptation, which it gets apart from the weights

@@ -40,12 +40,27 @@ def initial_parts(networks: Networks, key: jax.Array, bundle: Tree) -> Tree:
     if 'teacher' in bundle:
         parts.update(bundle['teacher'])
     elif 'unet' in bundle:
-        parts['unet'] = trees.overlay(parts['unet'], bundle['unet'])
+        parts['unet'] = trees.overlay(linear_draws(parts['unet'], base.stream(key, 'linear')), bundle['unet'])
         own, source = trees.flatten(parts['controlnet']), trees.flatten(parts['unet'])
         parts['controlnet'] = trees.unflatten({path: source.get(path, value) for path, value in own.items()})
     if 'text_encoder' in bundle:
         parts['text_encoder'] = bundle['text_encoder']
     return base.copy(parts)
+
+
+def linear_draws(params: Tree, key: jax.Array) -> Tree:
+    """The tree with kernels [I, O] and their biases drawn as the original's: uniform within 1 / sqrt(I)."""
+    flat = trees.flatten(params)
+
+    def drawn(path: str, value: jax.Array) -> jax.Array:
+        layer, _, leaf = path.rpartition('/')
+        weights = flat.get(f'{layer}/kernel')
+        if leaf not in ('kernel', 'bias') or weights is None or weights.ndim != 2:
+            return value
+        bound = weights.shape[0] ** -0.5
+        return jax.random.uniform(base.stream(key, path), value.shape, value.dtype, -bound, bound)
+
+    return trees.unflatten({path: drawn(path, value) for path, value in flat.items()})
 
 
 def drawn_parts(networks: Networks, key: jax.Array) -> Tree:
@@ -121,7 +136,7 @@ def make(
         """One look from pure noise level: the prediction at the last timestep, given the LQ image."""
         params = base.whole(state.ema, frozen['base'])
         text = model.embed_text(params['text_encoder'], batch['tokens'])
-        condition = model.condition(frozen, to_unit(batch['lq']), text)
+        condition = model.condition(frozen, to_unit(batch['lq']), text, clip_view=True)
         latents = model.encode(frozen['autoencoder'], batch['lq'], jnp.zeros(()))
         t = jnp.full(latents.shape[:1], spec.schedule.steps - 1)
         noise = jax.random.normal(jax.random.key(seed), latents.shape[1:])
@@ -131,10 +146,8 @@ def make(
 
     def export(state: State, bundle: Tree) -> Tree:
         params = base.whole(state.ema, untrained(bundle))
-        return {
-            'text_encoder': params['text_encoder'],
-            'teacher': {'unet': params['unet'], 'controlnet': params['controlnet']},
-        }
+        teacher = {'unet': params['unet'], 'controlnet': params['controlnet']}
+        return {'text_encoder': params['text_encoder'], 'teacher': teacher, 'unet': None}  # its UNet has it all
 
     update = base.simple_update(loss, draw, optimizers.student, ema=ema, seed=seed, accumulate=accumulate)
     return Stage('seesr', init, freeze, update, preview, 'teacher', export, lambda state, frozen, batch: spec)

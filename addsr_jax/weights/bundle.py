@@ -318,5 +318,6 @@ def completed_spec(bundle: Bundle, size: ModelSpec) -> ModelSpec:
 
 
 def merged(bundle: Bundle, params: Mapping[str, Tree], spec: ModelSpec, info: dict[str, Any]) -> Bundle:
-    """The bundle with other parts laid over its own."""
-    return dataclasses.replace(bundle, params={**bundle.params, **params}, spec=spec, info=info)
+    """The bundle with other parts laid over its own; a part that is None goes."""
+    parts = {name: tree for name, tree in {**bundle.params, **params}.items() if tree is not None}
+    return dataclasses.replace(bundle, params=parts, spec=spec, info=info)

@@ -1,10 +1,13 @@
 """The teacher's stage."""
 
+import dataclasses
+
 import jax
 import numpy as np
 
 from addsr_jax import trees
 from addsr_jax.stages import seesr as seesr_stage
+from addsr_jax.weights import bundle as bundles
 from configs import seesr
 from tests import tiny
 from tests.stages.common import bundle, run, stage
@@ -56,6 +59,8 @@ def test_a_teacher_may_start_from_stable_diffusions_own_unet():
     assert all((unet[p] == v).all() for p, v in trees.flatten(plain).items())
     shared = [p for p in controlnet if p in unet]
     assert any('image_attentions' in p for p in shared)
+    new = {p: v for p, v in unet.items() if 'image_attentions' in p and p.endswith('to_q/kernel')}
+    assert all(0.9 < np.abs(v).max() * v.shape[0] ** 0.5 <= 1 for v in new.values())  # as the original draws them
     assert all((controlnet[p] == unet[p]).all() for p in shared)
     assert all((v == 0).all() for p, v in controlnet.items() if p.startswith('controlnet_down_blocks'))
 
@@ -66,3 +71,11 @@ def test_a_teacher_may_start_from_stable_diffusions_own_unet():
     assert set(trees.flatten(made.export(state, start)['teacher'])) == {
         p for p in trained | rest if not p.startswith('text_encoder')
     }
+
+
+def test_what_a_teacher_was_made_of_is_not_kept_beside_it():
+    whole = tiny.bundle()
+    start = dataclasses.replace(whole, params={**whole.params, 'unet': bundle()['teacher']['unet']})
+    state, _, _ = run(stage('seesr'), bundle())
+    merged = bundles.merged(start, stage('seesr').export(state, bundle()), whole.spec, {})
+    assert set(merged.params) == set(whole.params)
