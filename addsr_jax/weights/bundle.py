@@ -126,8 +126,10 @@ def replace_folder(source: Path, target: Path) -> None:
 def _save_orbax(params: Tree, folder: Path) -> None:
     import orbax.checkpoint as ocp
 
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(folder.absolute(), params)
+    # files of 64 MB: Orbax gathers a whole file in memory before it writes it, and the default is no limit
+    arguments = ocp.args.PyTreeSave(params, ocdbt_target_data_file_size=64 * 2**20)
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        checkpointer.save(folder.absolute(), args=arguments)
 
 
 def _save_safetensors(tree: Tree, path: Path) -> None:
