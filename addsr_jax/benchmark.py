@@ -93,9 +93,11 @@ def train(values) -> None:
     config = config_file.read(values.config, ())
     start, mesh = job.starting_weights(config), sharding.make_mesh(config.mesh)
     stage, key = job.make_stage(config, start.spec), jax.random.key(config.seed)
-    places = sharding.state_shardings(mesh, jax.eval_shape(stage.init, key, start.params))
-    state = jax.jit(stage.init, out_shardings=places)(key, start.params)
-    frozen = sharding.put_replicated(stage.freeze(start.params), mesh)
+    known = job.known_params(stage, start)
+    abstract = jax.eval_shape(stage.init, key, known)
+    places = sharding.state_shardings(mesh, abstract)
+    state = jax.jit(stage.init, out_shardings=places)(key, known)
+    frozen = sharding.put_replicated(stage.freeze(known), mesh)
     rng, side = np.random.default_rng(0), config.data.hr_size
     images = [rng.uniform(-1, 1, (config.batch_size, side, side, 3)).astype(np.float32) for _ in range(2)]
     tokens = np.zeros((config.batch_size, start.spec.text_encoder.positions), np.int32)
@@ -103,7 +105,7 @@ def train(values) -> None:
     batch = sharding.put_batch(arrays, mesh)
     began = time.monotonic()
     shapes = {name: (array.shape, array.dtype) for name, array in arrays.items()}
-    update = loop.compile_step(stage, jax.eval_shape(lambda: state), places, frozen, mesh, shapes)
+    update = loop.compile_step(stage, abstract, places, frozen, mesh, shapes)
     compiled = time.monotonic() - began
 
     def step() -> None:
@@ -143,7 +145,7 @@ def data(values) -> None:
 
 
 def start(values) -> None:
-    """Cold and warm starts, with a cache of their own: `upscale` to its first picture, `train` to its first step."""
+    """Cold and warm starts, with a cache of their own: `upscale` to a first small picture, `train` to one step."""
     require('train', 'clu', 'grain', 'ml_collections', 'tensorflow', 'skimage')
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import jax
+from jax.sharding import Mesh
 
 
 def prepare() -> None:
@@ -20,13 +21,13 @@ def prepare() -> None:
     jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
 
 
-def compiler_options(platform: str) -> dict[str, str]:
-    """XLA's options for large programs on 'cpu', 'gpu' or 'tpu'.
+def compiler_options(mesh: Mesh) -> dict[str, str]:
+    """XLA's options for large programs on the devices of a mesh.
 
     CPU: without fusions of the YNNPACK library. They make these networks no faster, and loading a cached program
     looks each of them up in a list of all instructions, which takes half as long as compiling it.
     """
-    return {'xla_cpu_experimental_ynn_fusion_type': ''} if platform == 'cpu' else {}
+    return {'xla_cpu_experimental_ynn_fusion_type': ''} if mesh.devices.flat[0].platform == 'cpu' else {}
 
 
 def every_core_a_device() -> dict[str, str]:

@@ -67,7 +67,7 @@ class Settings:
             raise UserError(f'scale is {self.scale}: it lies in 1..8')
         if not 0 <= self.psr_weight <= 1:
             raise UserError(f'psr_weight is {self.psr_weight}: it lies in 0..1')
-        if self.tile % 64 or 0 < self.tile < 192 or self.tile < 0:
+        if self.tile and (self.tile % 64 or self.tile < 192):
             raise UserError(f'tile is {self.tile}: it is a multiple of 64, at least 192, or 0 for the whole picture')
         if self.batch < 1:
             raise UserError(f'batch is {self.batch}: it is at least 1')
@@ -256,8 +256,7 @@ class Pipeline:
     def _program(self, key: Any, function: Any) -> Any:
         """One jitted function per kind of call."""
         if key not in self._programs:
-            options = compiler_options(self.mesh.devices.flat[0].platform)
-            self._programs[key] = jax.jit(function, compiler_options=options)
+            self._programs[key] = jax.jit(function, compiler_options=compiler_options(self.mesh))
         return self._programs[key]
 
 

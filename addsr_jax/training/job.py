@@ -32,7 +32,7 @@ def run(config: Config, workdir: Path, report: Callable[[str], None]) -> None:
     start = starting_weights(config)
     stage = make_stage(config, start.spec)
     check(stage, loop, mesh)
-    known = (start if stage.adapts else bundles.adapted(start)).params
+    known = known_params(stage, start)
     stage.freeze(known)  # names the parts that the weights lack
     training = kept_training(config, stage, start)
     source = sources.open_source(data.source, data.path)
@@ -74,6 +74,11 @@ def run(config: Config, workdir: Path, report: Callable[[str], None]) -> None:
         final = bundles.merged(start, params, spec, config_file.describe(config))
         bundles.save(final, workdir / 'final', 'orbax', beside={'training': resumable(result.state)})
         report(f'{workdir / "final"} holds the result')
+
+
+def known_params(stage: Stage, start: Bundle) -> dict[str, Any]:
+    """The weights as a stage gets them: the prompt extractor adapted, but for the stage that trains the adaptation."""
+    return (start if stage.adapts else bundles.adapted(start)).params
 
 
 def loop_config(config: Config) -> LoopConfig:

@@ -141,7 +141,7 @@ def compile_step(stage: Stage, abstract: Tree, places: Tree, frozen: Tree, mesh:
         donate_argnums=0,
         in_shardings=(places, everywhere, sharding.batch_sharding(mesh)),
         out_shardings=(places, everywhere),
-        compiler_options=compiler_options(mesh.devices.flat[0].platform),
+        compiler_options=compiler_options(mesh),
     )
     batch = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in batch_shapes.items()}
     return jitted.lower(abstract, jax.eval_shape(lambda: frozen), batch).compile()
@@ -220,8 +220,7 @@ class _Run:
         if self.held_out is None:
             return {}
         if self._preview is None:
-            options = compiler_options(self.mesh.devices.flat[0].platform)
-            self._preview = jax.jit(self.stage.preview, compiler_options=options)
+            self._preview = jax.jit(self.stage.preview, compiler_options=compiler_options(self.mesh))
         return fetch(self._preview(state, self.frozen, sharding.put_replicated(self.held_out, self.mesh)))
 
     def _score(self, step: int, pictures: dict[str, np.ndarray]) -> float:

@@ -244,11 +244,10 @@ def expected(spec: ModelSpec, parts: list[str]) -> dict[str, Tree]:
     if unknown:
         raise UserError(f'unknown parts {", ".join(unknown)}: a bundle has {", ".join(PARTS)}')
     networks, shapes = build(spec), {}
-    for part in parts:  # teacher and student are the same networks: traced once
-        kind = 'denoiser' if part in ('teacher', 'student') else part
-        if kind not in shapes:
-            shapes[kind] = jax.eval_shape(lambda part=part: _initial(networks, part))
-    return {part: shapes['denoiser' if part in ('teacher', 'student') else part] for part in parts}
+    for part in parts:
+        twin = next((known for known in DENOISERS if part in DENOISERS and known in shapes), None)  # the same networks
+        shapes[part] = shapes[twin] if twin else jax.eval_shape(lambda part=part: _initial(networks, part))
+    return shapes
 
 
 def _initial(networks: Networks, part: str) -> Tree:

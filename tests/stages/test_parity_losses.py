@@ -9,13 +9,15 @@ import optax
 import pytest
 
 from addsr_jax.diffusion import schedule
+from addsr_jax.diffusion.conditioning import Diffusion
 from addsr_jax.stages.addsr import Losses
 from addsr_jax.stages.addsr_draws import draw
 from addsr_jax.stages.addsr_objective import distillation_weight, released, step_index
 from addsr_jax.stages.base import ema_update
+from addsr_jax.stages.projected import Projection, make_projection
 from addsr_jax.training.optimizers import OptimizerConfig, make_optimizer
 from tests import golden, tiny
-from tests.golden import pictures
+from tests.golden import model, pictures
 from tests.stages.common import objective
 
 pytestmark = pytest.mark.parity
@@ -27,14 +29,18 @@ def check(case, output, actual):
     pictures.check('losses', case, output, np.asarray(actual))
 
 
-@pytest.fixture(scope='module')
-def losses_of_logits():
-    """Losses whose discriminator answers with the "picture" itself: logits go in where pictures do."""
+class Echo(Projection):
+    """A discriminator that answers with the "picture" itself: logits go in where pictures do."""
 
-    def answers(params, spectral, images, draws, frozen, lq):
+    def __call__(self, params, spectral, images, draws, frozen, lq):
         return images
 
-    return Losses(None, answers, objective('addsr'))  # type: ignore[arg-type]
+
+@pytest.fixture(scope='module')
+def losses_of_logits():
+    whole = make_projection(model.networks(), 'none')
+    echo = Echo(whole.networks, whole.parts, whole.features, whole.condition)
+    return Losses(Diffusion(model.networks()), echo, objective('addsr'))
 
 
 def test_hinge_losses_and_their_gradients(losses_of_logits):

@@ -3,6 +3,7 @@
 import gzip
 import json
 
+import numpy as np
 import pytest
 
 from addsr_jax import specs
@@ -10,6 +11,7 @@ from addsr_jax.networks.build import build
 from addsr_jax.stages.projected import make_projection
 from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights import names, originals, pytorch
+from addsr_jax.weights.stored import Stored
 from tests.golden import MANIFESTS
 
 pytestmark = pytest.mark.parity
@@ -61,7 +63,8 @@ def test_the_unused_parts_of_ram_and_dape_are_those_that_conversion_passes_over(
 
 def test_older_names_of_the_autoencoder_become_todays():
     old = manifest('vae_old_names')
-    found = originals.current_names(dict.fromkeys(old), 'autoencoder', MANIFESTS)  # type: ignore[arg-type]
+    unread = Stored((), np.dtype(np.float32), lambda: np.zeros(()))
+    found = originals.current_names(dict.fromkeys(old, unread), 'autoencoder', MANIFESTS)
     assert set(found) == set(manifest('vae'))
 
 
