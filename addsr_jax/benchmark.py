@@ -56,6 +56,7 @@ def peak_memory() -> float:
 
 def sample(values) -> None:
     from addsr_jax.restoration import pipeline
+    from addsr_jax.restoration.settings import Settings
 
     prepare()
     model = pipeline.load(values.weights)
@@ -70,7 +71,7 @@ def sample(values) -> None:
             guided = [None, 1.0] if method == 'seesr' else [None]
             for guidance in guided:
                 name = text + (' no guidance' if guidance else '')
-                settings = pipeline.Settings(method=method, steps=int(steps), guidance_scale=guidance)
+                settings = Settings(method=method, steps=int(steps), guidance_scale=guidance)
                 once = partial(model.restore, image, settings, '')
                 first = median_seconds(once, 1)
                 seconds[name] = median_seconds(once, values.repeats)

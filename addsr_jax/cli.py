@@ -14,6 +14,7 @@ COMMANDS = {
     'convert': 'PyTorch checkpoints in, and back out',
     'tag': 'words for training pictures, as files beside them',
     'benchmark': 'speed and memory of this machine',
+    'ablate': 'many training runs, and the table of what each idea changes',
     'demo': 'training and upscaling on sample photographs, in a few minutes',
 }
 

@@ -6,7 +6,6 @@ Run it in a checkout of the repository: training reads configs/addsr.py.
 """
 
 import dataclasses
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -21,7 +20,9 @@ from addsr_jax.data.pipeline import degrade_image
 from addsr_jax.errors import UserError, guard
 from addsr_jax.evaluation import report
 from addsr_jax.restoration import files, pipeline
-from addsr_jax.runtime import every_core_a_device, prepare
+from addsr_jax.restoration.settings import Settings
+from addsr_jax.runtime import prepare
+from addsr_jax.train import run_apart
 
 SIDE, SEED = 384, 3  # pixels of the held-out crop; of its degradation
 
@@ -38,19 +39,10 @@ def main(arguments: Sequence[str]) -> None:
     values = parser().parse_args(arguments)
     require('train', 'clu', 'grain', 'ml_collections', 'tensorflow', 'skimage')
     start = time.monotonic()
-    fresh = distil(values.config, values.workdir / 'train', values.steps)
-    compare(fresh, values.workdir)
+    training = ('log_every=4', 'eval_every=0', 'preview_every=0')
+    run_apart(values.config, values.workdir / 'train', (f'steps={values.steps}', *training))
+    compare(values.workdir / 'train' / 'final', values.workdir)
     say(f'{time.monotonic() - start:.0f} s in all')
-
-
-def distil(config: str, workdir: Path, steps: int) -> Path:
-    """Runs the train command, which resumes or finds itself done; the folder of the result."""
-    command = [sys.executable, '-m', 'addsr_jax.train', '--config', config, '--workdir', str(workdir)]
-    command += [f'--config.{key}' for key in (f'steps={steps}', 'log_every=4', 'eval_every=0', 'preview_every=0')]
-    say('$ ' + ' '.join(['python', *command[1:]]))
-    if subprocess.run(command, check=False, env=every_core_a_device()).returncode:
-        raise UserError('training did not finish: see the line above')
-    return workdir / 'final'
 
 
 def compare(fresh: Path, output: Path) -> None:
@@ -60,11 +52,11 @@ def compare(fresh: Path, output: Path) -> None:
     shipped = pipeline.load('nano')
     new = dataclasses.replace(shipped, params=pipeline.load(fresh).params)  # shares the compiled programs
     methods = {
-        'seesr-50': (shipped, pipeline.Settings(method='seesr')),
-        'addsr-4': (shipped, pipeline.Settings()),
-        'addsr-1': (shipped, pipeline.Settings(steps=1)),
-        'fresh addsr-4': (new, pipeline.Settings()),
-        'fresh addsr-1': (new, pipeline.Settings(steps=1)),
+        'seesr-50': (shipped, Settings(method='seesr')),
+        'addsr-4': (shipped, Settings()),
+        'addsr-1': (shipped, Settings(steps=1)),
+        'fresh addsr-4': (new, Settings()),
+        'fresh addsr-1': (new, Settings(steps=1)),
     }
     large = Image.fromarray(low).resize(high.shape[1::-1], Image.Resampling.BICUBIC)
     row, scores = {'bicubic': np.asarray(large)}, [report.score('held-out', 'bicubic', np.asarray(large), high, None)]

@@ -6,6 +6,7 @@ Running the same command again resumes what DIR holds.
 """
 
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import jax
 
 from addsr_jax.command_line import Parser, require, say
 from addsr_jax.errors import UserError, guard
-from addsr_jax.runtime import prepare
+from addsr_jax.runtime import every_core_a_device, prepare
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,15 @@ def split_overrides(arguments: Sequence[str]) -> tuple[list[str], tuple[tuple[st
             value = rest.pop(0)
         overrides.append((key, value))
     return own, tuple(overrides)
+
+
+def run_apart(config: str, workdir: Path, overrides: Sequence[str]) -> None:
+    """This command in a process of its own, with 'KEY=VALUE' overrides, on every core; UserError where it fails."""
+    command = ['-m', 'addsr_jax.train', '--config', config, '--workdir', str(workdir)]
+    command += [f'--config.{override}' for override in overrides]
+    say('$ ' + ' '.join(['python', *command]))
+    if subprocess.run([sys.executable, *command], check=False, env=every_core_a_device()).returncode:
+        raise UserError(f'training in {workdir} did not finish: see the line above')
 
 
 if __name__ == '__main__':

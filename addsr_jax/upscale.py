@@ -19,14 +19,26 @@ def parser() -> Parser:
     p.add_argument('-o', '--output', required=True, type=Path, help='folder for the results, or a .png for one image')
     p.add_argument('--weights', default='nano', help="'nano', or a folder that training or convert wrote")
     p.add_argument('--method', default='addsr', choices=('addsr', 'seesr'), help='student, or its many-step teacher')
+    p.add_argument(
+        '--fidelity',
+        type=number(float, 0, 1),
+        help='addsr: from 0, more detail, to 1, less invention; in place of steps, psr_weight and color',
+    )
     p.add_argument('--steps', type=number(int, 1, 1000), help='(default: 4 for addsr, 50 for seesr)')
     p.add_argument('--overwrite', action='store_true', help='replace existing results')
     p.add_argument('--scale', type=number(int, 1, 8), default=4, help='enlargement')
     p.add_argument(
         '--tile', type=number(int, 0, 4096), default=512, help='side of a tile in output pixels; 0: no tiles'
     )
+    p.add_argument(
+        '--latent_tile',
+        type=number(int, 0, 4096),
+        default=0,
+        help='with --tile 0: side of the windows that denoise the whole picture together, in latents; 0: none',
+    )
+    p.add_argument('--latent_overlap', type=number(int, 0, 4096), default=4, help='latents that windows share')
     p.add_argument('--batch', type=number(int, 1, 256), default=1, help='tiles in one call')
-    p.add_argument('--color', default='wavelet', choices=('adain', 'wavelet', 'none'), help='colour fix')
+    p.add_argument('--color', choices=('adain', 'wavelet', 'none'), help='colour fix (default: wavelet)')
     p.add_argument('--prompt', default='', help='words about the picture')
     p.add_argument('--tag_list', type=Path, help="ram_tag_list.txt: the picture's tags become part of the prompt")
     p.add_argument('--thresholds', type=Path, help='ram_tag_list_threshold.txt, with --tag_list')
@@ -34,7 +46,7 @@ def parser() -> Parser:
     p.add_argument(
         '--guidance_scale', type=number(float, 0, 30), help="1: off (default: off for addsr, else the model's)"
     )
-    p.add_argument('--psr_weight', type=number(float, 0, 1), default=0.4, help='addsr: share of the last prediction')
+    p.add_argument('--psr_weight', type=number(float, 0, 1), help='addsr: share of the last prediction (default: 0.4)')
     p.add_argument(
         '--start_point', default='lr', choices=('lr', 'noise'), help='begin at the noised small picture, or at noise'
     )
@@ -46,12 +58,13 @@ def parser() -> Parser:
 def main(arguments: Sequence[str]) -> None:
     values = parser().parse_args(arguments)
     from addsr_jax.restoration import files, pipeline, tags
+    from addsr_jax.restoration.settings import Settings
     from addsr_jax.runtime import prepare
 
     if (values.tag_list is None) != (values.thresholds is None):
         raise UserError('--tag_list and --thresholds belong together: give both, or none')
-    named = {name: getattr(values, name) for name in pipeline.Settings.__dataclass_fields__ if name != 'tags'}
-    settings = pipeline.Settings(**named)
+    named = {name: getattr(values, name) for name in Settings.__dataclass_fields__ if name != 'tags'}
+    settings = Settings(**named)
     jobs = files.plan_jobs(values.inputs, values.output, values.scale, values.overwrite)
     prepare()
     model = pipeline.load(values.weights, dtype=values.dtype)

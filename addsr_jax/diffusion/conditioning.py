@@ -3,6 +3,7 @@
 Nothing above this file asks whether a network predicts noise or velocity.
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from addsr_jax.diffusion import schedule
+from addsr_jax.diffusion.windows import Windows, cut, over_windows
 from addsr_jax.networks.build import Networks, apply
 from addsr_jax.networks.prompt_extractor import preprocess
 
@@ -38,9 +40,10 @@ def to_unit(images: jax.Array) -> jax.Array:
 
 @dataclass(frozen=True)
 class Diffusion:
-    """Networks and schedule of one model as functions of their parameters."""
+    """Networks and schedule of one model as functions of their parameters; large latents through `windows`."""
 
     networks: Networks
+    windows: Windows | None = None
 
     @property
     def abar(self):
@@ -88,7 +91,17 @@ class Diffusion:
         conditioning_scale: float | jax.Array = 1.0,
     ) -> jax.Array:
         """F(z, t; c, e(c), p), the predictor of z0: [B, h, w, C] float32."""
-        output = self.network_output(params, latents, timesteps, conditioning, conditioning_scale)
+
+        def see(z: jax.Array, told: Conditioning) -> jax.Array:
+            return self.network_output(params, z, timesteps, told, conditioning_scale)
+
+        if self.windows is not None and self.windows.needed(*latents.shape[1:3]):
+            side, factor = self.windows.shape(*latents.shape[1:3]), self.networks.spec.autoencoder.factor
+            output = over_windows(
+                self.windows, latents, lambda z, offset: see(z, _window(conditioning, offset, side, factor))
+            )
+        else:
+            output = see(latents, conditioning)
         prediction = self.networks.spec.schedule.prediction
         return schedule.predict_z0(self.abar, prediction, output, latents, timesteps)
 
@@ -122,6 +135,12 @@ class Diffusion:
         if self.takes_condition_latents:
             latents = self.encode(params['autoencoder'], images * 2 - 1, jnp.zeros(()))
         return Conditioning(image=images, image_tokens=tokens, text=text, latents=latents)
+
+
+def _window(told: Conditioning, offset: jax.Array, side: tuple[int, int], factor: int) -> Conditioning:
+    """What concerns a window of the latents; text and image tokens speak of the whole picture."""
+    latents = None if told.latents is None else cut(told.latents, offset, side)
+    return dataclasses.replace(told, image=cut(told.image, offset, side, factor), latents=latents)
 
 
 def stack(negative: Conditioning, positive: Conditioning) -> Conditioning:

@@ -5,7 +5,7 @@ steps compiles the networks once. `params` holds 'autoencoder', 'text_encoder', 
 'unet' and 'controlnet' of the student or of the teacher. Images are [B, H, W, 3] in [-1, 1]; H and W are
 multiples of what the autoencoder and the UNet divide by. `image_tokens` [B, 1 + n, I] are what the prompt
 extractor says of the low-quality picture, where it saw another form of it than `lq` (the published scripts show it
-the small file); None: of `lq`.
+the small file); None: of `lq`. `windows`: how latents of a larger area than one window's are denoised; None: whole.
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ import numpy as np
 
 from addsr_jax.diffusion import schedule
 from addsr_jax.diffusion.conditioning import Conditioning, Diffusion, stack, to_unit
+from addsr_jax.diffusion.windows import Windows
 from addsr_jax.networks.build import Networks
 
 Tree = Any
@@ -45,6 +46,7 @@ def addsr(
     conditioning_scale: float | jax.Array = 1.0,
     image_tokens: jax.Array | None = None,
     start_point: str = 'lr',
+    windows: Windows | None = None,
 ) -> jax.Array:
     """AddSR's sampler (section 3 of the paper; pipeline_addsr.py): images of `len(timesteps)` student steps.
 
@@ -53,7 +55,7 @@ def addsr(
     noise: [N + 1, B, h, w, C] for N steps. guidance_scale None: one evaluation a step. start_point: the first step
     begins at the noised latents of `lq` ('lr') or at noise alone ('noise').
     """
-    model = Diffusion(networks)
+    model = Diffusion(networks, windows)
     text = model.embed_text(params['text_encoder'], prompt_tokens)
     negative_text = None if negative_tokens is None else model.embed_text(params['text_encoder'], negative_tokens)
     low = to_unit(lq)
@@ -94,6 +96,7 @@ def seesr(
     image_tokens: jax.Array | None = None,
     start_point: str = 'lr',
     start_timestep: int | None = None,
+    windows: Windows | None = None,
 ) -> jax.Array:
     """SeeSR's sampler (pipeline_seesr.py): ancestral DDPM from the noised low-quality latents, or from noise.
 
@@ -102,7 +105,7 @@ def seesr(
     noise: [N + 2, B, h, w, C] for N steps that are taken. guidance_scale s: e_negative + s (e_positive - e_negative)
     (Ho & Salimans 2022), two evaluations a step in one batch.
     """
-    model = Diffusion(networks)
+    model = Diffusion(networks, windows)
     text = model.embed_text(params['text_encoder'], prompt_tokens)
     negative_text = None if negative_tokens is None else model.embed_text(params['text_encoder'], negative_tokens)
     condition = model.condition(params, to_unit(lq), text)

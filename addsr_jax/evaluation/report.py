@@ -85,6 +85,11 @@ def write_json(path: Path, scores: Sequence[Score]) -> None:
     beside.replace(path)
 
 
+def read_json(path: Path) -> list[Score]:
+    """The scores that `write_json` wrote."""
+    return [Score(**row) for row in json.loads(path.read_text(encoding='utf-8'))['images']]
+
+
 def side_by_side(rows: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
     """A sheet: one row of equally large pictures uint8 [H, W, 3] each, the names above the columns."""
     names = list(rows[0])

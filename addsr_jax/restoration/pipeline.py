@@ -17,11 +17,12 @@ from addsr_jax import sharding
 from addsr_jax.data.resize import resize
 from addsr_jax.data.tokens import Tokenizer, load_tokenizer
 from addsr_jax.diffusion import sampler, schedule
+from addsr_jax.diffusion.windows import Windows
 from addsr_jax.errors import UserError
 from addsr_jax.networks.build import Networks, apply, build
 from addsr_jax.networks.prompt_extractor import normalise
-from addsr_jax.ops import image as image_ops
 from addsr_jax.ops import tiling
+from addsr_jax.restoration.settings import COLORS, Settings
 from addsr_jax.runtime import compiler_options
 from addsr_jax.specs import PromptSpec
 from addsr_jax.weights import bundle as bundles
@@ -30,47 +31,7 @@ from addsr_jax.weights.bundle import Bundle
 Tree = Any
 SMALLEST = 8  # pixels of an input's shorter side
 TILES = (128, 256)  # output pixels: an image that fits into a smaller tile need not pay for a whole one
-STEPS = {'addsr': 4, 'seesr': 50}
-START_POINTS = ('lr', 'noise')
 PART = {'addsr': 'student', 'seesr': 'teacher'}
-COLORS = {'adain': image_ops.adain, 'wavelet': image_ops.wavelet, 'none': None}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to upscale. None takes the method's own value: 4 or 50 steps, no guidance or the model's."""
-
-    method: str = 'addsr'  # 'addsr', the student; 'seesr', the teacher
-    steps: int | None = None
-    scale: int = 4
-    start_point: str = 'lr'  # or 'noise': where the first step begins
-    psr_weight: float = 0.4  # addsr: how much of the last prediction conditions the next step
-    guidance_scale: float | None = None  # 1: one evaluation a step, no guidance
-    prompt: str = ''
-    tags: str = ''  # what the prompt extractor's tagging head says of the picture (`Pipeline.tags`)
-    negative_prompt: str | None = None
-    color: str = 'wavelet'
-    tile: int = 512  # output pixels; 0: the whole picture at once, a program for every size
-    seed: int = 0
-    batch: int = 1  # tiles in one call
-
-    def __post_init__(self):
-        if self.method not in STEPS:
-            raise UserError(f'method is {self.method!r}: choose one of {", ".join(STEPS)}')
-        if self.color not in COLORS:
-            raise UserError(f'color is {self.color!r}: choose one of {", ".join(COLORS)}')
-        if self.start_point not in START_POINTS:
-            raise UserError(f'start_point is {self.start_point!r}: choose one of {", ".join(START_POINTS)}')
-        if self.steps is not None and not 1 <= self.steps <= 1000:
-            raise UserError(f'steps is {self.steps}: it lies in 1..1000')
-        if not 1 <= self.scale <= 8:
-            raise UserError(f'scale is {self.scale}: it lies in 1..8')
-        if not 0 <= self.psr_weight <= 1:
-            raise UserError(f'psr_weight is {self.psr_weight}: it lies in 0..1')
-        if self.tile and (self.tile % 64 or self.tile < 192):
-            raise UserError(f'tile is {self.tile}: it is a multiple of 64, at least 192, or 0 for the whole picture')
-        if self.batch < 1:
-            raise UserError(f'batch is {self.batch}: it is at least 1')
 
 
 def load(path_or_name: str | Path, mesh: Mesh | None = None, dtype: Any = None) -> 'Pipeline':
@@ -127,7 +88,7 @@ class Pipeline:
         tokens = self._look(small) if self.networks.spec.view.tokens_of == 'file' else None
         tiles = self._tiles(tiling.pad(lq, plan), plan, settings, name, tokens)
         restored = tiling.blend(tiles, plan, h, w)
-        result = self._colored(restored, lq, settings.color)
+        result = self._colored(restored, lq, settings.chosen.color)
         if result.shape[:2] == (height, width):
             return result
         return np.asarray(Image.fromarray(result).resize((width, height), Image.Resampling.BICUBIC))
@@ -204,7 +165,7 @@ class Pipeline:
         self, lq: np.ndarray, plan: tiling.Plan, settings: Settings, name: str, tokens: jax.Array | None
     ) -> np.ndarray:
         """Restored tiles [n, side, side, 3]; a tile's noise is cut out of the image's."""
-        steps = settings.steps or STEPS[settings.method]
+        steps = settings.chosen.steps
         key = jax.random.fold_in(jax.random.key(settings.seed), zlib.crc32(name.encode()) & 0x7FFFFFFF)
         fields = (sampler.noise_count(settings.method, steps), *(n // self.factor for n in plan.padded))
         noise = np.asarray(jax.random.normal(key, (*fields, self.networks.spec.unet.out_channels)))
@@ -224,8 +185,7 @@ class Pipeline:
                 f'these weights hold no {PART[method]}, which --method {method} needs: '
                 f'they have {", ".join(sorted(self.params))}'
             )
-        steps = settings.steps or STEPS[method]
-        guidance = settings.guidance_scale
+        chosen, guidance = settings.chosen, settings.guidance_scale
         if guidance is None:
             guidance = 1.0 if method == 'addsr' else spec.prompts.guidance_scale
         params = {k: self.params[k] for k in ('autoencoder', 'text_encoder', 'prompt_extractor')}
@@ -236,17 +196,26 @@ class Pipeline:
         batch = {'lq': lq, 'noise': noise, 'tokens': np.repeat(ids[None], len(lq), axis=0)}
         if tokens is not None:
             batch['image_tokens'] = np.repeat(np.asarray(tokens), len(lq), axis=0)
-        scalars = {'guidance_scale': guidance, 'psr_weight': settings.psr_weight}
-        kind = (method, steps, guidance != 1, settings.start_point)
+        scalars = {'guidance_scale': guidance, 'psr_weight': chosen.psr_weight}
+        kind = (method, chosen.steps, guidance != 1, settings.start_point, settings.windows)
         program = self._program(kind, partial(self._run, *kind))
         return program(params, jax.device_put(batch, sharding.batch_sharding(self.mesh)), scalars)
 
     def _run(
-        self, method: str, steps: int, guided: bool, start_point: str, params: Tree, batch: Tree, scalars: Tree
+        self,
+        method: str,
+        steps: int,
+        guided: bool,
+        start_point: str,
+        windows: Windows | None,
+        params: Tree,
+        batch: Tree,
+        scalars: Tree,
     ) -> jax.Array:
         guidance = {'guidance_scale': scalars['guidance_scale'], 'negative_tokens': batch['tokens'][:, 1]}
         common = (self.networks, params, batch['lq'], batch['tokens'][:, 0], batch['noise'].swapaxes(0, 1))
-        extra = {'image_tokens': batch.get('image_tokens'), 'start_point': start_point, **(guidance if guided else {})}
+        extra = {'image_tokens': batch.get('image_tokens'), 'start_point': start_point, 'windows': windows}
+        extra |= guidance if guided else {}
         if method == 'addsr':
             timesteps = schedule.student_timesteps(steps, self.networks.spec.schedule.steps)
             return sampler.addsr(*common, timesteps=timesteps, psr_weight=scalars['psr_weight'], **extra)

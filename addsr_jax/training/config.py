@@ -75,8 +75,8 @@ def _convert(key: str, text: str, old: Any) -> Any:
         if kind is str:
             return text
         if kind is tuple:
-            value = ast.literal_eval(text)
-            return tuple(type(old[0])(v) for v in value)
+            of = type(old[0]) if old else str
+            return tuple(of(v) for v in ast.literal_eval(text))
     except (ValueError, KeyError, TypeError, SyntaxError) as error:
         raise UserError(f'--config.{key}={text} is no {kind.__name__}, like {old!r}') from error
     raise UserError(f'--config.{key} is a group of keys: set one of {", ".join(sorted(old))}')

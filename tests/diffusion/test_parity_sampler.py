@@ -2,6 +2,7 @@
 
 import re
 from functools import cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from addsr_jax.diffusion import sampler, schedule
+from addsr_jax.diffusion.windows import Windows
 from addsr_jax.networks.build import apply
 from addsr_jax.networks.prompt_extractor import normalise
 from addsr_jax.ops.image import adain, resize, wavelet
@@ -19,6 +21,7 @@ from tests.golden import model, pictures
 pytestmark = pytest.mark.parity
 CHAIN = (999, 749, 499, 249)
 ADDSR = ('psr_0.4', 'psr_0.5', 'psr_1.0', 'start_noise', 'odd_size', 'conditioning_scale', 'cfg_repaired')
+TILED = ('seesr_cfg', 'seesr_nocfg')
 SEESR = ('steps3_cfg5.5_lr', 'steps5_cfg5.5_lr', 'steps3_cfg5.5_noise', 'steps3_nocfg_lr', 'steps5_cond0.8_start')
 
 
@@ -61,7 +64,7 @@ def first_tokens(case: dict) -> jax.Array:
 
 
 @cache
-def program(kind: str, guided: bool, timesteps: tuple[int, ...], start: tuple[tuple[str, str | int], ...]):
+def program(kind: str, guided: bool, timesteps: tuple[int, ...], start: tuple[tuple[str, Any], ...]):
     """One compiled call; weights and pictures are its arguments."""
 
     def run(params, lq, tokens, negative, noise, scalars, image_tokens):
@@ -74,7 +77,9 @@ def program(kind: str, guided: bool, timesteps: tuple[int, ...], start: tuple[tu
     return jax.jit(run)
 
 
-def restored(group: str, name: str, timesteps: tuple[int, ...], noise: np.ndarray) -> np.ndarray:
+def restored(
+    group: str, name: str, timesteps: tuple[int, ...], noise: np.ndarray, method: str | None = None
+) -> np.ndarray:
     case = golden.cases(group)[name]['inputs']
     call = case['call']
     guided = call['guidance_scale'] > 1
@@ -83,10 +88,14 @@ def restored(group: str, name: str, timesteps: tuple[int, ...], noise: np.ndarra
         'conditioning': call.get('conditioning_scale', 1.0),
         'psr': call.get('PSR_weight', 0.0),
     }
+    method = method or group.removeprefix('pipeline_')
     start = {'start_point': call['start_point']}
-    if group == 'pipeline_seesr':
+    tiles = {**call.get('args', {}), **call} if group == 'pipeline_tiled' else {}
+    if tiles:
+        start['windows'] = Windows(tiles['latent_tiled_size'], tiles['latent_tiled_overlap'])
+    if method == 'seesr':
         start['start_timestep'] = call.get('start_steps', 999)
-    run = program(group.removeprefix('pipeline_'), guided, timesteps, tuple(start.items()))
+    run = program(method, guided, timesteps, tuple(start.items()))
     params = {**model.frozen(), **model.frozen()['teacher']}
     ids, negative = model.tokens(case['ids']), model.tokens(model.NEGATIVE)
     return np.asarray(run(params, low_quality(case), ids, negative, noise, scalars, first_tokens(case)))
@@ -127,3 +136,21 @@ def test_seesr_restores_as_recorded(name):
     image = restored('pipeline_seesr', name, timesteps, noise) / 2 + 0.5
     pictures.check('pipeline_seesr', name, 'image', golden.to_nchw(image))
     pictures.check_bytes('pipeline_seesr', name, 'image_u8', np.rint(image * 255))
+
+
+def test_addsr_restores_through_windows_as_recorded():
+    case = golden.cases('pipeline_tiled')['addsr_repaired']['inputs']
+    noise = fields(case, 'vae_eps', 'latents', 'noise.749', 'noise.499', 'noise.249')
+    image = restored('pipeline_tiled', 'addsr_repaired', CHAIN, noise, 'addsr') / 2 + 0.5
+    pictures.check('pipeline_tiled', 'addsr_repaired', 'image', golden.to_nchw(image))
+    pictures.check_bytes('pipeline_tiled', 'addsr_repaired', 'image_u8', np.rint(image * 255))
+
+
+@pytest.mark.parametrize('name', TILED)
+def test_seesr_restores_through_windows_as_recorded(name):
+    case = golden.cases('pipeline_tiled')[name]['inputs']
+    timesteps = schedule.teacher_timesteps(case['call']['num_inference_steps'])
+    noise = fields(case, 'vae_eps', 'latents', *(f'step.{t}' for t in case['timesteps']))
+    image = restored('pipeline_tiled', name, timesteps, noise, 'seesr') / 2 + 0.5
+    pictures.check('pipeline_tiled', name, 'image', golden.to_nchw(image))
+    pictures.check_bytes('pipeline_tiled', name, 'image_u8', np.rint(image * 255))

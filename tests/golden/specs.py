@@ -1,5 +1,7 @@
 """Specs of the recorded small networks, read from the constructor arguments of the originals."""
 
+from typing import Any
+
 from addsr_jax.specs import (
     AutoencoderSpec,
     ControlNetSpec,
@@ -42,8 +44,8 @@ def controlnet() -> ControlNetSpec:
     )
 
 
-def autoencoder() -> AutoencoderSpec:
-    c = document('vae', 'config')
+def autoencoder(config: dict[str, Any] | None = None) -> AutoencoderSpec:
+    c = config or document('vae', 'config')
     return AutoencoderSpec(
         image_channels=c['in_channels'],
         latent_channels=c['latent_channels'],

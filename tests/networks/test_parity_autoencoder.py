@@ -1,5 +1,7 @@
 """The KL autoencoder against the recorded answers of diffusers' AutoencoderKL."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from addsr_jax.networks.autoencoder import Autoencoder
 from addsr_jax.weights.pytorch import from_state_dict, to_state_dict
 from tests import golden
-from tests.golden import specs
+from tests.golden import pictures, specs
 
 pytestmark = pytest.mark.parity
 
@@ -69,6 +71,30 @@ def test_gradient_through_the_clipped_decoder_is_as_recorded(params):
     value, gradient = jax.jit(jax.value_and_grad(loss))(x['z'])
     golden.check('vae', 'grad_decode_8x8', 'loss', value)
     golden.check('vae', 'grad_decode_8x8', 'd_z', golden.to_nchw(gradient))
+
+
+WIDE = Autoencoder(specs.autoencoder(golden.document('tiling', 'cases')['tiled_vae_config']))
+
+
+@pytest.fixture(scope='module')
+def wide_params():
+    """Another size with norms of 32 groups, filled by the rule."""
+    shapes = jax.eval_shape(WIDE.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))['params']
+    zeros = to_state_dict('autoencoder', jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes))
+    return from_state_dict({name: golden.tensor(name, x.shape) for name, x in zeros.items()}, 'autoencoder')[0]
+
+
+@pytest.mark.parametrize(('height', 'width'), [(20, 45), (40, 36), (44, 45)])
+def test_large_latents_are_decoded_whole_as_recorded(wide_params, height, width):
+    z = golden.to_nhwc(pictures.normal('tile.z', (1, 4, height, width)))
+    image = jax.jit(partial(WIDE.apply, method='decode'))({'params': wide_params}, z)
+    pictures.check('tiling', f'vae_tiled_decode_{height}x{width}', 'untiled', golden.to_nchw(image))
+
+
+def test_a_large_picture_is_encoded_whole_as_recorded(wide_params):
+    image = 2 * pictures.pictures('tile.img', 1, 160, 136) - 1
+    moments = jax.jit(partial(WIDE.apply, method='moments'))({'params': wide_params}, image)
+    pictures.check('tiling', 'vae_tiled_encode_160x136', 'untiled', golden.to_nchw(moments))
 
 
 def test_weights_survive_the_way_there_and_back(params):

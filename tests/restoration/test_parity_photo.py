@@ -8,7 +8,8 @@ import pytest
 
 from addsr_jax import sharding
 from addsr_jax.networks.build import build
-from addsr_jax.restoration.pipeline import Pipeline, Settings
+from addsr_jax.restoration.pipeline import Pipeline
+from addsr_jax.restoration.settings import Settings
 from tests import golden
 from tests.diffusion.test_parity_sampler import fields, small_picture
 from tests.golden import model, pictures

@@ -7,6 +7,7 @@ import pytest
 from addsr_jax import sharding
 from addsr_jax.errors import UserError
 from addsr_jax.restoration import pipeline
+from addsr_jax.restoration.settings import Settings
 from addsr_jax.weights import bundle as bundles
 from tests import tiny
 from tests.data import photos
@@ -43,6 +44,20 @@ def test_an_image_of_any_size_becomes_four_times_larger(model, size):
 def test_without_tiles_a_picture_of_any_size_is_restored_whole(model):
     out = model.upscale(np.resize(IMAGE, (21, 34, 3)), **{**FAST, 'tile': 0})
     assert out.shape == (84, 136, 3)
+
+
+def test_windows_denoise_a_picture_together_and_one_that_holds_it_whole_changes_nothing(model):
+    whole = model.upscale(IMAGE, **{**FAST, 'tile': 0})
+    windows = {side: model.upscale(IMAGE, latent_tile=side, **{**FAST, 'tile': 0}) for side in (32, 64)}
+    assert windows[32].shape == whole.shape
+    assert difference(windows[32], whole) > 0
+    np.testing.assert_array_equal(windows[64], whole)
+
+
+def test_the_dial_is_the_settings_it_stands_for(model):
+    chosen = Settings(fidelity=1.0).chosen
+    named = {'steps': chosen.steps, 'psr_weight': chosen.psr_weight, 'color': chosen.color}
+    np.testing.assert_array_equal(model.upscale(IMAGE, tile=192, fidelity=1.0), model.upscale(IMAGE, tile=192, **named))
 
 
 @pytest.mark.parametrize('scale', [1, 2, 3])
@@ -130,6 +145,9 @@ def test_pillow_images_are_taken_as_arrays_are(model):
         ({'tile': 64}, 'at least 192, or 0'),
         ({'start_point': 'middle'}, 'lr, noise'),
         ({'batch': 0}, 'at least 1'),
+        ({'latent_tile': 16}, 'set tile to 0'),
+        ({'latent_tile': 12, 'tile': 0}, 'multiple of 8'),
+        ({'fidelity': 1.5}, r'0\.\.1'),
         ({'sharpness': 3}, 'does not know sharpness'),
     ],
 )

@@ -5,7 +5,8 @@ import pytest
 
 from addsr_jax.errors import UserError
 from addsr_jax.restoration import pipeline
-from addsr_jax.restoration.pipeline import Settings, prompt_of
+from addsr_jax.restoration.pipeline import prompt_of
+from addsr_jax.restoration.settings import Settings
 from addsr_jax.restoration.tags import read_vocabulary
 from addsr_jax.specs import SD2
 from tests import golden

@@ -1,0 +1,44 @@
+"""The perception-distortion plane: PSNR to the right, NIQE downwards is better, one line for each way to move."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from addsr_jax.evaluation.ablation import Figures, number
+
+
+def perception_distortion(path: Path, curve: Mapping[str, Figures], others: Mapping[str, Figures]) -> None:
+    """A PNG. Methods of `curve`, 'addsr-STEPS@WEIGHT', are joined by their steps; `others` are points of their own."""
+    from matplotlib.figure import Figure  # draws without a display; nothing else here needs it
+
+    figure = Figure(figsize=(7.5, 5), dpi=110, layout='constrained')
+    axes = figure.add_subplot(xlabel='PSNR on luma, dB (more faithful to the right)', ylabel='NIQE (sharper below)')
+    groups: dict[str, list[tuple[float, float, float]]] = {}
+    for method, figures in curve.items():
+        steps, weight = split(method)
+        groups.setdefault(steps, []).append((weight, *place(figures)))
+    for steps, points in groups.items():
+        points.sort()
+        axes.plot([p for _, p, _ in points], [n for _, _, n in points], 'o-', label=steps)
+        for weight, psnr, niqe in points:
+            if len(points) > 1:
+                axes.annotate(f'{weight:g}', (psnr, niqe), textcoords='offset points', xytext=(5, 4), fontsize=8)
+    for name, figures in others.items():
+        axes.plot(*place(figures), 'x', color='black')
+        axes.annotate(name, place(figures), textcoords='offset points', xytext=(6, -3), fontsize=9)
+    axes.legend(title='small numbers: PSR weight', fontsize=8)
+    beside = path.with_name(f'.{path.name}.writing')
+    figure.savefig(beside, format='png')
+    beside.replace(path)
+
+
+def place(figures: Figures) -> tuple[float, float]:
+    return number(figures['psnr']), number(figures['niqe'])
+
+
+def split(method: str) -> tuple[str, float]:
+    """'addsr-4@0.2' -> ('addsr-4', 0.2); without a weight the default of restoration, 0.4."""
+    found = re.fullmatch(r'([a-z]+-\d+)(?:@([\d.]+))?', method)
+    if found is None:
+        raise ValueError(f'{method!r} is no METHOD-STEPS[@WEIGHT]')
+    return found[1], float(found[2] or 0.4)

@@ -1,0 +1,132 @@
+"""Methods side by side on pairs of images: names like 'addsr-4@0.8' become functions, results become scores."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from addsr_jax.errors import UserError
+from addsr_jax.evaluation import report
+from addsr_jax.restoration import files
+from addsr_jax.restoration.pipeline import Pipeline
+from addsr_jax.restoration.settings import STEPS, Settings
+
+Restore = Callable[[np.ndarray, str], np.ndarray]  # (uint8 [H, W, 3], name) -> uint8 [4 H, 4 W, 3]
+
+
+@dataclass(frozen=True)
+class Pair:
+    name: str
+    low: Path  # low-quality input, or a finished picture
+    high: Path
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One pair, restored by every method."""
+
+    pair: Pair
+    low: np.ndarray
+    high: np.ndarray
+    results: dict[str, np.ndarray]
+    scores: list[report.Score]
+
+
+def find_pairs(low: Path, high: Path, limit: int | None = None) -> list[Pair]:
+    """Images of `low` with those of `high`: the same stem, or the stem before _x4; `limit` of them, spread evenly."""
+    references = {path.stem: path for path in files.find_images(high)}
+    pairs = []
+    for path in files.find_images(low):
+        stem = path.stem if path.stem in references else path.stem.removesuffix('_x4')
+        if stem not in references:
+            raise UserError(f'{path} has no partner of that name in {high}')
+        pairs.append(Pair(stem, path, references[stem]))
+    count = min(limit or len(pairs), len(pairs))
+    return [pairs[i * len(pairs) // count] for i in range(count)]
+
+
+def read_pairs(pairs: Sequence[Pair], *, factor: int) -> Iterator[tuple[Pair, np.ndarray, np.ndarray]]:
+    """The pictures of each pair; the high one must be `factor` times as large as the low one."""
+    for pair in pairs:
+        low, high = files.read_image(pair.low), files.read_image(pair.high)
+        wanted = (low.shape[0] * factor, low.shape[1] * factor, 3)
+        if high.shape != wanted:
+            raise UserError(
+                f'{pair.high} is {high.shape[1]} x {high.shape[0]}, not {wanted[1]} x {wanted[0]} as {pair.low} asks'
+            )
+        yield pair, low, high
+
+
+def parse_method(text: str, defaults: Settings) -> Settings | None:
+    """METHOD[-STEPS][@PSR_WEIGHT] with the rest of `defaults`; None for bicubic."""
+    front, at, weight = text.strip().partition('@')
+    name, dash, steps = front.partition('-')
+    if name == 'bicubic' and not dash and not at:
+        return None
+    try:
+        if name not in STEPS or (at and name != 'addsr'):
+            raise ValueError(text)
+        settings = dataclasses.replace(defaults, method=name, steps=int(steps) if dash else None)
+        settings = settings if name == 'seesr' else dataclasses.replace(settings, guidance_scale=None)
+        return dataclasses.replace(settings, psr_weight=float(weight)) if at else settings
+    except ValueError as error:
+        raise UserError(
+            f'{text!r} is no method: write bicubic, seesr-STEPS or addsr-STEPS, the last also with @PSR_WEIGHT'
+        ) from error
+
+
+def make_methods(names: Sequence[str], defaults: Settings, model: Callable[[], Pipeline]) -> dict[str, Restore]:
+    """Names to functions; `model` is called once, and only where a method needs it."""
+    parsed = {name.strip(): parse_method(name, defaults) for name in names}
+    pipeline = model() if any(parsed.values()) else None
+    methods: dict[str, Restore] = {}
+    for name, settings in parsed.items():
+        if settings is None or pipeline is None:
+            methods[name] = bicubic
+        else:
+            methods[name] = lambda image, key, s=settings, p=pipeline: p.restore(image, s, key)
+    return methods
+
+
+def bicubic(image: np.ndarray, name: str) -> np.ndarray:
+    size = (4 * image.shape[1], 4 * image.shape[0])
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+
+
+def compare(pairs: Sequence[Pair], methods: Mapping[str, Restore]) -> Iterator[Trial]:
+    """Every method on every pair; the time of a method is that of its second call on a first shape, compiled."""
+    warm = set()
+    for pair, low, high in read_pairs(pairs, factor=4):
+        results, scores = {}, []
+        for name, restore in methods.items():
+            if (name, low.shape) not in warm:
+                restore(low, pair.name)
+                warm.add((name, low.shape))
+            start = time.monotonic()
+            results[name] = restore(low, pair.name)
+            scores.append(report.score(pair.name, name, results[name], high, time.monotonic() - start))
+        yield Trial(pair, low, high, results, scores)
+
+
+def scored(
+    record: Path,
+    pairs: Sequence[Pair],
+    names: Sequence[str],
+    methods: Callable[[Sequence[str]], Mapping[str, Restore]],
+    tell: Callable[[str], None],
+) -> list[report.Score]:
+    """Scores of every named method on every pair, kept in a file: what it holds already is not run again."""
+    wanted = {(pair.name, name) for pair in pairs for name in names}
+    found = report.read_json(record) if record.exists() else []
+    missing = wanted - {(s.image, s.method) for s in found}
+    left = [name for name in names if any(name == method for _, method in missing)]
+    rest = [pair for pair in pairs if any(pair.name == image for image, _ in missing)]
+    for i, trial in enumerate(compare(rest, methods(left)) if rest else (), 1):
+        found += [s for s in trial.scores if (s.image, s.method) in missing]
+        report.write_json(record, found)
+        tell(f'[{i}/{len(rest)}] {trial.pair.name}')
+    return sorted((s for s in found if (s.image, s.method) in wanted), key=lambda s: names.index(s.method))

@@ -1,0 +1,36 @@
+"""The fidelity dial: one number instead of steps, PSR weight and colour fix, along the measured frontier.
+
+Measured on the embedded model (docs/nano.md, `addsr ablate`): each entry is more faithful (PSNR) and less sharp (NIQE)
+than the one before it.
+"""
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the student's sampler and the colour fix are told."""
+
+    steps: int
+    psr_weight: float
+    color: str
+
+
+DIAL = (
+    (0.0, Choice(8, 1.0, 'wavelet')),
+    (0.5, Choice(4, 0.4, 'wavelet')),
+    (1.0, Choice(1, 0.0, 'wavelet')),
+)
+
+
+def choice(fidelity: float) -> Choice:
+    """The setting at 0 (more detail) .. 1 (less invention): PSR weights between entries of as many steps, else the
+    nearest entry."""
+    after = next(i for i, (at, _) in enumerate(DIAL) if fidelity <= at)
+    if after == 0:
+        return DIAL[0][1]
+    (low, before), (high, behind) = DIAL[after - 1], DIAL[after]
+    share = (fidelity - low) / (high - low)
+    if replace(before, psr_weight=behind.psr_weight) != behind:
+        return before if share < 0.5 else behind
+    return replace(before, psr_weight=before.psr_weight + share * (behind.psr_weight - before.psr_weight))

@@ -1,0 +1,160 @@
+"""Every figure and picture of docs/nano.md and of the README's table, made again.
+
+    python benchmarks/nano.py --lq LQ --hr HR --ablation runs/ablation --workdir runs/nano [--limit N]
+
+LQ and HR are folders of pairs that nobody trained on (the document's are the DRealSR test crops); runs/ablation is the
+workdir of `addsr ablate --config configs/ablation.py`. Scores are kept in --workdir: the same command goes on where
+it stopped. On two cores and 93 pairs an hour, most of it the teacher's.
+"""
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import sys
+from functools import cache, partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from addsr_jax.command_line import say
+from addsr_jax.data import sources
+from addsr_jax.data.pipeline import degrade_image
+from addsr_jax.evaluation import report
+from addsr_jax.evaluation.ablation import markdown
+from addsr_jax.networks.build import apply
+from addsr_jax.restoration import comparison, files, pipeline
+from addsr_jax.restoration.settings import Settings
+from addsr_jax.runtime import prepare
+
+ROOT = Path(__file__).parents[1]
+METHODS = ('bicubic', 'addsr-1', 'addsr-2', 'addsr-4', 'seesr-50')
+SIDE = 176  # pixels of a crop of the contact sheet
+# Photograph and (top, left) of the crops: scikit-image ships them, and the embedded weights were not trained on them.
+CROPS = (
+    ('astronaut.png', 10, 140),
+    ('astronaut.png', 300, 20),
+    ('coffee.png', 100, 180),
+    ('coffee.png', 200, 380),
+    ('rocket.jpg', 120, 250),
+    ('motorcycle_left.png', 150, 200),
+    ('motorcycle_right.png', 220, 420),
+    ('chelsea.png', 60, 110),
+    ('chelsea.png', 100, 250),
+    ('brick.png', 100, 100),
+    ('grass.png', 200, 200),
+    ('page.png', 0, 40),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
+    parser.add_argument('--lq', type=Path, required=True)
+    parser.add_argument('--hr', type=Path, required=True)
+    parser.add_argument('--ablation', type=Path, required=True)
+    parser.add_argument('--workdir', type=Path, required=True)
+    parser.add_argument('--limit', type=int)
+    values = parser.parse_args()
+    prepare()
+    values.workdir.mkdir(parents=True, exist_ok=True)
+    pairs = comparison.find_pairs(values.lq, values.hr, values.limit)
+    load = cache(partial(pipeline.load, 'nano'))
+    contact_sheet(load)
+    blocks = {
+        'drealsr': scores_table(pairs, values.workdir, values.ablation, load),
+        'autoencoder': autoencoder_line(pairs, values.workdir, load),
+        'ablation': (values.ablation / 'ablation.md').read_text(encoding='utf-8').strip(),
+    }
+    shutil.copyfile(values.ablation / 'curve.png', ROOT / 'docs' / 'perception_distortion.png')
+    for name, text in blocks.items():
+        replace_block(ROOT / 'docs' / 'nano.md', name, text)
+    replace_block(ROOT / 'README.md', 'drealsr', blocks['drealsr'])
+
+
+def scores_table(pairs, workdir: Path, ablation: Path, load) -> str:
+    """Markdown: quality on all pairs, seconds and peak memory of a picture of 128 pixels by the benchmark command."""
+
+    def make(names, weights=None, settings=None):
+        model = load() if weights is None else pipeline.load(weights)
+        return comparison.make_methods(names, settings or Settings(), lambda: model)
+
+    kept = partial(comparison.scored, pairs=pairs, tell=say)
+    scores = kept(workdir / 'scores.json', names=METHODS, methods=make)
+    plain = ablation / 'plain_add' / 'final'
+    add = kept(workdir / 'plain_add.json', names=('addsr-4@0',), methods=partial(make, weights=plain))
+    rows = {**report.means(scores), 'plain ADD, 4 steps': report.means(add)['addsr-4@0']}
+    order = ('bicubic', 'seesr-50', 'plain ADD, 4 steps', 'addsr-4', 'addsr-2', 'addsr-1')
+    table = [['method', 'PSNR', 'SSIM', 'NIQE', 'seconds', 'peak MB', 'speed-up']]
+    cost = {method: measured(method, workdir) for method in METHODS if method != 'bicubic'}
+    for method in order:
+        seconds, memory = cost.get('addsr-4' if method.startswith('plain') else method, (None, None))
+        quality = (f'{rows[method][key]:.{digits}f}' for key, digits in (('psnr', 2), ('ssim', 3), ('niqe', 2)))
+        speed = ('', '', '') if seconds is None else (
+            f'{seconds:.2f}', f'{memory:.0f}', f'{cost["seesr-50"][0] / seconds:.1f}x'
+        )  # fmt: skip
+        table.append([method, *quality, *speed])
+    return f'{len(pairs)} pairs.\n\n{markdown(table)}'
+
+
+def measured(method: str, workdir: Path) -> tuple[float, float]:
+    """Seconds and peak megabytes of 128 to 512 pixels, in a process of its own."""
+    record = workdir / f'speed_{method}.json'
+    if not record.exists():
+        command = ['-m', 'addsr_jax.benchmark', 'sample', '--sizes', '128', '--methods', method, '--repeats', '3']
+        done = subprocess.run([sys.executable, *command], check=True, capture_output=True, text=True, cwd=ROOT)
+        line = next(text for text in done.stdout.splitlines() if re.match(rf' +128 +512 +{method} ', text))
+        seconds, _, _, memory = line.split()[-4:]
+        record.write_text(json.dumps([float(seconds), 1000 * float(memory)]), encoding='utf-8')
+    return tuple(json.loads(record.read_text(encoding='utf-8')))
+
+
+def autoencoder_line(pairs, workdir: Path, load) -> str:
+    """RGB PSNR of the photographs' reconstructions, whole pictures, rounded to bytes."""
+    record = workdir / 'autoencoder.json'
+    if not record.exists():
+        model, found = load(), []
+        module, params = model.networks.autoencoder, model.params['autoencoder']
+        again = jax.jit(lambda p, x: jnp.clip(apply(module, p, x), -1, 1))
+        for pair in pairs:
+            image = files.read_image(pair.high)
+            result = np.asarray(again(params, image[None].astype(np.float32) / np.float32(127.5) - 1))[0]
+            error = np.rint((result + 1) * 127.5) - image
+            found.append(10 * np.log10(255**2 / np.mean(error**2)))
+        record.write_text(json.dumps([float(np.mean(found)), float(np.min(found))]), encoding='utf-8')
+    mean, least = json.loads(record.read_text(encoding='utf-8'))
+    return f'{mean:.1f} dB RGB PSNR on the mean of {len(pairs)} HR photographs, {least:.1f} dB on the worst.'
+
+
+def contact_sheet(load) -> None:
+    """docs/contact_sheet.jpg, and its row of the cat for the README."""
+    names = ('bicubic', 'seesr-50', 'addsr-4', 'addsr-1')
+    methods = comparison.make_methods(names, Settings(), load)
+    root, rows = sources.held_out().paths[0].parent, []
+    for i, (photo, top, left) in enumerate(CROPS):
+        image = sources.decode((root / photo).read_bytes())
+        if image is None:
+            raise SystemExit(f'{photo} cannot be decoded')
+        high = np.ascontiguousarray(image[top : top + SIDE, left : left + SIDE])
+        low = degrade_image(high, i, 'mild')
+        shown = {'LQ (nearest)': np.asarray(Image.fromarray(low).resize((SIDE, SIDE), Image.Resampling.NEAREST))}
+        rows.append({**shown, **{n: restore(low, photo) for n, restore in methods.items()}, 'HR': high})
+        say(f'contact sheet [{i + 1}/{len(CROPS)}] {photo}')
+    Image.fromarray(report.side_by_side(rows)).save(ROOT / 'docs' / 'contact_sheet.jpg', quality=88)
+    files.write_image(ROOT / 'docs' / 'side_by_side.png', report.side_by_side([rows[7]]))
+
+
+def replace_block(path: Path, name: str, text: str) -> None:
+    """The lines between `<!-- NAME: ... -->` and `<!-- /NAME -->` of a document."""
+    document = path.read_text(encoding='utf-8')
+    pattern = re.compile(rf'(<!-- {name}:[^>]*-->\n).*?(<!-- /{name} -->)', re.DOTALL)
+    if not pattern.search(document):
+        raise SystemExit(f'{path} has no block {name}')
+    files.write_text(path, pattern.sub(lambda m: f'{m[1]}\n{text}\n\n{m[2]}', document))
+
+
+if __name__ == '__main__':
+    main()

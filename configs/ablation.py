@@ -1,0 +1,59 @@
+"""The paper's claims at nano size: students of one teacher at a small equal budget, each with one idea taken out.
+
+    addsr ablate --config configs/ablation.py --workdir runs/ablation --lq LQ --hr HR --config.photos=PHOTOS
+
+Ten runs of configs/addsr.py:nano; on two CPU cores about three minutes of training each and, with 16 pairs of 128 to
+512 pixels, half an hour of scoring in all. The claims are those of the paper's section 4.3. What a run changes is
+written as config overrides of that run; the runs named in `seeds` change the seed only, and a difference that is
+smaller than theirs is reported as none.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config():
+    return base.lock(
+        ConfigDict(
+            {
+                'config': 'configs/addsr.py:nano',  # what every run trains
+                'photos': '',  # folder of training photographs; '': the sample photos
+                'steps': 60,  # updates of every run
+                'pairs': 16,  # of --lq and --hr, spread evenly
+                'seeds': ('addsr', 'addsr_seed1', 'addsr_seed2'),
+                'runs': {
+                    'addsr': (),
+                    'addsr_seed1': ('seed=1',),
+                    'addsr_seed2': ('seed=2',),
+                    'no_psr': ('objective.psr_train=0.0',),
+                    'lq_teacher': ('objective.teacher_condition=lq',),
+                    'ta_linear': ('objective.ta_form=linear',),
+                    'ta_constant': ('objective.ta_form=constant',),
+                    'ta_released': ('objective.ta_index=first_step',),
+                    'plain_add': (
+                        'objective.psr_train=0.0',
+                        'objective.second_step_latent=hr',
+                        'objective.teacher_condition=lq',
+                        'objective.ta_form=constant',
+                    ),
+                },
+                'methods': ('addsr-1', 'addsr-2', 'addsr-4'),  # every run is scored with these
+                'without_psr': ('no_psr', 'plain_add'),  # and these restore with PSR weight 0
+                # The perception-distortion curve: the first seed, over steps and over PSR weights (after the @).
+                'curve': (
+                    'addsr-8',
+                    'addsr-2@0',
+                    'addsr-2@1',
+                    'addsr-4@0',
+                    'addsr-4@0.2',
+                    'addsr-4@0.6',
+                    'addsr-4@0.8',
+                    'addsr-4@1',
+                    'addsr-8@0',
+                    'addsr-8@1',
+                ),
+                'teacher': 'seesr-50',  # scored once, from the weights that the runs start from
+            }
+        )
+    )

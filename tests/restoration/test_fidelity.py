@@ -1,0 +1,38 @@
+"""The dial covers 0 to 1 in order, meets its entries, and moves the PSR weight between entries of as many steps."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from addsr_jax.errors import UserError
+from addsr_jax.restoration import fidelity
+from addsr_jax.restoration.fidelity import DIAL, Choice, choice
+from addsr_jax.restoration.settings import Settings
+
+
+def test_the_dial_goes_from_0_to_1_and_never_adds_steps():
+    places = [at for at, _ in DIAL]
+    assert places[0] == 0
+    assert places[-1] == 1
+    assert places == sorted(set(places))
+    assert all(a.steps >= b.steps for (_, a), (_, b) in itertools.pairwise(DIAL))
+
+
+def test_the_method_s_own_setting_lies_on_the_dial():
+    assert Settings().chosen in [choice(f) for f in np.linspace(0, 1, 101)]
+
+
+def test_entries_are_met_and_weights_lie_between_them(monkeypatch):
+    dial = ((0.0, Choice(4, 1.0, 'none')), (0.5, Choice(4, 0.0, 'none')), (1.0, Choice(1, 0.3, 'none')))
+    monkeypatch.setattr(fidelity, 'DIAL', dial)
+    assert [choice(at) for at, _ in dial] == [c for _, c in dial]
+    assert choice(0.25) == Choice(4, 0.5, 'none')
+    assert choice(0.7) == Choice(4, 0.0, 'none')
+    assert choice(0.8) == Choice(1, 0.3, 'none')
+
+
+@pytest.mark.parametrize('given', [{'steps': 2}, {'psr_weight': 0.5}, {'color': 'adain'}, {'method': 'seesr'}], ids=str)
+def test_the_dial_stands_alone(given):
+    with pytest.raises(UserError, match='fidelity'):
+        Settings(fidelity=0.5, **given)
