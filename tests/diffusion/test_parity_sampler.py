@@ -59,8 +59,12 @@ def first_tokens(case: dict) -> jax.Array:
     """What the prompt extractor says of the file itself, [1, 17, 512]."""
     small = jnp.asarray(small_picture(case)[None] / np.float32(255))
     side = model.spec().prompt_extractor.swin.image_size
-    seen = normalise(resize(small, (side, side), 'bilinear'))
-    return apply(model.networks().prompt_extractor, model.frozen()['prompt_extractor'], seen)
+    return look(model.frozen()['prompt_extractor'], normalise(resize(small, (side, side), 'bilinear')))
+
+
+@jax.jit
+def look(params, seen: jax.Array) -> jax.Array:
+    return apply(model.networks().prompt_extractor, params, seen)
 
 
 @cache
