@@ -93,32 +93,28 @@ def train(values) -> None:
     prepare()
     config = config_file.read(values.config, ())
     start, mesh = job.starting_weights(config), sharding.make_mesh(config.mesh)
-    stage, key = job.make_stage(config, start.spec), jax.random.key(config.seed)
+    stage = job.make_stage(config, start.spec)
     known = job.known_params(stage, start)
-    abstract = jax.eval_shape(stage.init, key, known)
-    places = sharding.state_shardings(mesh, abstract)
-    state = jax.jit(stage.init, out_shardings=places)(key, known)
-    frozen = sharding.put_replicated(stage.freeze(known), mesh)
     rng, side = np.random.default_rng(0), config.data.hr_size
     images = [rng.uniform(-1, 1, (config.batch_size, side, side, 3)).astype(np.float32) for _ in range(2)]
     tokens = np.zeros((config.batch_size, start.spec.text_encoder.positions), np.int32)
     arrays = {'hr': images[0], 'lq': images[1], 'tokens': tokens}
-    batch = sharding.put_batch(arrays, mesh)
-    began = time.monotonic()
     shapes = {name: (array.shape, array.dtype) for name, array in arrays.items()}
-    update = loop.compile_step(stage, abstract, places, frozen, mesh, shapes)
+    began = time.monotonic()
+    placed = loop.place(stage, known, shapes, mesh, config.seed)
     compiled = time.monotonic() - began
+    state, batch = placed.new_state(), sharding.put_batch(arrays, mesh)
 
     def step() -> None:
         nonlocal state
-        state, metrics = update(state, frozen, batch)
+        state, metrics = placed.update(state, placed.frozen, batch)
         jax.block_until_ready(metrics)
 
     step()
     seconds = median_seconds(step, values.repeats)
     say(
         f'{values.config}: {seconds:.3f} s a step, {config.batch_size / seconds:.2f} images/s at {side} pixels, batch '
-        f'{config.batch_size}, {mesh.size} devices; compiled in {compiled:.1f} s; peak {peak_memory():.2f} GB'
+        f'{config.batch_size}, {mesh.size} devices; ready after {compiled:.1f} s; peak {peak_memory():.2f} GB'
     )
 
 

@@ -90,24 +90,19 @@ def train(
     check(stage, config, mesh)
     checkpoints = Checkpoints.open(workdir, config.keep)
 
-    # Shapes first: the step is compiled before any data is touched.
-    key = jax.random.key(seed)
-    abstract = jax.eval_shape(stage.init, key, bundle)
-    places = sharding.state_shardings(mesh, abstract)
-    frozen = sharding.put_replicated(stage.freeze(bundle), mesh)
-    update = compile_step(stage, abstract, places, frozen, mesh, batches.shapes)
+    placed = place(stage, bundle, batches.shapes, mesh, seed)  # the step is compiled before any data is touched
 
     # Resume, else a new state, born sharded.
     if checkpoints.latest is not None:
-        state, start = checkpoints.restore(abstract, places)
+        state, start = checkpoints.restore(placed.abstract, placed.places)
         report(f'resuming at step {start}')
     else:
-        state, start = jax.jit(stage.init, out_shardings=places)(key, bundle), 0
+        state, start = placed.new_state(), 0
     if start > config.steps:
         raise UserError(f'{workdir} is at step {start}, beyond --config.steps {config.steps}: raise steps')
 
     writers = Writers.open(workdir, config.steps, config.batch_size, config.log_every, report)
-    run = _Run(stage, frozen, config, checkpoints, writers, held_out, mesh, record_name, start)
+    run = _Run(stage, placed.frozen, config, checkpoints, writers, held_out, mesh, record_name, start)
     writers.start(start, state.student)
     try:
         with _Signals() as signals, prefetch(batches(start), mesh, run.replacements) as source:
@@ -115,7 +110,7 @@ def train(
                 if signals.caught:
                     break
                 run.profile(step)
-                state, metrics = update(state, frozen, next(source))
+                state, metrics = placed.update(state, placed.frozen, next(source))
                 run.after(step + 1, state, metrics)
             stopped_at = run.settle(state)
     finally:
@@ -123,7 +118,7 @@ def train(
         writers.close()
     if stopped_at < config.steps:
         report(f'stopped at step {stopped_at}, checkpoint written: run the same command to go on')
-    return Result(state, frozen, stopped_at >= config.steps)
+    return Result(state, placed.frozen, stopped_at >= config.steps)
 
 
 def check(stage: Stage, config: LoopConfig, mesh: Mesh) -> None:
@@ -133,8 +128,31 @@ def check(stage: Stage, config: LoopConfig, mesh: Mesh) -> None:
         raise UserError(f'stage {stage.name} makes no pictures: set --config.eval_every=0 --config.preview_every=0')
 
 
-def compile_step(stage: Stage, abstract: Tree, places: Tree, frozen: Tree, mesh: Mesh, batch_shapes: dict) -> Any:
-    """The donated, sharded step, lowered from shapes alone; batch_shapes: name -> (shape, dtype)."""
+@dataclass(frozen=True)
+class Placed:
+    """A stage on the devices of a mesh: its compiled step, its frozen parameters, and where its state goes."""
+
+    abstract: Tree
+    places: Tree
+    frozen: Tree
+    update: Any
+    new_state: Callable[[], State]  # born sharded
+
+
+def place(stage: Stage, bundle: Tree, batch_shapes: Mapping[str, Any], mesh: Mesh, seed: int) -> Placed:
+    """From shapes alone but for the frozen parameters; batch_shapes: name -> (shape, dtype)."""
+    key = jax.random.key(seed)
+    abstract = jax.eval_shape(stage.init, key, bundle)
+    places = sharding.state_shardings(mesh, abstract)
+    frozen = sharding.put_replicated(stage.freeze(bundle), mesh)
+    update = compile_step(stage, abstract, places, frozen, mesh, batch_shapes)
+    return Placed(abstract, places, frozen, update, lambda: jax.jit(stage.init, out_shardings=places)(key, bundle))
+
+
+def compile_step(
+    stage: Stage, abstract: Tree, places: Tree, frozen: Tree, mesh: Mesh, batch_shapes: Mapping[str, Any]
+) -> Any:
+    """The donated, sharded step, lowered from shapes alone."""
     everywhere = sharding.replicated(mesh)
     jitted = jax.jit(
         stage.update,
