@@ -1,10 +1,10 @@
 """Every figure and picture of docs/nano.md and of the README's table, made again.
 
-    python benchmarks/nano.py --lq LQ --hr HR --ablation runs/ablation --workdir runs/nano [--limit N]
+    python benchmarks/nano.py --lq LQ --hr HR --workdir runs/nano [--limit N] [--ablation runs/ablation]
 
-LQ and HR are folders of pairs that nobody trained on (the document's are the DRealSR test crops); runs/ablation is the
-workdir of `addsr ablate --config configs/ablation.py`. Scores are kept in --workdir: the same command goes on where
-it stopped. On two cores and 93 pairs an hour, most of it the teacher's.
+LQ and HR are folders of pairs that nobody trained on (the document's are the DRealSR test crops). With the workdir of
+`addsr ablate --config configs/ablation.py`, plain ADD becomes a row of the table, and the ablation's tables and plot
+part of the document. Scores are kept in --workdir: the same command goes on where it stopped.
 """
 
 import argparse
@@ -25,7 +25,8 @@ from addsr_jax.command_line import say
 from addsr_jax.data import sources
 from addsr_jax.data.pipeline import degrade_image
 from addsr_jax.evaluation import report
-from addsr_jax.evaluation.ablation import markdown
+from addsr_jax.evaluation.ablation import curve_table, markdown
+from addsr_jax.evaluation.plot import perception_distortion
 from addsr_jax.networks.build import apply
 from addsr_jax.restoration import comparison, files, pipeline
 from addsr_jax.restoration.settings import Settings
@@ -33,6 +34,7 @@ from addsr_jax.runtime import prepare
 
 ROOT = Path(__file__).parents[1]
 METHODS = ('bicubic', 'addsr-1', 'addsr-2', 'addsr-4', 'seesr-50')
+FRONTIER = ('addsr-1', 'addsr-2', 'addsr-2@1', 'addsr-4@0', 'addsr-4', 'addsr-4@1', 'addsr-8', 'addsr-8@1')
 SIDE = 176  # pixels of a crop of the contact sheet
 # Photograph and (top, left) of the crops: scikit-image ships them, and the embedded weights were not trained on them.
 CROPS = (
@@ -55,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
     parser.add_argument('--lq', type=Path, required=True)
     parser.add_argument('--hr', type=Path, required=True)
-    parser.add_argument('--ablation', type=Path, required=True)
+    parser.add_argument('--ablation', type=Path)
     parser.add_argument('--workdir', type=Path, required=True)
     parser.add_argument('--limit', type=int)
     values = parser.parse_args()
@@ -66,16 +68,20 @@ def main() -> None:
     contact_sheet(load)
     blocks = {
         'drealsr': scores_table(pairs, values.workdir, values.ablation, load),
+        'frontier': frontier(pairs, values.workdir, load),
         'autoencoder': autoencoder_line(pairs, values.workdir, load),
-        'ablation': (values.ablation / 'ablation.md').read_text(encoding='utf-8').strip(),
     }
-    shutil.copyfile(values.ablation / 'curve.png', ROOT / 'docs' / 'perception_distortion.png')
+    if values.ablation:
+        shutil.copyfile(values.ablation / 'curve.png', ROOT / 'docs' / 'perception_distortion.png')
+        tables = (values.ablation / 'ablation.md').read_text(encoding='utf-8').strip()
+        plot = '![PSNR against NIQE over steps and PSR weights](perception_distortion.png)'
+        blocks['ablation'] = f'{tables}\n\n{plot}'
     for name, text in blocks.items():
         replace_block(ROOT / 'docs' / 'nano.md', name, text)
     replace_block(ROOT / 'README.md', 'drealsr', blocks['drealsr'])
 
 
-def scores_table(pairs, workdir: Path, ablation: Path, load) -> str:
+def scores_table(pairs, workdir: Path, ablation: Path | None, load) -> str:
     """Markdown: quality on all pairs, seconds and peak memory of a picture of 128 pixels by the benchmark command."""
 
     def make(names, weights=None, settings=None):
@@ -84,27 +90,40 @@ def scores_table(pairs, workdir: Path, ablation: Path, load) -> str:
 
     kept = partial(comparison.scored, pairs=pairs, tell=say)
     scores = kept(workdir / 'scores.json', names=METHODS, methods=make)
-    plain = ablation / 'plain_add' / 'final'
-    add = kept(workdir / 'plain_add.json', names=('addsr-4@0',), methods=partial(make, weights=plain))
-    rows = {**report.means(scores), 'plain ADD, 4 steps': report.means(add)['addsr-4@0']}
-    order = ('bicubic', 'seesr-50', 'plain ADD, 4 steps', 'addsr-4', 'addsr-2', 'addsr-1')
+    rows, order = report.means(scores), ['bicubic', 'seesr-50', 'addsr-4', 'addsr-2', 'addsr-1']
+    if ablation:
+        plain = ablation / 'plain_add' / 'final'
+        add = kept(workdir / 'plain_add.json', names=('addsr-4@0',), methods=partial(make, weights=plain))
+        rows['plain ADD, 4 steps'] = report.means(add)['addsr-4@0']
+        order.insert(2, 'plain ADD, 4 steps')
     table = [['method', 'PSNR', 'SSIM', 'NIQE', 'seconds', 'peak MB', 'speed-up']]
     cost = {method: measured(method, workdir) for method in METHODS if method != 'bicubic'}
     for method in order:
         seconds, memory = cost.get('addsr-4' if method.startswith('plain') else method, (None, None))
         quality = (f'{rows[method][key]:.{digits}f}' for key, digits in (('psnr', 2), ('ssim', 3), ('niqe', 2)))
-        speed = ('', '', '') if seconds is None else (
-            f'{seconds:.2f}', f'{memory:.0f}', f'{cost["seesr-50"][0] / seconds:.1f}x'
-        )  # fmt: skip
+        slow = cost['seesr-50'][0]
+        speed = (f'{seconds:.2f}', f'{memory:.0f}', f'{slow / seconds:.1f}x') if seconds else ('', '', '')
         table.append([method, *quality, *speed])
-    return f'{len(pairs)} pairs.\n\n{markdown(table)}'
+    return f'{len(pairs)} pairs, spread evenly over the set.\n\n{markdown(table)}'
+
+
+def frontier(pairs, workdir: Path, load) -> str:
+    """Markdown of steps and PSR weights, and docs/frontier.png; what the fidelity dial is made from."""
+
+    def make(names):
+        return comparison.make_methods(names, Settings(), load)
+
+    scores = comparison.scored(workdir / 'frontier.json', pairs, FRONTIER, make, say)
+    curve = report.means(scores)
+    perception_distortion(ROOT / 'docs' / 'frontier.png', curve, {})
+    return curve_table(curve)
 
 
 def measured(method: str, workdir: Path) -> tuple[float, float]:
     """Seconds and peak megabytes of 128 to 512 pixels, in a process of its own."""
     record = workdir / f'speed_{method}.json'
     if not record.exists():
-        command = ['-m', 'addsr_jax.benchmark', 'sample', '--sizes', '128', '--methods', method, '--repeats', '3']
+        command = ['-m', 'addsr_jax.benchmark', 'sample', '--sizes', '128', '--methods', method, '--repeats', '1']
         done = subprocess.run([sys.executable, *command], check=True, capture_output=True, text=True, cwd=ROOT)
         line = next(text for text in done.stdout.splitlines() if re.match(rf' +128 +512 +{method} ', text))
         seconds, _, _, memory = line.split()[-4:]
