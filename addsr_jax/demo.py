@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from addsr_jax.command_line import Parser, number, require, say
 from addsr_jax.data import sources
 from addsr_jax.data.pipeline import degrade_image
 from addsr_jax.errors import UserError, guard
 from addsr_jax.evaluation import report
-from addsr_jax.restoration import files, pipeline
+from addsr_jax.restoration import comparison, files, pipeline
 from addsr_jax.restoration.settings import Settings
 from addsr_jax.runtime import prepare
 from addsr_jax.train import run_apart
@@ -58,8 +57,8 @@ def compare(fresh: Path, output: Path) -> None:
         'fresh addsr-4': (new, Settings()),
         'fresh addsr-1': (new, Settings(steps=1)),
     }
-    large = Image.fromarray(low).resize(high.shape[1::-1], Image.Resampling.BICUBIC)
-    row, scores = {'bicubic': np.asarray(large)}, [report.score('held-out', 'bicubic', np.asarray(large), high, None)]
+    large = comparison.bicubic(low, 'demo')
+    row, scores = {'bicubic': large}, [report.score('held-out', 'bicubic', large, high, None)]
     for name, (model, settings) in methods.items():
         if not name.startswith('fresh'):
             say(f'compiling {name} ...')

@@ -84,16 +84,15 @@ def main() -> None:
 def scores_table(pairs, workdir: Path, ablation: Path | None, load) -> str:
     """Markdown: quality on all pairs, seconds and peak memory of a picture of 128 pixels by the benchmark command."""
 
-    def make(names, weights=None, settings=None):
-        model = load() if weights is None else pipeline.load(weights)
-        return comparison.make_methods(names, settings or Settings(), lambda: model)
+    def make(names, model=load):
+        return comparison.make_methods(names, Settings(), model)
 
     kept = partial(comparison.scored, pairs=pairs, tell=say)
     scores = kept(workdir / 'scores.json', names=METHODS, methods=make)
     rows, order = report.means(scores), ['bicubic', 'seesr-50', 'addsr-4', 'addsr-2', 'addsr-1']
     if ablation:
-        plain = ablation / 'plain_add' / 'final'
-        add = kept(workdir / 'plain_add.json', names=('addsr-4@0',), methods=partial(make, weights=plain))
+        of_plain = partial(make, model=partial(pipeline.load, ablation / 'plain_add' / 'final'))
+        add = kept(workdir / 'plain_add.json', names=('addsr-4@0',), methods=of_plain)
         rows['plain ADD, 4 steps'] = report.means(add)['addsr-4@0']
         order.insert(2, 'plain ADD, 4 steps')
     table = [['method', 'PSNR', 'SSIM', 'NIQE', 'seconds', 'peak MB', 'speed-up']]
@@ -133,7 +132,7 @@ def measured(method: str, workdir: Path) -> tuple[float, float]:
 
 def autoencoder_line(pairs, workdir: Path, load) -> str:
     """RGB PSNR of the photographs' reconstructions, whole pictures, rounded to bytes."""
-    record = workdir / 'autoencoder.json'
+    record = workdir / f'autoencoder_{len(pairs)}.json'  # `pairs` follows from their number
     if not record.exists():
         model, found = load(), []
         module, params = model.networks.autoencoder, model.params['autoencoder']

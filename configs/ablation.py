@@ -2,9 +2,8 @@
 
     addsr ablate --config configs/ablation.py --workdir runs/ablation --lq LQ --hr HR --config.photos=PHOTOS
 
-Ten runs of configs/addsr.py:nano; on two CPU cores about three minutes of training each and, with 16 pairs of 128 to
-512 pixels, half an hour of scoring in all. The claims are those of the paper's section 4.3. What a run changes is
-written as config overrides of that run; the runs named in `seeds` change the seed only, and a difference that is
+Nine runs of configs/addsr.py:nano; on two CPU cores about three minutes of training each. What a run changes is written
+as config overrides of that run; the runs named in `seeds` change the seed only, and a difference that is
 smaller than theirs is reported as none.
 """
 
