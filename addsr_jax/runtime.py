@@ -1,7 +1,9 @@
-"""How programs are compiled and kept: the persistent cache, XLA's options, and all cores of a CPU."""
+"""How programs are compiled and kept: the persistent cache, XLA's options, all cores of a CPU, and memory."""
 
+import ctypes
 import gc
 import os
+import sys
 from pathlib import Path
 
 import jax
@@ -30,11 +32,26 @@ def compiler_options(mesh: Mesh) -> dict[str, str]:
     return {'xla_cpu_experimental_ynn_fusion_type': ''} if mesh.devices.flat[0].platform == 'cpu' else {}
 
 
-def every_core_a_device() -> dict[str, str]:
-    """Environment for a process that trains on CPU: most of a step runs on one core of a device, so cores are devices.
+def training_environment() -> dict[str, str]:
+    """Environment for a process that trains on CPU; what the caller has set stays as it is.
 
-    A power of two, at most eight, so that batches divide by it; XLA_FLAGS of the caller stay as they are.
+    Most of a step runs on one core of a device, so cores are devices: a power of two, at most eight, so that batches
+    divide by it. Two arenas of glibc's malloc: one for each of the compiler's threads keeps a quarter more memory.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     devices = 2 ** min(cores.bit_length() - 1, 3)
-    return {'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}', **os.environ}
+    return {
+        'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
+        'MALLOC_ARENA_MAX': '2',
+        **os.environ,
+    }
+
+
+def return_freed_memory() -> None:
+    """To the system, after a large program is compiled: glibc would keep the compiler's 1.5 GB beside the program.
+
+    Where the C library has no such call nothing happens.
+    """
+    trim = getattr(ctypes.CDLL(None), 'malloc_trim', None) if sys.platform == 'linux' else None
+    if trim is not None:
+        trim(0)

@@ -16,7 +16,7 @@ import jax
 
 from addsr_jax.command_line import Parser, require, say
 from addsr_jax.errors import UserError, guard
-from addsr_jax.runtime import every_core_a_device, prepare
+from addsr_jax.runtime import prepare, training_environment
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def run_apart(config: str, workdir: Path, overrides: Sequence[str]) -> None:
     command = ['-m', 'addsr_jax.train', '--config', config, '--workdir', str(workdir)]
     command += [f'--config.{override}' for override in overrides]
     say('$ ' + ' '.join(['python', *command]))
-    if subprocess.run([sys.executable, *command], check=False, env=every_core_a_device()).returncode:
+    if subprocess.run([sys.executable, *command], check=False, env=training_environment()).returncode:
         raise UserError(f'training in {workdir} did not finish: see the line above')
 
 

@@ -21,7 +21,7 @@ from addsr_jax import sharding
 from addsr_jax.data.pipeline import Batches
 from addsr_jax.errors import UserError
 from addsr_jax.evaluation.metrics import psnr_y
-from addsr_jax.runtime import compiler_options
+from addsr_jax.runtime import compiler_options, return_freed_memory
 from addsr_jax.stages.base import Stage, State
 from addsr_jax.training.checkpoints import Checkpoints
 from addsr_jax.training.prefetch import prefetch
@@ -162,7 +162,9 @@ def compile_step(
         compiler_options=compiler_options(mesh),
     )
     batch = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in batch_shapes.items()}
-    return jitted.lower(abstract, jax.eval_shape(lambda: frozen), batch).compile()
+    step = jitted.lower(abstract, jax.eval_shape(lambda: frozen), batch).compile()
+    return_freed_memory()
+    return step
 
 
 @dataclass

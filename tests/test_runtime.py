@@ -1,0 +1,40 @@
+"""How processes and programs are set up."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from addsr_jax import runtime
+
+RESIDENT = """
+import re, numpy as np
+from addsr_jax.runtime import return_freed_memory
+def resident():
+    return int(re.search(r'VmRSS:\\s+(\\d+)', open('/proc/self/status').read()).group(1)) // 1024
+pieces = [np.ones(10_000, np.uint8) for _ in range(20_000)]  # 200 MB, too small each to be mapped alone
+last = np.ones(10_000, np.uint8)
+full = resident()
+del pieces
+return_freed_memory()
+print(full - resident())
+"""
+
+
+def test_a_training_process_has_a_power_of_two_devices_and_keeps_what_the_caller_set(monkeypatch):
+    monkeypatch.delenv('XLA_FLAGS', raising=False)
+    flag, devices = runtime.training_environment()['XLA_FLAGS'].split('=')
+    assert flag == '--xla_force_host_platform_device_count'
+    assert int(devices) in (1, 2, 4, 8)
+    assert int(devices) <= (os.cpu_count() or 1)
+    monkeypatch.setenv('XLA_FLAGS', '--mine')
+    monkeypatch.setenv('MALLOC_ARENA_MAX', '7')
+    environment = runtime.training_environment()
+    assert (environment['XLA_FLAGS'], environment['MALLOC_ARENA_MAX']) == ('--mine', '7')
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='glibc')
+def test_freed_memory_goes_back_to_the_system():
+    done = subprocess.run([sys.executable, '-c', RESIDENT], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 150  # MB of 200
