@@ -1,6 +1,6 @@
 """Every figure and picture of docs/nano.md and of the README's table, made again.
 
-    python benchmarks/nano.py --lq LQ --hr HR --workdir runs/nano [--limit N] [--ablation runs/ablation]
+    python benchmarks/nano.py --lq LQ --hr HR --workdir runs/nano [--limit N] [--ablation runs/ablation] [--only BLOCK]
 
 LQ and HR are folders of pairs that nobody trained on (the document's are the DRealSR test crops). With the workdir of
 `addsr ablate --config configs/ablation.py`, plain ADD becomes a row of the table, and the ablation's tables and plot
@@ -35,6 +35,7 @@ from addsr_jax.runtime import prepare
 ROOT = Path(__file__).parents[1]
 METHODS = ('bicubic', 'addsr-1', 'addsr-2', 'addsr-4', 'seesr-50')
 FRONTIER = ('addsr-1', 'addsr-2', 'addsr-2@1', 'addsr-4@0', 'addsr-4', 'addsr-4@1', 'addsr-8', 'addsr-8@1')
+BLOCKS = ('contact_sheet', 'drealsr', 'frontier', 'autoencoder')  # of docs/nano.md
 SIDE = 176  # pixels of a crop of the contact sheet
 # Photograph and (top, left) of the crops: scikit-image ships them, and the embedded weights were not trained on them.
 CROPS = (
@@ -60,25 +61,27 @@ def main() -> None:
     parser.add_argument('--ablation', type=Path)
     parser.add_argument('--workdir', type=Path, required=True)
     parser.add_argument('--limit', type=int)
+    parser.add_argument('--only', nargs='+', choices=(*BLOCKS, 'ablation'))
     values = parser.parse_args()
+    only = values.only or (*BLOCKS, *(['ablation'] if values.ablation else []))
+    if 'ablation' in only and not values.ablation:
+        parser.error('the block ablation needs --ablation, the workdir of `addsr ablate`')
     prepare()
     values.workdir.mkdir(parents=True, exist_ok=True)
     pairs = comparison.find_pairs(values.lq, values.hr, values.limit)
     load = cache(partial(pipeline.load, 'nano'))
-    contact_sheet(load)
-    blocks = {
-        'drealsr': scores_table(pairs, values.workdir, values.ablation, load),
-        'frontier': frontier(pairs, values.workdir, load),
-        'autoencoder': autoencoder_line(pairs, values.workdir, load),
+    write = {
+        'contact_sheet': lambda: contact_sheet(load),
+        'drealsr': lambda: scores_table(pairs, values.workdir, values.ablation, load),
+        'frontier': lambda: frontier(pairs, values.workdir, load),
+        'autoencoder': lambda: autoencoder_line(pairs, values.workdir, load),
+        'ablation': lambda: ablation_tables(values.ablation),
     }
-    if values.ablation:
-        shutil.copyfile(values.ablation / 'curve.png', ROOT / 'docs' / 'perception_distortion.png')
-        tables = (values.ablation / 'ablation.md').read_text(encoding='utf-8').strip()
-        plot = '![PSNR against NIQE over steps and PSR weights](perception_distortion.png)'
-        blocks['ablation'] = f'{tables}\n\n{plot}'
-    for name, text in blocks.items():
+    for name in only:
+        text = write[name]()
         replace_block(ROOT / 'docs' / 'nano.md', name, text)
-    replace_block(ROOT / 'README.md', 'drealsr', blocks['drealsr'])
+        if name == 'drealsr':
+            replace_block(ROOT / 'README.md', name, text)
 
 
 def scores_table(pairs, workdir: Path, ablation: Path | None, load) -> str:
@@ -112,7 +115,7 @@ def frontier(pairs, workdir: Path, load) -> str:
     def make(names):
         return comparison.make_methods(names, Settings(), load)
 
-    scores = comparison.scored(workdir / 'frontier.json', pairs, FRONTIER, make, say)
+    scores = comparison.scored(workdir / 'scores.json', pairs, FRONTIER, make, say)
     curve = report.means(scores)
     perception_distortion(ROOT / 'docs' / 'frontier.png', curve, {})
     return curve_table(curve)
@@ -128,6 +131,13 @@ def measured(method: str, workdir: Path) -> tuple[float, float]:
         seconds, _, _, memory = line.split()[-4:]
         record.write_text(json.dumps([float(seconds), 1000 * float(memory)]), encoding='utf-8')
     return tuple(json.loads(record.read_text(encoding='utf-8')))
+
+
+def ablation_tables(workdir: Path) -> str:
+    """Markdown that `addsr ablate` wrote, and its plot as docs/perception_distortion.png."""
+    shutil.copyfile(workdir / 'curve.png', ROOT / 'docs' / 'perception_distortion.png')
+    tables = (workdir / 'ablation.md').read_text(encoding='utf-8').strip()
+    return f'{tables}\n\n![PSNR against NIQE over steps and PSR weights](perception_distortion.png)'
 
 
 def autoencoder_line(pairs, workdir: Path, load) -> str:
@@ -147,8 +157,8 @@ def autoencoder_line(pairs, workdir: Path, load) -> str:
     return f'{mean:.1f} dB RGB PSNR on the mean of {len(pairs)} HR photographs, {least:.1f} dB on the worst.'
 
 
-def contact_sheet(load) -> None:
-    """docs/contact_sheet.jpg, and its row of the cat for the README."""
+def contact_sheet(load) -> str:
+    """docs/contact_sheet.jpg, and its row of the cat for the README; the line that shows it."""
     names = ('bicubic', 'seesr-50', 'addsr-4', 'addsr-1')
     methods = comparison.make_methods(names, Settings(), load)
     root, rows = sources.held_out().paths[0].parent, []
@@ -163,6 +173,7 @@ def contact_sheet(load) -> None:
         say(f'contact sheet [{i + 1}/{len(CROPS)}] {photo}')
     Image.fromarray(report.side_by_side(rows)).save(ROOT / 'docs' / 'contact_sheet.jpg', quality=88)
     files.write_image(ROOT / 'docs' / 'side_by_side.png', report.side_by_side([rows[7]]))
+    return '![Twelve crops by every method](contact_sheet.jpg)'
 
 
 def replace_block(path: Path, name: str, text: str) -> None:
