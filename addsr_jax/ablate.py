@@ -6,7 +6,6 @@ The same command again goes on where it stopped. DIR/ablation.md, DIR/ablation.j
 """
 
 import dataclasses
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -14,11 +13,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from addsr_jax import whole
 from addsr_jax.command_line import Parser, require, say
 from addsr_jax.errors import UserError, guard
 from addsr_jax.evaluation import ablation, report
-from addsr_jax.restoration import comparison, files, pipeline
-from addsr_jax.restoration.settings import Settings
+from addsr_jax.restoration import comparison, pipeline
+from addsr_jax.restoration.settings import PSR_WEIGHT, Settings
 from addsr_jax.runtime import prepare
 from addsr_jax.train import run_apart, split_overrides
 
@@ -136,11 +136,11 @@ def write_results(plan: Plan, scored: dict[str, list[report.Score]], workdir: Pa
             ablation.curve_table({**others, **curve}),
         ]
     )
-    files.write_text(workdir / 'ablation.md', text + '\n')
+    whole.write_text(workdir / 'ablation.md', text + '\n')
     verdicts = [{**dataclasses.asdict(d), 'verdict': d.verdict} for d in found]
     record = {'runs': table, 'curve': curve, 'others': others, 'differences': verdicts}
-    files.write_text(workdir / 'ablation.json', json.dumps(record, indent=1) + '\n')
-    perception_distortion(workdir / 'curve.png', curve, others)
+    whole.write_json(workdir / 'ablation.json', record)
+    perception_distortion(workdir / 'curve.png', curve, others, PSR_WEIGHT)
     say(text)
     say(f'\n{workdir / "ablation.md"}, ablation.json and curve.png hold the result')
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from addsr_jax import whole
 from addsr_jax.command_line import Parser, say
 from addsr_jax.errors import UserError, guard
 
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str]) -> None:
     vocabulary = tags.read_vocabulary(values.tag_list, values.thresholds, classes)
     for i, (photograph, target) in enumerate(zip(photographs, targets, strict=True), 1):
         text = vocabulary.text(model.tag_probabilities(files.read_image(photograph)))
-        files.write_text(target, text + '\n')
+        whole.write_text(target, text + '\n')
         say(f'[{i}/{len(targets)}] {target}  {text}')
 
 

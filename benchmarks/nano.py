@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from addsr_jax import whole
 from addsr_jax.command_line import say
 from addsr_jax.data import sources
 from addsr_jax.data.pipeline import degrade_image
@@ -29,7 +30,7 @@ from addsr_jax.evaluation.ablation import curve_table, markdown
 from addsr_jax.evaluation.plot import perception_distortion
 from addsr_jax.networks.build import apply
 from addsr_jax.restoration import comparison, files, pipeline
-from addsr_jax.restoration.settings import Settings
+from addsr_jax.restoration.settings import PSR_WEIGHT, Settings
 from addsr_jax.runtime import prepare
 
 ROOT = Path(__file__).parents[1]
@@ -117,7 +118,7 @@ def frontier(pairs, workdir: Path, load) -> str:
 
     scores = comparison.scored(workdir / 'scores.json', pairs, FRONTIER, make, say)
     curve = report.means(scores)
-    perception_distortion(ROOT / 'docs' / 'frontier.png', curve, {})
+    perception_distortion(ROOT / 'docs' / 'frontier.png', curve, {}, PSR_WEIGHT)
     return curve_table(curve)
 
 
@@ -182,7 +183,7 @@ def replace_block(path: Path, name: str, text: str) -> None:
     pattern = re.compile(rf'(<!-- {name}:[^>]*-->\n).*?(<!-- /{name} -->)', re.DOTALL)
     if not pattern.search(document):
         raise SystemExit(f'{path} has no block {name}')
-    files.write_text(path, pattern.sub(lambda m: f'{m[1]}\n{text}\n\n{m[2]}', document))
+    whole.write_text(path, pattern.sub(lambda m: f'{m[1]}\n{text}\n\n{m[2]}', document))
 
 
 if __name__ == '__main__':

@@ -4,18 +4,24 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from addsr_jax import whole
 from addsr_jax.evaluation.ablation import Figures, number
 
 
-def perception_distortion(path: Path, curve: Mapping[str, Figures], others: Mapping[str, Figures]) -> None:
-    """A PNG. Methods of `curve`, 'addsr-STEPS@WEIGHT', are joined by their steps; `others` are points of their own."""
+def perception_distortion(
+    path: Path, curve: Mapping[str, Figures], others: Mapping[str, Figures], psr_weight: float
+) -> None:
+    """A PNG. Methods of `curve`, 'addsr-STEPS[@WEIGHT]', are joined by their steps; `others` are points of their own.
+
+    `psr_weight` is the weight of methods that name none.
+    """
     from matplotlib.figure import Figure  # draws without a display; nothing else here needs it
 
     figure = Figure(figsize=(7.5, 5), dpi=110, layout='constrained')
     axes = figure.add_subplot(xlabel='PSNR on luma, dB (more faithful to the right)', ylabel='NIQE (sharper below)')
     groups: dict[str, list[tuple[float, float, float]]] = {}
     for method, figures in curve.items():
-        steps, weight = split(method)
+        steps, weight = split(method, psr_weight)
         groups.setdefault(steps, []).append((weight, *place(figures)))
     for steps, points in groups.items():
         points.sort()
@@ -27,18 +33,16 @@ def perception_distortion(path: Path, curve: Mapping[str, Figures], others: Mapp
         axes.plot(*place(figures), 'x', color='black')
         axes.annotate(name, place(figures), textcoords='offset points', xytext=(6, -3), fontsize=9)
     axes.legend(title='small numbers: PSR weight', fontsize=8)
-    beside = path.with_name(f'.{path.name}.writing')
-    figure.savefig(beside, format='png')
-    beside.replace(path)
+    whole.write(path, lambda beside: figure.savefig(beside, format='png'))
 
 
 def place(figures: Figures) -> tuple[float, float]:
     return number(figures['psnr']), number(figures['niqe'])
 
 
-def split(method: str) -> tuple[str, float]:
-    """'addsr-4@0.2' -> ('addsr-4', 0.2); without a weight the default of restoration, 0.4."""
+def split(method: str, psr_weight: float) -> tuple[str, float]:
+    """'addsr-4@0.2' -> ('addsr-4', 0.2); `psr_weight` where none stands."""
     found = re.fullmatch(r'([a-z]+-\d+)(?:@([\d.]+))?', method)
     if found is None:
         raise ValueError(f'{method!r} is no METHOD-STEPS[@WEIGHT]')
-    return found[1], float(found[2] or 0.4)
+    return found[1], float(found[2] or psr_weight)

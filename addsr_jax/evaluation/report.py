@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from addsr_jax import whole
 from addsr_jax.evaluation.metrics import psnr_y, ssim_y
 from addsr_jax.evaluation.niqe import BLOCK, niqe
 
@@ -78,11 +79,7 @@ def _cell(value: float | None, digits: int) -> str:
 
 def write_json(path: Path, scores: Sequence[Score]) -> None:
     """{'means': ..., 'images': [...]}, whole or not at all."""
-    beside = path.with_name(f'.{path.name}.writing')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({'means': means(scores), 'images': [asdict(s) for s in scores]}, indent=1)
-    beside.write_text(text + '\n', encoding='utf-8')
-    beside.replace(path)
+    whole.write_json(path, {'means': means(scores), 'images': [asdict(s) for s in scores]})
 
 
 def read_json(path: Path) -> list[Score]:

@@ -1,12 +1,13 @@
 """Image files in and out: inputs found and checked before work starts, results written whole or not at all."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from addsr_jax import whole
 from addsr_jax.errors import UserError
 
 
@@ -78,21 +79,5 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
-    """uint8 [H, W, 3] as PNG, beside its place first."""
-    _write_whole(path, lambda beside: Image.fromarray(image).save(beside, format='PNG'))
-
-
-def write_text(path: Path, text: str) -> None:
-    """UTF-8, beside its place first."""
-    _write_whole(path, lambda beside: beside.write_text(text, encoding='utf-8'))
-
-
-def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    beside = path.with_name(f'.{path.name}.writing')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(beside)
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise UserError(f'{path} cannot be written: {error}') from error
+    """uint8 [H, W, 3] as PNG, whole or not at all."""
+    whole.write(path, lambda beside: Image.fromarray(image).save(beside, format='PNG'))

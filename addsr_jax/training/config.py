@@ -13,6 +13,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from addsr_jax import whole
 from addsr_jax.errors import UserError
 
 Config = Any  # a locked ConfigDict: its values have the types that configs/base.py gives them
@@ -115,7 +116,4 @@ def claim(workdir: Path, config: Config) -> None:
                 )
     elif workdir.exists() and not workdir.is_dir():
         raise UserError(f'--workdir {workdir} is a file: choose a folder')
-    workdir.mkdir(parents=True, exist_ok=True)
-    beside = record.with_suffix('.writing')
-    beside.write_text(json.dumps(now, indent=1, sort_keys=True) + '\n', encoding='utf-8')
-    beside.replace(record)
+    whole.write_json(record, now, sort_keys=True)
