@@ -37,6 +37,13 @@ def parser() -> Parser:
         help='with --tile 0: side of the windows that denoise the whole picture together, in latents; 0: none',
     )
     p.add_argument('--latent_overlap', type=number(int, 0, 4096), default=4, help='latents that windows share')
+    p.add_argument(
+        '--encoder_tile',
+        type=number(int, 0, 8192),
+        default=0,
+        help='with --tile 0: side in pixels of tiles that the encoder sees, with norms in common; 0: none',
+    )
+    p.add_argument('--decoder_tile', type=number(int, 0, 4096), default=0, help='the same of the decoder, in latents')
     p.add_argument('--batch', type=number(int, 1, 256), default=1, help='tiles in one call')
     p.add_argument('--color', choices=('adain', 'wavelet', 'none'), help='colour fix (default: wavelet)')
     p.add_argument('--prompt', default='', help='words about the picture')

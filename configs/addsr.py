@@ -35,6 +35,7 @@ def get_config(size: str = 'sd2'):
             'branch': 'per_batch',
             'c_norm': 'imagenet',
             'spectral_steps': 1,
+            'r1': 0.0,
             'd_grad_leak': False,
             'trainable': 'image_attentions',
         }

@@ -13,7 +13,9 @@ import jax.numpy as jnp
 from flax import struct
 
 from addsr_jax.diffusion import schedule
-from addsr_jax.diffusion.windows import Windows, cut, over_windows
+from addsr_jax.diffusion.windows import WHOLE, Windows, cut, over_windows
+from addsr_jax.networks import autoencoder_tiles
+from addsr_jax.networks.autoencoder import posterior
 from addsr_jax.networks.build import Networks, apply
 from addsr_jax.networks.prompt_extractor import preprocess
 
@@ -40,10 +42,10 @@ def to_unit(images: jax.Array) -> jax.Array:
 
 @dataclass(frozen=True)
 class Diffusion:
-    """Networks and schedule of one model as functions of their parameters; large latents through `windows`."""
+    """Networks and schedule of one model as functions of their parameters; large pictures through `windows`."""
 
     networks: Networks
-    windows: Windows | None = None
+    windows: Windows = WHOLE
 
     @property
     def abar(self):
@@ -95,7 +97,7 @@ class Diffusion:
         def see(z: jax.Array, told: Conditioning) -> jax.Array:
             return self.network_output(params, z, timesteps, told, conditioning_scale)
 
-        if self.windows is not None and self.windows.needed(*latents.shape[1:3]):
+        if self.windows.needed(*latents.shape[1:3]):
             side, factor = self.windows.shape(*latents.shape[1:3]), self.networks.spec.autoencoder.factor
             output = over_windows(
                 self.windows, latents, lambda z, offset: see(z, _window(conditioning, offset, side, factor))
@@ -107,13 +109,14 @@ class Diffusion:
 
     def encode(self, params: Tree, images: jax.Array, noise: jax.Array) -> jax.Array:
         """E: scaled latents [B, h, w, C] of images [B, H, W, 3] in [-1, 1]; `noise` is the posterior's."""
-        mean, std = apply(self.networks.autoencoder, params, images, method='encode')
+        moments = autoencoder_tiles.moments(self.networks.autoencoder, params, images, self.windows.encoder)
+        mean, std = posterior(moments)
         return (mean + std * noise).astype(jnp.float32) * self.networks.spec.autoencoder.scaling_factor
 
     def decode(self, params: Tree, latents: jax.Array) -> jax.Array:
         """clip(D): images [B, H, W, 3] in [-1, 1] of scaled latents."""
         latents = latents / self.networks.spec.autoencoder.scaling_factor
-        images = apply(self.networks.autoencoder, params, latents, method='decode')
+        images = autoencoder_tiles.decode(self.networks.autoencoder, params, latents, self.windows.decoder)
         return jnp.clip(images.astype(jnp.float32), -1, 1)
 
     def embed_text(self, params: Tree, tokens: jax.Array) -> jax.Array:

@@ -5,7 +5,7 @@ steps compiles the networks once. `params` holds 'autoencoder', 'text_encoder', 
 'unet' and 'controlnet' of the student or of the teacher. Images are [B, H, W, 3] in [-1, 1]; H and W are
 multiples of what the autoencoder and the UNet divide by. `image_tokens` [B, 1 + n, I] are what the prompt
 extractor says of the low-quality picture, where it saw another form of it than `lq` (the published scripts show it
-the small file); None: of `lq`. `windows`: how latents of a larger area than one window's are denoised; None: whole.
+the small file); None: of `lq`. `windows`: how pictures too large for one look are cut; by default not at all.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ import numpy as np
 
 from addsr_jax.diffusion import schedule
 from addsr_jax.diffusion.conditioning import Conditioning, Diffusion, stack, to_unit
-from addsr_jax.diffusion.windows import Windows
+from addsr_jax.diffusion.windows import WHOLE, Windows
 from addsr_jax.networks.build import Networks
 
 Tree = Any
@@ -46,7 +46,7 @@ def addsr(
     conditioning_scale: float | jax.Array = 1.0,
     image_tokens: jax.Array | None = None,
     start_point: str = 'lr',
-    windows: Windows | None = None,
+    windows: Windows = WHOLE,
 ) -> jax.Array:
     """AddSR's sampler (section 3 of the paper; pipeline_addsr.py): images of `len(timesteps)` student steps.
 
@@ -96,7 +96,7 @@ def seesr(
     image_tokens: jax.Array | None = None,
     start_point: str = 'lr',
     start_timestep: int | None = None,
-    windows: Windows | None = None,
+    windows: Windows = WHOLE,
 ) -> jax.Array:
     """SeeSR's sampler (pipeline_seesr.py): ancestral DDPM from the noised low-quality latents, or from noise.
 

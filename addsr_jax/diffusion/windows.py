@@ -18,14 +18,16 @@ VARIANCE = 0.01  # of the weights, in sides of a window
 
 @dataclass(frozen=True)
 class Windows:
-    """Squares of `side` latents, neighbours share `overlap` of them."""
+    """Squares of `side` latents, neighbours share `overlap` of them; and the autoencoder's own tiles. 0: whole."""
 
-    side: int
-    overlap: int
+    side: int = 0
+    overlap: int = 0
+    encoder: int = 0  # pixels
+    decoder: int = 0  # latents
 
     def needed(self, height: int, width: int) -> bool:
         """Latents of at most a window's area are denoised whole, as published."""
-        return height * width > self.side**2
+        return bool(self.side) and height * width > self.side**2
 
     def shape(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of a window on latents of height x width: squares also where only one side is short."""
@@ -37,6 +39,9 @@ class Windows:
         (h, w), lefts = self.shape(height, width), ()
         lefts, tops = _starts(width, w, self.overlap), _starts(height, h, self.overlap)
         return np.asarray([(top, left) for left, top in itertools.product(lefts, tops)], np.int32)
+
+
+WHOLE = Windows()
 
 
 def _starts(length: int, side: int, overlap: int) -> list[int]:

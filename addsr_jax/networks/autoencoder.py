@@ -45,12 +45,13 @@ class SingleHeadAttention(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+        """mask: bool, broadcasts to [B, 1, h w, h w]; which places may be looked at."""
         b, h, w, c = x.shape
         tokens = GroupNorm(self.spec.norm_groups, self.spec.norm_eps, self.dtype, name='group_norm')(x)
         tokens = tokens.reshape(b, h * w, c)
         q, k, v = (nn.Dense(c, dtype=self.dtype, name=name)(tokens)[:, :, None] for name in ('to_q', 'to_k', 'to_v'))
-        out = kernel('chunked')(q, k, v)[:, :, 0]
+        out = kernel('chunked')(q, k, v, mask)[:, :, 0]
         return x + nn.Dense(c, dtype=self.dtype, name='to_out_0')(out).reshape(b, h, w, c)
 
 
@@ -122,6 +123,12 @@ class Decoder(nn.Module):
         return conv(s.image_channels * s.patch**2, 3, self.dtype, 'conv_out')(x)
 
 
+def posterior(moments: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean and standard deviation, each [B, h, w, C], of what `Autoencoder.moments` says."""
+    mean, log_variance = jnp.split(moments, 2, axis=-1)
+    return mean, jnp.exp(0.5 * jnp.clip(log_variance, -30, 20))
+
+
 class Autoencoder(nn.Module):
     """Images in [-1, 1] to the posterior of their latents, and latents (not yet scaled) back to images."""
 
@@ -142,8 +149,7 @@ class Autoencoder(nn.Module):
 
     def encode(self, images: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Mean and standard deviation of the posterior, each [B, h, w, C]."""
-        mean, log_variance = jnp.split(self.moments(images), 2, axis=-1)
-        return mean, jnp.exp(0.5 * jnp.clip(log_variance, -30, 20))
+        return posterior(self.moments(images))
 
     def decode(self, latents: jax.Array) -> jax.Array:
         """[B, h, w, C] -> [B, H, W, 3], not clipped."""

@@ -207,7 +207,7 @@ class Pipeline:
         steps: int,
         guided: bool,
         start_point: str,
-        windows: Windows | None,
+        windows: Windows,
         params: Tree,
         batch: Tree,
         scalars: Tree,

@@ -31,6 +31,8 @@ class Settings:
     tile: int = 512  # output pixels; 0: the whole picture at once, a program for every size
     latent_tile: int = 0  # with tile 0: side of windows that denoise the picture together, in latents; 0: none
     latent_overlap: int = 4  # latents that neighbouring windows share
+    encoder_tile: int = 0  # with tile 0: side of the encoder's tiles, in pixels; 0: whole
+    decoder_tile: int = 0  # with tile 0: side of the decoder's tiles, in latents; 0: whole
     seed: int = 0
     batch: int = 1  # tiles in one call
 
@@ -51,13 +53,14 @@ class Settings:
         self._check_fidelity()
 
     def _check_windows(self) -> None:
-        if self.latent_tile and self.tile:
-            raise UserError('latent_tile denoises the whole picture in windows: set tile to 0 with it')
-        if self.latent_tile and (self.latent_tile % 8 or not 0 <= self.latent_overlap < self.latent_tile):
-            raise UserError(
-                f'latent_tile is {self.latent_tile} with latent_overlap {self.latent_overlap}: '
-                'it is a multiple of 8, and more than the overlap'
-            )
+        for name, least in (('latent_tile', 8), ('encoder_tile', 32), ('decoder_tile', 8)):
+            value = getattr(self, name)
+            if value and self.tile:
+                raise UserError(f'{name} is of pictures that are restored whole: set tile to 0 with it')
+            if value < 0 or value % least:
+                raise UserError(f'{name} is {value}: it is a multiple of {least}, or 0')
+        if self.latent_tile and not 0 <= self.latent_overlap < self.latent_tile:
+            raise UserError(f'latent_overlap is {self.latent_overlap}: it is less than latent_tile, {self.latent_tile}')
 
     def _check_fidelity(self) -> None:
         if self.fidelity is None:
@@ -77,5 +80,5 @@ class Settings:
         return Choice(self.steps or STEPS[self.method], weight, self.color or COLOR)
 
     @property
-    def windows(self) -> Windows | None:
-        return Windows(self.latent_tile, self.latent_overlap) if self.latent_tile else None
+    def windows(self) -> Windows:
+        return Windows(self.latent_tile, self.latent_overlap, self.encoder_tile, self.decoder_tile)

@@ -32,7 +32,7 @@ from addsr_jax.stages import base
 from addsr_jax.stages.addsr_draws import Draws, draw
 from addsr_jax.stages.addsr_objective import Objective, distillation_weight, step_index
 from addsr_jax.stages.base import Batch, Metrics, Optimizers, Stage, State, Tree
-from addsr_jax.stages.projected import Projection, make_projection
+from addsr_jax.stages.projected import Projection, gradient_penalty, make_projection
 
 # Published training set: image attentions of both networks and the condition encoder (reference: train_addsr.py).
 TRAINABLE = {
@@ -135,19 +135,22 @@ class Losses:
         self, params: Tree, spectral: tuple[Tree, Tree], x: jax.Array, frozen: Tree, samples: Tree, context: Tree
     ) -> tuple[jax.Array, Metrics]:
         """mean(relu(1 - H(h))) + mean(relu(1 + H(sg(x_theta)))), eq. 3; vectors of the norm for each forward."""
-        draws, hr = samples['draws'], samples['batch']['hr']
+        draws, hr, look, judge = samples['draws'], samples['batch']['hr'], self.projection.look, self.projection.judge
         for_real, for_fake = spectral
-        real = self.projection(params, for_real, hr, draws.augment_real, frozen, context['lq'])
-        fake = self.projection(params, for_fake, x, draws.augment_fake, frozen, context['lq'])
+        seen = look(hr, draws.augment_real, frozen, context['lq'])
+        real = judge(params, for_real, seen)
+        fake = judge(params, for_fake, look(x, draws.augment_fake, frozen, context['lq']))
         loss = jax.nn.relu(1 - real).mean(axis=1) + jax.nn.relu(1 + fake).mean(axis=1)
+        if self.objective.r1:
+            loss = loss + self.objective.r1 * gradient_penalty(partial(judge, params, for_real), seen)
         return loss, {'d_loss': loss.mean(), 'd_real': real.mean(), 'd_fake': fake.mean()}
 
     def adversarial(
         self, x: jax.Array, params: Tree, spectral: Tree, frozen: Tree, samples: Tree, context: Tree
     ) -> tuple[jax.Array, Metrics]:
         """-mean(H(x_theta)), eq. 4."""
-        logits = self.projection(params, spectral, x, samples['draws'].augment_student, frozen, context['lq'])
-        loss = -logits.mean(axis=1)
+        seen = self.projection.look(x, samples['draws'].augment_student, frozen, context['lq'])
+        loss = -self.projection.judge(params, spectral, seen).mean(axis=1)
         return loss, {'adversarial': loss.mean()}
 
 

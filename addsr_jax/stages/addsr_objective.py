@@ -46,6 +46,7 @@ class Objective:
     branch: str
     c_norm: str  # how the condition network's picture is normalised
     spectral_steps: int  # power iterations a step
+    r1: float  # weight of R1 on the features that the heads see, which plain ADD has
     d_grad_leak: bool  # the generator's gradient in D is added to D's next one
     trainable: str
 
@@ -59,6 +60,8 @@ class Objective:
             raise UserError(f'config.objective.timesteps must fall and be at least two: {self.timesteps}')
         if self.teacher_samples < 1:
             raise UserError('config.objective.teacher_samples must be at least 1')
+        if self.r1 < 0:
+            raise UserError('config.objective.r1 must not be negative')
 
 
 def released(objective: Objective) -> Objective:
@@ -75,6 +78,7 @@ def released(objective: Objective) -> Objective:
         branch='per_batch',
         c_norm='none',
         spectral_steps=3,
+        r1=0.0,
         d_grad_leak=True,
         trainable='image_attentions',
     )

@@ -19,30 +19,39 @@ from addsr_jax.networks.vit import ViT
 from addsr_jax.ops.image import resize
 from addsr_jax.stages.base import Tree
 
+Seen = tuple[tuple[jax.Array, ...], jax.Array]
+
 
 @dataclass(frozen=True)
 class Projection:
-    """Called with heads' parameters, norm vectors and images [B, H, W, 3] in [-1, 1] -> logits [B, N]."""
+    """`look` at images, then `judge` what was seen: the heads' parameters and norm vectors -> logits [B, N]."""
 
     networks: Networks
     parts: tuple[str, ...]  # frozen parts beside those that every student needs
     features: Callable[[Tree, jax.Array, Conditioning], tuple[jax.Array, ...]]
     condition: Callable[[Tree, Conditioning], jax.Array]
 
-    def __call__(
-        self, params: Tree, spectral: Tree, images: jax.Array, draws: AugmentDraws, frozen: Tree, lq: Conditioning
-    ) -> jax.Array:
+    def look(self, images: jax.Array, draws: AugmentDraws, frozen: Tree, lq: Conditioning) -> Seen:
+        """Features [B, T, C] of each hook and the condition [B, E], of images [B, H, W, 3] in [-1, 1]."""
         seen = to_unit(diff_augment(images, draws))
         seen = to_feature_size(seen, draws, self.networks.spec.discriminator.image_size)
-        features = self.features(frozen, seen, lq)
-        condition = jax.lax.stop_gradient(self.condition(frozen, lq))
-        return cast(jax.Array, self.networks.heads.apply({'params': params, 'spectral': spectral}, features, condition))
+        return self.features(frozen, seen, lq), jax.lax.stop_gradient(self.condition(frozen, lq))
+
+    def judge(self, params: Tree, spectral: Tree, seen: Seen) -> jax.Array:
+        return cast(jax.Array, self.networks.heads.apply({'params': params, 'spectral': spectral}, *seen))
 
     def init(self, key: jax.Array) -> Tree:
         """{'params', 'spectral'} of the heads; the number of tokens does not matter to them."""
         spec = self.networks.spec.discriminator
         features = [jnp.zeros((1, 16, channels)) for channels in spec.feature_channels]
         return self.networks.heads.init(key, features, jnp.zeros((1, spec.condition_dim)))
+
+
+def gradient_penalty(judge: Callable[[Seen], jax.Array], seen: Seen) -> jax.Array:
+    """R1 (Mescheder et al. 2018), [B]: squared length of the gradient of a sample's summed logits in its features."""
+    features, condition = seen
+    gradients = jax.grad(lambda f: judge((f, condition)).sum())(features)
+    return sum(((g**2).sum(axis=tuple(range(1, g.ndim))) for g in gradients), jnp.zeros(()))
 
 
 def make_projection(networks: Networks, c_norm: str) -> Projection:

@@ -54,6 +54,12 @@ def test_windows_denoise_a_picture_together_and_one_that_holds_it_whole_changes_
     np.testing.assert_array_equal(windows[64], whole)
 
 
+def test_an_autoencoder_without_norms_and_attention_does_not_feel_its_tiles(model):
+    whole = model.upscale(IMAGE, **{**FAST, 'tile': 0})
+    tiled = model.upscale(IMAGE, encoder_tile=64, decoder_tile=16, **{**FAST, 'tile': 0})
+    assert difference(tiled, whole) <= 1
+
+
 def test_the_dial_is_the_settings_it_stands_for(model):
     chosen = Settings(fidelity=1.0).chosen
     named = {'steps': chosen.steps, 'psr_weight': chosen.psr_weight, 'color': chosen.color}
@@ -147,6 +153,9 @@ def test_pillow_images_are_taken_as_arrays_are(model):
         ({'batch': 0}, 'at least 1'),
         ({'latent_tile': 16}, 'set tile to 0'),
         ({'latent_tile': 12, 'tile': 0}, 'multiple of 8'),
+        ({'latent_tile': 16, 'latent_overlap': 16, 'tile': 0}, 'less than latent_tile'),
+        ({'decoder_tile': 24}, 'set tile to 0'),
+        ({'encoder_tile': 100, 'tile': 0}, 'multiple of 32'),
         ({'fidelity': 1.5}, r'0\.\.1'),
         ({'sharpness': 3}, 'does not know sharpness'),
     ],

@@ -1,5 +1,6 @@
 """Loss terms, weights, averages and updates against the recorded arithmetic of the published training script."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -32,15 +33,33 @@ def check(case, output, actual):
 class Echo(Projection):
     """A discriminator that answers with the "picture" itself: logits go in where pictures do."""
 
-    def __call__(self, params, spectral, images, draws, frozen, lq):
-        return images
+    def look(self, images, draws, frozen, lq):
+        return images, jnp.zeros(())
+
+    def judge(self, params, spectral, seen):
+        return seen[0]
+
+
+class Lines(Echo):
+    """Of the target the logits are tanh of the features by a matrix, here in place of the norm vectors."""
+
+    def look(self, images, draws, frozen, lq):
+        return (images,), jnp.zeros(())
+
+    def judge(self, params, spectral, seen):
+        x = seen[0][0]
+        return x if spectral is None else jnp.tanh(x.reshape(len(x), -1) @ spectral / 5)
+
+
+def losses_with(kind, **changes):
+    whole = make_projection(model.networks(), 'none')
+    projection = kind(whole.networks, whole.parts, whole.features, whole.condition)
+    return Losses(Diffusion(model.networks()), projection, dataclasses.replace(objective('addsr'), **changes))
 
 
 @pytest.fixture(scope='module')
 def losses_of_logits():
-    whole = make_projection(model.networks(), 'none')
-    echo = Echo(whole.networks, whole.parts, whole.features, whole.condition)
-    return Losses(Diffusion(model.networks()), echo, objective('addsr'))
+    return losses_with(Echo)
 
 
 def test_hinge_losses_and_their_gradients(losses_of_logits):
@@ -61,6 +80,24 @@ def test_hinge_losses_and_their_gradients(losses_of_logits):
     value, gradient = jax.value_and_grad(g_loss)(jnp.asarray(fake))
     check('hinge', 'gan_loss', value)
     check('hinge', 'gan_grad', gradient)
+
+
+@pytest.mark.parametrize('weight', [0.1, 10.0])
+def test_r1_and_its_gradient(weight):
+    losses = losses_with(Lines, r1=weight)
+    x, matrix, fake = (
+        jnp.asarray(pictures.normal(f'loss.{name}', shape))
+        for name, shape in (('x', (3, 4, 6)), ('w', (24, 7)), ('f', (3, 7)))
+    )
+    draws = draw(jax.random.key(0), tiny.SPEC, objective('addsr'), tiny.batch(0, 3))
+
+    def d_loss(hr):
+        samples = {'draws': draws, 'batch': {'hr': hr}}
+        return losses.discriminator({}, (matrix, None), fake, {}, samples, {'lq': None})[0].mean()
+
+    value, gradient = jax.value_and_grad(d_loss)(x)
+    check('hinge_r1', f'loss_{weight}', value)
+    check('hinge_r1', f'grad_{weight}', gradient)
 
 
 def test_the_published_weight_of_each_timestep():

@@ -41,7 +41,11 @@ def setting(spec, c_norm='imagenet'):
     projection = make_projection(networks, c_norm)
     heads = projection.init(jax.random.key(0))
     draws = draw_augment(jax.random.key(1), 3, tiny.SIDE)
-    return lambda x: projection(heads['params'], heads['spectral'], x, draws, frozen, told), batch['hr'], projection
+    return (
+        lambda x: projection.judge(heads['params'], heads['spectral'], projection.look(x, draws, frozen, told)),
+        batch['hr'],
+        projection,
+    )
 
 
 @pytest.mark.parametrize(('spec', 'tokens'), [(tiny.SPEC, 16 + 4), (WITH_DINO, 3 * 16)], ids=['teacher', 'dino'])
