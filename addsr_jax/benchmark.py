@@ -129,7 +129,19 @@ def data(values) -> None:
     from addsr_jax.data.tokens import load_tokenizer
     from addsr_jax.weights.bundle import NANO
 
-    config = DataConfig('sample_photos', '', values.hr_size, 4, 0, 0.5, 'record', 0.0, 'standard', 0, 0)
+    config = DataConfig(
+        source='sample_photos',
+        path='',
+        hr_size=values.hr_size,
+        batch_size=4,
+        seed=0,
+        null_text=0.5,
+        captions='record',
+        degraded_target=0.0,
+        degradation='standard',
+        threads=0,
+        workers=0,
+    )
     tokenizer = load_tokenizer(NANO / 'tokenizer')
     dataset = make_dataset(config, sources.sample_photos(), tokenizer, 0, 1)
     iterator = make_iterator(dataset, 0, 0, 0)
