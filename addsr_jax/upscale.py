@@ -57,6 +57,11 @@ def parser() -> Parser:
     p.add_argument(
         '--start_point', default='lr', choices=('lr', 'noise'), help='begin at the noised small picture, or at noise'
     )
+    p.add_argument(
+        '--start_timestep',
+        type=number(int, 1, 999),
+        help='seesr: how far the small picture is noised; lower keeps more of it (default: 999)',
+    )
     p.add_argument('--seed', type=number(int, 0, 2**31 - 1), default=0, help='of all random numbers')
     p.add_argument('--dtype', choices=('float32', 'bfloat16'), help='(default: float32 on CPU, bfloat16 elsewhere)')
     return p

@@ -102,8 +102,8 @@ def seesr(
 
     The start is noised to `start_timestep`, by default the last training timestep although the grid begins below it,
     as published; the grid's timesteps above it are left out. start_point: 'lr' or 'noise'.
-    noise: [N + 2, B, h, w, C] for N steps that are taken. guidance_scale s: e_negative + s (e_positive - e_negative)
-    (Ho & Salimans 2022), two evaluations a step in one batch.
+    noise: [N + 2, B, h, w, C]; the last fields stay unused where steps are left out. guidance_scale s: e_negative + s
+    (e_positive - e_negative) (Ho & Salimans 2022), two evaluations a step in one batch.
     """
     model = Diffusion(networks, windows)
     text = model.embed_text(params['text_encoder'], prompt_tokens)
@@ -125,7 +125,8 @@ def seesr(
         z0 = _guided(model, params, z, t, condition, negative_text, guidance_scale, conditioning_scale)
         return to_z0 * z0 + to_zt * z + deviation * step_noise, None
 
-    steps = (jnp.asarray(taken, jnp.int32), noise[2:], tuple(jnp.asarray(np.ascontiguousarray(c)) for c in table.T))
+    coefficients = tuple(jnp.asarray(np.ascontiguousarray(c)) for c in table.T)
+    steps = (jnp.asarray(taken, jnp.int32), noise[2 : 2 + len(taken)], coefficients)
     z, _ = jax.lax.scan(step, z, steps)
     return model.decode(params['autoencoder'], z)
 

@@ -197,7 +197,7 @@ class Pipeline:
         if tokens is not None:
             batch['image_tokens'] = np.repeat(np.asarray(tokens), len(lq), axis=0)
         scalars = {'guidance_scale': guidance, 'psr_weight': chosen.psr_weight}
-        kind = (method, chosen.steps, guidance != 1, settings.start_point, settings.windows)
+        kind = (method, chosen.steps, guidance != 1, settings.start_point, settings.start_timestep, settings.windows)
         program = self._program(kind, partial(self._run, *kind))
         return program(params, jax.device_put(batch, sharding.batch_sharding(self.mesh)), scalars)
 
@@ -207,6 +207,7 @@ class Pipeline:
         steps: int,
         guided: bool,
         start_point: str,
+        start_timestep: int | None,
         windows: Windows,
         params: Tree,
         batch: Tree,
@@ -220,7 +221,7 @@ class Pipeline:
             timesteps = schedule.student_timesteps(steps, self.networks.spec.schedule.steps)
             return sampler.addsr(*common, timesteps=timesteps, psr_weight=scalars['psr_weight'], **extra)
         timesteps = schedule.teacher_timesteps(steps, self.networks.spec.schedule.steps)
-        return sampler.seesr(*common, timesteps=timesteps, **extra)
+        return sampler.seesr(*common, timesteps=timesteps, start_timestep=start_timestep, **extra)
 
     def _program(self, key: Any, function: Any) -> Any:
         """One jitted function per kind of call."""

@@ -10,6 +10,13 @@ from addsr_jax.restoration.fidelity import Choice, choice
 STEPS = {'addsr': 4, 'seesr': 50}
 START_POINTS = ('lr', 'noise')
 COLORS = {'adain': image_ops.adain, 'wavelet': image_ops.wavelet, 'none': None}
+RANGES = {
+    'fidelity': (0, 1),
+    'steps': (1, 1000),
+    'psr_weight': (0, 1),
+    'scale': (1, 8),
+    'start_timestep': (1, 999),
+}
 PSR_WEIGHT, COLOR = 0.4, 'wavelet'
 
 
@@ -24,6 +31,7 @@ class Settings:
     color: str | None = None  # 'wavelet', 'adain' or 'none'
     scale: int = 4
     start_point: str = 'lr'  # or 'noise': where the first step begins
+    start_timestep: int | None = None  # seesr: how far the small picture is noised, 999; lower keeps more of it
     guidance_scale: float | None = None  # 1: one evaluation a step, no guidance
     prompt: str = ''
     tags: str = ''  # what the prompt extractor's tagging head says of the picture (`Pipeline.tags`)
@@ -41,7 +49,7 @@ class Settings:
             value = getattr(self, name)
             if value not in known and not (name == 'color' and value is None):
                 raise UserError(f'{name} is {value!r}: choose one of {", ".join(known)}')
-        for name, low, high in (('fidelity', 0, 1), ('steps', 1, 1000), ('psr_weight', 0, 1), ('scale', 1, 8)):
+        for name, (low, high) in RANGES.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise UserError(f'{name} is {value}: it lies in {low}..{high}')
@@ -49,6 +57,8 @@ class Settings:
             raise UserError(f'tile is {self.tile}: it is a multiple of 64, at least 192, or 0 for the whole picture')
         if self.batch < 1:
             raise UserError(f'batch is {self.batch}: it is at least 1')
+        if self.start_timestep is not None and (self.method, self.start_point) != ('seesr', 'lr'):
+            raise UserError('start_timestep is of method seesr, beginning at the small picture')
         self._check_windows()
         self._check_fidelity()
 

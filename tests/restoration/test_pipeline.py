@@ -60,6 +60,13 @@ def test_an_autoencoder_without_norms_and_attention_does_not_feel_its_tiles(mode
     assert difference(tiled, whole) <= 1
 
 
+def test_the_teacher_starts_where_it_is_told_by_default_at_the_last_timestep(model):
+    few = {'tile': 192, 'method': 'seesr', 'steps': 3, 'guidance_scale': 1.0, 'color': 'none'}
+    default, last, lower = (model.upscale(IMAGE, start_timestep=t, **few) for t in (None, 999, 400))
+    np.testing.assert_array_equal(last, default)
+    assert difference(lower, default) > 0
+
+
 def test_the_dial_is_the_settings_it_stands_for(model):
     chosen = Settings(fidelity=1.0).chosen
     named = {'steps': chosen.steps, 'psr_weight': chosen.psr_weight, 'color': chosen.color}
@@ -150,6 +157,7 @@ def test_pillow_images_are_taken_as_arrays_are(model):
         ({'tile': 200}, 'multiple of 64'),
         ({'tile': 64}, 'at least 192, or 0'),
         ({'start_point': 'middle'}, 'lr, noise'),
+        ({'start_timestep': 500}, 'of method seesr'),
         ({'batch': 0}, 'at least 1'),
         ({'latent_tile': 16}, 'set tile to 0'),
         ({'latent_tile': 12, 'tile': 0}, 'multiple of 8'),
