@@ -28,7 +28,7 @@ lint: install
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not torch'
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not torch'
 
 # torch 2.13.0 has a CPU build; timm goes without torchvision, which has none
 $(VENV)/.parity: $(VENV)/.installed

@@ -27,6 +27,27 @@ jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
 jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
 
 
+# Files that compile for minutes: they go first, or the last of them would run alone while other processes are done.
+LONG = (
+    'test_devices.py',
+    'test_parity_train_step.py',
+    'test_addsr.py',
+    'test_job.py',
+    'test_pipeline.py',
+    'test_parity_sampler.py',
+    'test_loop.py',
+    'test_seesr.py',
+    'test_parity_photo.py',
+    'test_doors.py',
+    'test_original_weights.py',
+    'test_ablate.py',
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
 @pytest.fixture(scope='module', autouse=True)
 def programs_end_with_their_module():
     """A process may map only so many pieces of memory, and every compiled program takes some."""
