@@ -130,7 +130,7 @@ def measured(method: str, workdir: Path) -> tuple[float, float]:
         done = subprocess.run([sys.executable, *command], check=True, capture_output=True, text=True, cwd=ROOT)
         line = next(text for text in done.stdout.splitlines() if re.match(rf' +128 +512 +{method} ', text))
         seconds, _, _, memory = line.split()[-4:]
-        record.write_text(json.dumps([float(seconds), 1000 * float(memory)]), encoding='utf-8')
+        whole.write_json(record, [float(seconds), 1000 * float(memory)])
     return tuple(json.loads(record.read_text(encoding='utf-8')))
 
 
@@ -153,7 +153,7 @@ def autoencoder_line(pairs, workdir: Path, load) -> str:
             result = np.asarray(again(params, image[None].astype(np.float32) / np.float32(127.5) - 1))[0]
             error = np.rint((result + 1) * 127.5) - image
             found.append(10 * np.log10(255**2 / np.mean(error**2)))
-        record.write_text(json.dumps([float(np.mean(found)), float(np.min(found))]), encoding='utf-8')
+        whole.write_json(record, [float(np.mean(found)), float(np.min(found))])
     mean, least = json.loads(record.read_text(encoding='utf-8'))
     return f'{mean:.1f} dB RGB PSNR on the mean of {len(pairs)} HR photographs, {least:.1f} dB on the worst.'
 
