@@ -2,8 +2,8 @@
 
 A tile sees `pad` more than it gives on each side that is not the picture's. Every norm takes the mean over the tiles
 of their means and of their variances, weighted by their pixels, and the middle's attention stays inside a tile: so the
-result is close to that of the whole picture, not equal. Here the tiles are a batch, which a mesh may share out: each
-lies in a corner of one shape, and what is outside of it is zero to convolutions, absent to norms and attention.
+result is close to that of the whole picture, not equal. Here the tiles are one batch: each lies in a corner of one
+shape, and what is outside of it is zero to convolutions, absent to norms and attention. It saves no memory.
 """
 
 import itertools
