@@ -142,16 +142,16 @@ def filter2d(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return cv2.filter2D(image, cv2.CV_32F, kernel.astype(np.float32), borderType=cv2.BORDER_REFLECT_101)
 
 
-def sharpen(image: np.ndarray) -> np.ndarray:
-    """Unsharp mask of the target: Gaussian 51 x 51, weight 0.5 where the residual exceeds 10 / 255."""
+def sharpen(image: np.ndarray, weight: float = 0.5, threshold: float = 10) -> np.ndarray:
+    """Unsharp mask of the target: Gaussian 51 x 51, `weight` times the residual where it exceeds threshold / 255."""
 
     def blur(x: np.ndarray) -> np.ndarray:
         return cv2.GaussianBlur(x, (51, 51), 0)
 
     residual = image - blur(image)
-    mask = (np.abs(residual) * 255 > 10).astype(np.float32)
+    mask = (np.abs(residual) * 255 > threshold).astype(np.float32)
     soft = blur(mask)
-    return soft * np.clip(image + np.float32(0.5) * residual, 0, 1) + (1 - soft) * image
+    return soft * np.clip(image + np.float32(weight) * residual, 0, 1) + (1 - soft) * image
 
 
 def gaussian_noise(image: np.ndarray, field: np.ndarray, sigma: float) -> np.ndarray:

@@ -14,7 +14,6 @@ from jax.sharding import Mesh
 from PIL import Image
 
 from addsr_jax import sharding
-from addsr_jax.data.resize import resize
 from addsr_jax.data.tokens import Tokenizer, load_tokenizer
 from addsr_jax.diffusion import sampler, schedule
 from addsr_jax.diffusion.windows import Windows
@@ -22,7 +21,8 @@ from addsr_jax.errors import UserError
 from addsr_jax.networks.build import Networks, apply, build
 from addsr_jax.networks.prompt_extractor import normalise
 from addsr_jax.ops import tiling
-from addsr_jax.restoration.settings import COLORS, Settings
+from addsr_jax.restoration import color, views
+from addsr_jax.restoration.settings import Settings
 from addsr_jax.runtime import compiler_options
 from addsr_jax.specs import PromptSpec
 from addsr_jax.weights import bundle as bundles
@@ -81,17 +81,15 @@ class Pipeline:
         """`upscale` with checked settings."""
         small = _as_pillow(image)
         width, height = small.width * settings.scale, small.height * settings.scale
-        large = np.asarray(self._enlarged(small, settings.scale))
+        large = np.asarray(views.enlarged(small, settings.scale, self.networks.spec.view))
         lq = large.astype(np.float32) / np.float32(127.5) - 1
         h, w, _ = lq.shape
         plan = self._plan(h, w, settings.tile)
         tokens = self._look(small) if self.networks.spec.view.tokens_of == 'file' else None
         tiles = self._tiles(tiling.pad(lq, plan), plan, settings, name, tokens)
         restored = tiling.blend(tiles, plan, h, w)
-        result = self._colored(restored, lq, settings.chosen.color)
-        if result.shape[:2] == (height, width):
-            return result
-        return np.asarray(Image.fromarray(result).resize((width, height), Image.Resampling.BICUBIC))
+        truncates = self.networks.spec.view.truncates
+        return views.sized(color.fixed(restored, lq, settings.chosen.color, truncates=truncates), width, height)
 
     def _plan(self, height: int, width: int, tile: int) -> tiling.Plan:
         """Tiles of a picture to restore; one that fits into a smaller tile gets that one."""
@@ -101,42 +99,19 @@ class Pipeline:
         side = next((t for t in TILES if max(height, width) <= t < tile), tile)
         return tiling.plan(height, width, side, self.grid)
 
-    def _colored(self, restored: np.ndarray, lq: np.ndarray, color: str) -> np.ndarray:
-        """The picture with the colours of `lq` (both [H, W, 3] in [-1, 1]) as uint8."""
-        fix, truncates = COLORS[color], self.networks.spec.view.truncates
-        if fix is None:
-            return np.rint(_levels(restored)).astype(np.uint8)
-        if truncates:
-            restored = np.rint(_levels(restored)) / np.float32(127.5) - 1
-        levels = _levels(np.asarray(self._program(('color', color), fix)(restored, lq)))
-        return (np.floor if truncates else np.rint)(levels).astype(np.uint8)
-
-    def _enlarged(self, small: Image.Image, scale: int) -> Image.Image:
-        """The picture to restore (test_addsr.py): not below the smallest output, sides of the model's multiple."""
-        view, kernel = self.networks.spec.view, Image.Resampling.BICUBIC
-        least = view.smallest_output // scale
-        if min(small.size) < least:
-            ratio = least / min(small.size)
-            small = small.resize((int(small.width * ratio), int(small.height * ratio)), kernel)
-        large = small.resize((small.width * scale, small.height * scale), kernel)
-        even = (large.width // view.multiple * view.multiple, large.height // view.multiple * view.multiple)
-        return large if even == large.size else large.resize(even, kernel)
-
-    def _seen(self, small: Image.Image) -> np.ndarray:
-        """[1, S, S, 3] in [0, 1]: the file as the prompt extractor first sees it, aspect not kept (test_addsr.py)."""
-        side = self.networks.spec.prompt_extractor.swin.image_size
-        return resize(np.asarray(small).astype(np.float32) / np.float32(255), (side, side), 'bilinear')[None]
+    def _first_look(self, small: Image.Image) -> np.ndarray:
+        return views.first_look(small, self.networks.spec.prompt_extractor.swin.image_size)
 
     def _look(self, small: Image.Image) -> jax.Array:
         """Image tokens [1, 1 + n, I] of the whole file."""
         program = self._program('look', lambda p, x: apply(self.networks.prompt_extractor, p, normalise(x)))
-        return program(self.params['prompt_extractor'], self._seen(small))
+        return program(self.params['prompt_extractor'], self._first_look(small))
 
     def tag_probabilities(self, image: np.ndarray | Image.Image) -> np.ndarray:
         """What the tagging head says of a picture: [classes] in 0..1."""
         extractor = self.networks.prompt_extractor
         program = self._program('tag', lambda p, x: apply(extractor, p, normalise(x), method='tokens_and_logits')[1])
-        logits = program(self.params['prompt_extractor'], self._seen(_as_pillow(image)))
+        logits = program(self.params['prompt_extractor'], self._first_look(_as_pillow(image)))
         return np.asarray(jax.nn.sigmoid(logits.astype(jnp.float32)))[0]
 
     def sample(self, lq: jax.Array, key: jax.Array, steps: int = 4, **settings: Any) -> jax.Array:
@@ -236,11 +211,6 @@ def prompt_of(settings: Settings, prompts: PromptSpec) -> str:
     if settings.tags:
         return f'{settings.tags}, {settings.prompt},{added}'
     return ', '.join(text for text in (settings.prompt, added) if text)
-
-
-def _levels(image: np.ndarray) -> np.ndarray:
-    """[-1, 1] to 0..255, not yet bytes."""
-    return (np.clip(image, -1, 1) + 1) * 127.5
 
 
 def _as_pillow(image: np.ndarray | Image.Image) -> Image.Image:

@@ -4,12 +4,11 @@ from dataclasses import dataclass
 
 from addsr_jax.diffusion.windows import Windows
 from addsr_jax.errors import UserError
-from addsr_jax.ops import image as image_ops
+from addsr_jax.restoration.color import FIXES
 from addsr_jax.restoration.fidelity import Choice, choice
 
 STEPS = {'addsr': 4, 'seesr': 50}
 START_POINTS = ('lr', 'noise')
-COLORS = {'adain': image_ops.adain, 'wavelet': image_ops.wavelet, 'none': None}
 RANGES = {
     'fidelity': (0, 1),
     'steps': (1, 1000),
@@ -45,7 +44,7 @@ class Settings:
     batch: int = 1  # tiles in one call
 
     def __post_init__(self):
-        for name, known in (('method', STEPS), ('color', COLORS), ('start_point', START_POINTS)):
+        for name, known in (('method', STEPS), ('color', FIXES), ('start_point', START_POINTS)):
             value = getattr(self, name)
             if value not in known and not (name == 'color' and value is None):
                 raise UserError(f'{name} is {value!r}: choose one of {", ".join(known)}')

@@ -45,7 +45,7 @@ def small_picture(case: dict) -> np.ndarray:
     match = re.fullmatch(r'image_u8\(([\w.]+),(\d+),(\d+)\)', case['lq_u8'])
     assert match is not None
     name, h, w = match.groups()
-    return np.floor(255 * pictures.picture64(name, int(h), int(w)) + 0.5).astype(np.uint8)
+    return pictures.picture_u8(name, int(h), int(w))
 
 
 def low_quality(case: dict) -> np.ndarray:

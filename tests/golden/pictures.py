@@ -39,12 +39,16 @@ def picture64(name: str, h: int, w: int) -> np.ndarray:
     return np.clip(image, 0.0, 1.0)
 
 
+def picture_u8(name: str, h: int, w: int) -> np.ndarray:
+    return np.floor(255.0 * picture64(name, h, w) + 0.5).astype(np.uint8)
+
+
 def pictures(name: str, count: int, h: int, w: int) -> np.ndarray:
     return np.stack([picture(f'{name}.{i}', h, w) for i in range(count)])
 
 
 def check(group: str, case: str, output: str, actual: Any) -> None:
-    """The recorded values within 10 x the noise + 1e-5 of the maximum."""
+    """The recorded values within 10 x the noise + 1e-5 of the maximum: 99.9 % of them where a rounding may flip."""
     record = cases(group)[case]['outputs'][output]
     actual = np.asarray(actual)
     assert list(actual.shape) == record['shape'], f'{output}: {actual.shape} is not {record["shape"]}'
@@ -52,6 +56,9 @@ def check(group: str, case: str, output: str, actual: Any) -> None:
         wanted = data[record['key']].reshape(-1)
     seen = actual.reshape(-1)[:: record['stride']]
     atol = 10 * (record.get('noise') or 0) + 1e-5 * record['absmax']
+    if 'noise_outliers' in record:
+        assert (np.abs(seen - wanted) <= atol).mean() >= 0.999, f'{case} {output}'
+        return
     np.testing.assert_allclose(seen, wanted, rtol=0, atol=atol, err_msg=f'{case} {output}')
 
 

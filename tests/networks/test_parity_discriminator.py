@@ -71,9 +71,10 @@ def test_gradients_are_as_recorded(heads):
     for k, gradient in enumerate(grads[1]):
         golden.check('discriminator', 'heads_grad', f'd_features.{k}', gradient.swapaxes(1, 2))
     ours = to_state_dict('discriminator', grads[0])
-    recorded = [n for n in golden.cases('discriminator')['heads_grad']['outputs'] if n.startswith('grad.')]
+    recorded = [n for n in golden.cases('discriminator')['heads_grad']['outputs'] if n.startswith('d_heads.')]
+    assert len(recorded) == 24
     for name in recorded:
-        golden.check('discriminator', 'heads_grad', name, ours[name.removeprefix('grad.')])
+        golden.check('discriminator', 'heads_grad', name, ours[name.removeprefix('d_heads.')])
 
 
 def whole(heads, x, draws, train):

@@ -18,7 +18,7 @@ def run(params, image):
     return module.apply({'params': params}, image, method='tokens_and_logits')
 
 
-@pytest.mark.parametrize('case', ['dape_image', 'ram_image', 'dape_half', 'lowvariance_ram_image'])
+@pytest.mark.parametrize('case', [case for case in golden.cases('ram') if not case.startswith('trace')])
 def test_tokens_and_tags_are_as_recorded(case):
     state = golden.state_dict('ram', low_variance=case.startswith('lowvariance'))
     params, lora, _ = from_state_dict(state, 'prompt_extractor')
@@ -27,6 +27,7 @@ def test_tokens_and_tags_are_as_recorded(case):
     tokens, logits = run(params, golden.to_nhwc(golden.inputs('ram', case)['image']))
     golden.check('ram', case, 'image_embeds', tokens)
     golden.check('ram', case, 'logits', logits)
+    golden.check('ram', case, 'probability', jax.nn.sigmoid(logits))
 
 
 def test_weights_and_low_rank_factors_survive_the_way_there_and_back():

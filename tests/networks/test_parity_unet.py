@@ -13,7 +13,9 @@ from tests import golden
 from tests.golden import specs
 
 pytestmark = pytest.mark.parity
-FORWARD = ('s8x8_alltimesteps', 's16x8_t249_residuals', 's12x20_mixed_residuals', 's9x13_t999_residuals', 's7x10_mixed')
+FORWARD = {
+    network: [case for case in golden.cases(network) if case.startswith('s')] for network in ('unet', 'controlnet')
+}
 
 
 def unet_arguments(x):
@@ -59,7 +61,7 @@ def controlnet():
     return jax.jit(run), params
 
 
-@pytest.mark.parametrize('case', FORWARD)
+@pytest.mark.parametrize('case', FORWARD['unet'])
 def test_unet_answers_as_recorded(unet, case):
     run, params = unet
     golden.check('unet', case, 'sample', golden.to_nchw(run(params, unet_arguments(golden.inputs('unet', case)))))
@@ -81,17 +83,19 @@ def test_unet_gradients_are_as_recorded(unet):
         out = run(params, {**a, **moving})
         return (out * constant).sum() + 0.5 * (out**2).sum()
 
-    moving = {k: a[k] for k in ('latents', 'encoder_hidden_states')}
+    moving = {k: a[k] for k in ('latents', 'encoder_hidden_states', 'image_encoder_hidden_states', 'mid_residual')}
     value, (of_params, of_inputs) = jax.value_and_grad(loss, argnums=(0, 1))(params, moving)
     norms = {name: np.linalg.norm(g) for name, g in to_state_dict('unet', of_params).items()}
     names = golden.document('unet', 'cases')['grad_names']
     golden.check('unet', 'grad_8x8', 'loss', value)
     golden.check('unet', 'grad_8x8', 'd_sample', golden.to_nchw(of_inputs['latents']))
     golden.check('unet', 'grad_8x8', 'd_encoder_hidden_states', of_inputs['encoder_hidden_states'])
+    golden.check('unet', 'grad_8x8', 'd_image_encoder_hidden_states', of_inputs['image_encoder_hidden_states'])
+    golden.check('unet', 'grad_8x8', 'd_mid_block_additional_residual', golden.to_nchw(of_inputs['mid_residual']))
     golden.check('unet', 'grad_8x8', 'param_grad_norms', np.array([norms[name] for name in names]))
 
 
-@pytest.mark.parametrize('case', ['s8x8_t999_scale1', 's12x20_t749_scale0.6', 's9x13_t1_scale1', 's8x8_t249_guess'])
+@pytest.mark.parametrize('case', FORWARD['controlnet'])
 def test_controlnet_answers_as_recorded(controlnet, case):
     run, params = controlnet
     x = golden.inputs('controlnet', case)
@@ -107,6 +111,24 @@ def test_controlnet_shows_every_epsilon_as_recorded(controlnet):
     x = golden.inputs('controlnet', 'lowvariance_8x8_t249')
     count = sum(n.startswith('down.') for n in golden.cases('controlnet')['lowvariance_8x8_t249']['outputs']) + 1
     check_controlnet('lowvariance_8x8_t249', run(params, controlnet_arguments(x), jnp.full(count, 1.0)))
+
+
+def test_controlnet_gradients_are_as_recorded(controlnet):
+    run, params = controlnet
+    a = controlnet_arguments(golden.inputs('controlnet', 'grad_8x8'))
+
+    def loss(params, moving):
+        down, mid, _ = run(params, {**a, **moving}, jnp.ones(10))
+        return sum((x**2).mean() for x in (*down, mid))
+
+    moving = {k: a[k] for k in ('latents', 'condition')}
+    value, (of_params, of_inputs) = jax.value_and_grad(loss, argnums=(0, 1))(params, moving)
+    norms = {name: np.linalg.norm(g) for name, g in to_state_dict('controlnet', of_params).items()}
+    names = golden.document('controlnet', 'cases')['grad_names']
+    golden.check('controlnet', 'grad_8x8', 'loss', value)
+    golden.check('controlnet', 'grad_8x8', 'd_sample', golden.to_nchw(of_inputs['latents']))
+    golden.check('controlnet', 'grad_8x8', 'd_controlnet_cond', golden.to_nchw(of_inputs['condition']))
+    golden.check('controlnet', 'grad_8x8', 'param_grad_norms', np.array([norms[name] for name in names]))
 
 
 def check_controlnet(case, answer):

@@ -27,7 +27,7 @@ def dinov2(params, images):
     return patches, tokens[:, 0]
 
 
-@pytest.mark.parametrize('case', ['x64x64', 'x96x80', 'x40x50', 'lowvariance', 'flex_96x64'])
+@pytest.mark.parametrize('case', ['x64x64', 'x128x128', 'x96x80', 'x40x50', 'lowvariance', 'flex_96x64'])
 def test_dino_features_are_as_recorded(case):
     state = golden.state_dict('dino', low_variance=case == 'lowvariance')
     images = golden.to_nhwc(golden.inputs('dino', case)['x'])

@@ -22,10 +22,14 @@ def batch_of(case):
     return pictures.pictures(name, *map(int, shape))
 
 
+def size_of(spec):
+    return tuple(np.broadcast_to(spec['size'], 2).tolist())
+
+
 @pytest.mark.parametrize('case', [k for k in RESIZED if 'size' in CASES[k]['inputs']['interpolate']])
 def test_resizing_on_the_device_is_as_recorded(case):
     spec = CASES[case]['inputs']['interpolate']
-    out = image_ops.resize(jnp.asarray(batch_of(case)), tuple(spec['size']), spec['mode'])
+    out = image_ops.resize(jnp.asarray(batch_of(case)), size_of(spec), spec['mode'])
     pictures.check('image_ops', case, 'out', golden.to_nchw(out))
 
 
@@ -33,7 +37,7 @@ def test_resizing_on_the_device_is_as_recorded(case):
 def test_resizing_on_the_host_is_as_recorded(case):
     spec, images = CASES[case]['inputs']['interpolate'], batch_of(case)
     factor = spec.get('scale_factor')
-    size = tuple(spec['size']) if factor is None else tuple(int(n * factor) for n in images.shape[1:3])
+    size = size_of(spec) if factor is None else tuple(int(n * factor) for n in images.shape[1:3])
     out = np.stack([resize_on_host(image, size, spec['mode'], factor) for image in images])
     pictures.check('image_ops', case, 'out', golden.to_nchw(out))
 
@@ -46,16 +50,35 @@ def pair_of(case):
     return target, source
 
 
-@pytest.mark.parametrize('case', [k for k in CASES if k.startswith('adain')])
+@pytest.mark.parametrize('case', [k for k in CASES if k.startswith('adain_tensor')])
 def test_adain_is_as_recorded(case):
     out = image_ops.adain(*map(jnp.asarray, pair_of(case)))
     pictures.check('image_ops', case, 'out', golden.to_nchw(out[None]))
 
 
-@pytest.mark.parametrize('case', [k for k in CASES if k.startswith('wavelet')])
+@pytest.mark.parametrize('case', [k for k in CASES if k.startswith('wavelet_tensor')])
 def test_wavelet_fix_is_as_recorded(case):
     out = image_ops.wavelet(*map(jnp.asarray, pair_of(case)))
     pictures.check('image_ops', case, 'out', golden.to_nchw(out[None]))
+
+
+def test_each_level_of_the_wavelet_fix_is_as_recorded():
+    image = pictures.picture('cf.t1', 67, 93)
+    for level in range(5):
+        out = image_ops.low_frequencies(jnp.asarray(image), level + 1)
+        pictures.check('image_ops', 'wavelet_levels', f'blur{level}', golden.to_nchw(out[None]))
+
+
+@pytest.mark.parametrize(('case', 'size'), [('ram_train_up', (97, 131)), ('ram_train_down', (611, 403))])
+def test_prompt_extractor_sees_a_training_picture_as_recorded(case, size):
+    image = jnp.asarray(pictures.picture(case.replace('ram_train_', 'ram.'), *size))
+    seen = preprocess(image[None], 384, clip=True)
+    pictures.check('image_ops', case, 'out', golden.to_nchw(seen)[0])
+
+
+def test_prompt_extractor_sees_a_signed_picture_as_recorded():
+    images = 2 * pictures.pictures('ram.x0', 2, 72, 56) - 1
+    pictures.check('image_ops', 'ram_train_psr', 'out', golden.to_nchw(preprocess(jnp.asarray(images), 384)))
 
 
 def test_prompt_extractor_sees_the_picture_as_recorded():
