@@ -73,8 +73,9 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        axes = {'params': 0, 'intermediates': 0}
-        layers = nn.scan(Layer, variable_axes=axes, split_rngs={'params': True}, length=self.spec.layers)
+        layers = nn.scan(
+            Layer, variable_axes={'params': 0, 'intermediates': 0}, split_rngs={'params': True}, length=self.spec.layers
+        )
         return layers(self.spec, self.dtype, name='layers')(x, None)[0]
 
 

@@ -100,8 +100,9 @@ class ViT(nn.Module):
         places = self.param('pos_embed', init, (1, 1 + trained**2, s.width))
         x = jnp.concatenate([jnp.broadcast_to(first, (x.shape[0], 1, s.width)).astype(x.dtype), x], axis=1)
         x = x + resize_positions(places, trained, grid, s.position_offset).astype(x.dtype)
-        axes = {'params': 0, 'intermediates': 0}
-        blocks = nn.scan(Block, variable_axes=axes, split_rngs={'params': True}, length=s.depth)
+        blocks = nn.scan(
+            Block, variable_axes={'params': 0, 'intermediates': 0}, split_rngs={'params': True}, length=s.depth
+        )
         last, states = blocks(s, self.dtype, name='blocks')(x, None)
         hidden = (x, *(states[i] for i in range(s.depth)))
         norm = nn.LayerNorm(s.norm_eps, dtype=self.dtype, use_fast_variance=False, name='norm')
