@@ -16,7 +16,6 @@ Where the published code differs from the paper a switch of `Objective` says so;
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +30,7 @@ from addsr_jax.specs import ModelSpec
 from addsr_jax.stages import base
 from addsr_jax.stages.addsr_draws import Draws, draw
 from addsr_jax.stages.addsr_objective import Objective, distillation_weight, step_index
-from addsr_jax.stages.base import Batch, Metrics, Optimizers, Stage, State, Tree
+from addsr_jax.stages.base import Batch, Metrics, Recipe, Stage, State, Tree
 from addsr_jax.stages.projected import Projection, gradient_penalty, make_projection
 
 # Published training set: image attentions of both networks and the condition encoder (reference: train_addsr.py).
@@ -154,17 +153,9 @@ class Losses:
         return loss, {'adversarial': loss.mean()}
 
 
-def make(
-    spec: ModelSpec,
-    objective: Objective,
-    optimizers: Optimizers,
-    *,
-    ema: float,
-    seed: int,
-    accumulate: int,
-    dtype: Any,
-) -> Stage:
-    networks = build(spec, dtype)
+def make(recipe: Recipe, objective: Objective) -> Stage:
+    spec = recipe.spec
+    networks = build(spec, recipe.dtype)
     model = Diffusion(networks)
     projection = make_projection(networks, objective.c_norm)
     losses = Losses(model, projection, objective)
@@ -208,16 +199,16 @@ def make(
         if objective.d_grad_leak:
             grads = jax.tree.map(jnp.add, grads, state.discriminator['leak'])
         return base.apply_gradients(
-            optimizers.discriminator, grads, state.discriminator_optimizer, state.discriminator['params']
+            recipe.optimizers.discriminator, grads, state.discriminator_optimizer, state.discriminator['params']
         )
 
     def update(state: State, frozen: Tree, batch: Batch) -> tuple[State, Metrics]:
         """D learns from sg(x_theta); then the student from the D just updated. One forward, one pullback."""
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        key = jax.random.fold_in(jax.random.key(recipe.seed), state.step)
         samples = {'batch': batch, 'draws': draw(key, spec, objective, batch)}
         vectors = spectral_vectors(state)
         heads = state.discriminator['params']
-        if accumulate == 1:
+        if recipe.accumulate == 1:
             context, x, pullback, z0 = graded(state.student, frozen, samples)
             d_grads, d_metrics = discriminator_gradient(heads, vectors, x, frozen, samples, context)
             heads, d_optimizer = update_discriminator(state, d_grads)
@@ -225,7 +216,7 @@ def make(
             (x_bar, *leak), metrics = cotangent(x, z0, heads, last, frozen, samples, context)
             (grads,) = pullback(x_bar)
         else:
-            micro = base.split(samples, accumulate)
+            micro = base.split(samples, recipe.accumulate)
 
             def look(part):  # without gradient to the student: x_theta and the gradient of D
                 context, x, _, _ = graded(state.student, frozen, part)
@@ -242,7 +233,7 @@ def make(
 
             grads, leak, metrics = _scan_mean(learn, micro)
             heads = new_heads
-        student, optimizer = base.apply_gradients(optimizers.student, grads, state.optimizer, state.student)
+        student, optimizer = base.apply_gradients(recipe.optimizers.student, grads, state.optimizer, state.student)
         discriminator = {'params': heads, 'spectral': last}
         if objective.d_grad_leak:
             discriminator['leak'] = leak[0]
@@ -255,7 +246,7 @@ def make(
         return State(
             step=state.step + 1,
             student=student,
-            ema=base.ema_update(state.ema, student, ema, state.step),
+            ema=base.ema_update(state.ema, student, recipe.ema, state.step),
             optimizer=optimizer,
             discriminator=discriminator,
             discriminator_optimizer=d_optimizer,
@@ -271,9 +262,9 @@ def make(
             step=jnp.zeros((), jnp.int32),
             student=student,
             ema=base.copy(student),
-            optimizer=optimizers.student.init(student),
+            optimizer=recipe.optimizers.student.init(student),
             discriminator=discriminator,
-            discriminator_optimizer=optimizers.discriminator.init(heads['params']),
+            discriminator_optimizer=recipe.optimizers.discriminator.init(heads['params']),
         )
         return base.resumed(state, bundle['training']) if 'training' in bundle else state
 
@@ -281,13 +272,13 @@ def make(
         picked = base.pick(bundle, parts, 'addsr')
         if objective.start == 'student':
             picked['student'] = trees.remove(base.pick(bundle, ('student',), 'addsr')['student'], trains)
-        return trees.cast(picked, dtype)
+        return trees.cast(picked, recipe.dtype)
 
     def preview(state: State, frozen: Tree, batch: Batch) -> dict[str, jax.Array]:
         shared = {name: frozen[name] for name in ('autoencoder', 'text_encoder', 'prompt_extractor')}
         student = {**shared, **losses.whole(state.ema, frozen)}
         few_steps = partial(sampler.addsr, psr_weight=objective.psr_preview)
-        key = jax.random.key(seed)
+        key = jax.random.key(recipe.seed)
         images = {}
         for name, params, method, run, steps in (
             ('student', student, 'addsr', few_steps, objective.timesteps),

@@ -7,7 +7,6 @@ stages of the frozen prompt extractor. No adversarial term: the student has one.
 import dataclasses
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +17,7 @@ from addsr_jax.networks.build import apply, build
 from addsr_jax.networks.prompt_extractor import normalise
 from addsr_jax.specs import ModelSpec
 from addsr_jax.stages import base
-from addsr_jax.stages.base import Batch, Optimizers, Stage, State, Tree
+from addsr_jax.stages.base import Batch, Recipe, Stage, State, Tree
 
 START_LOG_VARIANCE = -14.0
 
@@ -32,17 +31,9 @@ class Objective:
     perceptual_stages: int  # how many of the prompt extractor's stages are compared
 
 
-def make(
-    spec: ModelSpec,
-    objective: Objective,
-    optimizers: Optimizers,
-    *,
-    ema: float,
-    seed: int,
-    accumulate: int,
-    dtype: Any,
-) -> Stage:
-    networks = build(spec, dtype)
+def make(recipe: Recipe, objective: Objective) -> Stage:
+    spec = recipe.spec
+    networks = build(spec, recipe.dtype)
     factor = spec.autoencoder.factor
 
     def features(frozen: Tree, images: jax.Array) -> tuple[jax.Array, ...]:
@@ -83,10 +74,10 @@ def make(
         else:
             sample = jnp.zeros((1, 8 * factor, 8 * factor, spec.autoencoder.image_channels))
             params = narrow(networks.autoencoder.init(key, sample)['params'])
-        return base.simple_state(params, optimizers.student)
+        return base.simple_state(params, recipe.optimizers.student)
 
     def freeze(bundle: Tree) -> Tree:
-        return trees.cast(base.pick(bundle, ('prompt_extractor',), 'autoencoder'), dtype)
+        return trees.cast(base.pick(bundle, ('prompt_extractor',), 'autoencoder'), recipe.dtype)
 
     def reconstruct(params: Tree, images: jax.Array) -> jax.Array:
         return jnp.clip(apply(networks.autoencoder, params, images).astype(jnp.float32), -1, 1)
@@ -103,7 +94,7 @@ def make(
         scale = round(float(1 / jnp.std(mean)), 5)
         return dataclasses.replace(spec, autoencoder=dataclasses.replace(spec.autoencoder, scaling_factor=scale))
 
-    update = base.simple_update(loss, draw, optimizers.student, ema=ema, seed=seed, accumulate=accumulate)
+    update = base.simple_update(loss, draw, recipe)
     return Stage('autoencoder', init, freeze, update, preview, 'reconstruction', export, spec_update)
 
 

@@ -43,6 +43,18 @@ class Optimizers:
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """What every stage is made from, whatever its objective."""
+
+    spec: ModelSpec
+    optimizers: Optimizers
+    ema: float  # decay of the exponential moving average, 0..1
+    seed: int  # root of all random numbers
+    accumulate: int  # micro-batches an update is split into
+    dtype: Any  # of compute; what is trained stays float32
+
+
+@dataclass(frozen=True)
 class Stage:
     """`init` and `update` are pure and not jitted; `freeze` and `export` only pick and merge trees."""
 
@@ -65,7 +77,7 @@ class StageKind:
     """How the door makes a stage: the dataclass of its objective, and the maker."""
 
     objective: type
-    make: Callable[..., Stage]
+    make: Callable[[Recipe, Any], Stage]
 
 
 def pick(bundle: Tree, parts: tuple[str, ...], stage: str) -> Tree:
@@ -151,26 +163,22 @@ def join(parts: Tree) -> Tree:
 def simple_update(
     loss: Callable[[Tree, Tree, Tree], tuple[jax.Array, Metrics]],
     draw: Callable[[jax.Array, Batch], Tree],
-    optimizer: optax.GradientTransformation,
-    *,
-    ema: float,
-    seed: int,
-    accumulate: int,
+    recipe: Recipe,
 ) -> Callable[[State, Tree, Batch], tuple[State, Metrics]]:
     """The update of a stage with one player: `loss(trained, frozen, {batch and draws}) -> (loss [B], metrics)`."""
 
     def update(state: State, frozen: Tree, batch: Batch) -> tuple[State, Metrics]:
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        key = jax.random.fold_in(jax.random.key(recipe.seed), state.step)
         samples = {'batch': batch, 'draws': draw(key, batch)}
-        grads, metrics = accumulated(lambda p, s: loss(p, frozen, s), state.student, samples, accumulate)
-        student, optimizer_state = apply_gradients(optimizer, grads, state.optimizer, state.student)
+        grads, metrics = accumulated(lambda p, s: loss(p, frozen, s), state.student, samples, recipe.accumulate)
+        student, optimizer = apply_gradients(recipe.optimizers.student, grads, state.optimizer, state.student)
         metrics = {**metrics, 'gradient_norm': optax.tree.norm(grads)}
         return dataclasses.replace(
             state,
             step=state.step + 1,
             student=student,
-            ema=ema_update(state.ema, student, ema, state.step),
-            optimizer=optimizer_state,
+            ema=ema_update(state.ema, student, recipe.ema, state.step),
+            optimizer=optimizer,
         ), metrics
 
     return update

@@ -8,7 +8,6 @@ pretrained RAM), or statistics of the clean picture (`statistics`, a network tra
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,9 +18,8 @@ from addsr_jax.errors import UserError
 from addsr_jax.networks.build import Networks, apply, build
 from addsr_jax.networks.prompt_extractor import init_lora, merge_lora, preprocess
 from addsr_jax.ops.image import resize
-from addsr_jax.specs import ModelSpec
 from addsr_jax.stages import base, picture_statistics
-from addsr_jax.stages.base import Batch, Optimizers, Stage, State, Tree
+from addsr_jax.stages.base import Batch, Recipe, Stage, State, Tree
 
 
 @dataclass(frozen=True)
@@ -62,17 +60,9 @@ def binary_cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
     return (jax.nn.softplus(logits) - targets * logits).mean(axis=-1)
 
 
-def make(
-    spec: ModelSpec,
-    objective: Objective,
-    optimizers: Optimizers,
-    *,
-    ema: float,
-    seed: int,
-    accumulate: int,
-    dtype: Any,
-) -> Stage:
-    networks = build(spec, dtype)
+def make(recipe: Recipe, objective: Objective) -> Stage:
+    spec = recipe.spec
+    networks = build(spec, recipe.dtype)
     size = spec.prompt_extractor.swin.image_size
     targets = TARGETS[objective.targets]
     adapt = objective.trainable == 'lora'
@@ -107,10 +97,10 @@ def make(
         else:
             image = jnp.zeros((1, size, size, 3))
             student = networks.prompt_extractor.init(key, image, method='tokens_and_logits')['params']
-        return base.simple_state(student, optimizers.student)
+        return base.simple_state(student, recipe.optimizers.student)
 
     def freeze(bundle: Tree) -> Tree:
-        return trees.cast(base.pick(bundle, ('prompt_extractor',) if adapt else (), 'dape'), dtype)
+        return trees.cast(base.pick(bundle, ('prompt_extractor',) if adapt else (), 'dape'), recipe.dtype)
 
     def preview(state: State, frozen: Tree, batch: Batch) -> dict[str, jax.Array]:
         return {'LQ': batch['lq'], 'HR': batch['hr']}
@@ -121,5 +111,5 @@ def make(
     def draw(key: jax.Array, batch: Batch) -> Tree:
         return ()
 
-    update = base.simple_update(loss, draw, optimizers.student, ema=ema, seed=seed, accumulate=accumulate)
+    update = base.simple_update(loss, draw, recipe)
     return Stage('dape', init, freeze, update, preview, '', export, lambda *_: spec, adapts=True)

@@ -5,7 +5,6 @@ target is noise or velocity as the model's schedule says.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +13,8 @@ from addsr_jax import trees
 from addsr_jax.diffusion import schedule
 from addsr_jax.diffusion.conditioning import Diffusion, to_unit
 from addsr_jax.networks.build import Networks, build
-from addsr_jax.specs import ModelSpec
 from addsr_jax.stages import base
-from addsr_jax.stages.base import Batch, Optimizers, Stage, State, Tree
+from addsr_jax.stages.base import Batch, Recipe, Stage, State, Tree
 
 # What the published training changes: the whole ControlNet and the UNet's image attentions (reference: train_seesr.py).
 TRAINABLE = {'all': ('.*',), 'image_attentions': ('controlnet/.*', r'unet/.*image_attentions_\d+/.*')}
@@ -80,17 +78,9 @@ def drawn_parts(networks: Networks, key: jax.Array) -> Tree:
     }
 
 
-def make(
-    spec: ModelSpec,
-    objective: Objective,
-    optimizers: Optimizers,
-    *,
-    ema: float,
-    seed: int,
-    accumulate: int,
-    dtype: Any,
-) -> Stage:
-    networks = build(spec, dtype)
+def make(recipe: Recipe, objective: Objective) -> Stage:
+    spec = recipe.spec
+    networks = build(spec, recipe.dtype)
     model = Diffusion(networks)
     trains = TRAINABLE[objective.trainable]
 
@@ -120,13 +110,13 @@ def make(
         }
 
     def init(key: jax.Array, bundle: Tree) -> State:
-        return base.simple_state(trees.select(initial_parts(networks, key, bundle), trains), optimizers.student)
+        return base.simple_state(trees.select(initial_parts(networks, key, bundle), trains), recipe.optimizers.student)
 
     def freeze(bundle: Tree) -> Tree:
         parts = base.pick(bundle, ('autoencoder', 'prompt_extractor'), 'seesr')
         if objective.trainable != 'all':
             base.pick(bundle, ('unet' if 'unet' in bundle else 'teacher', 'text_encoder'), 'seesr')
-        return trees.cast({**parts, 'base': untrained(bundle)}, dtype)
+        return trees.cast({**parts, 'base': untrained(bundle)}, recipe.dtype)
 
     def untrained(bundle: Tree) -> Tree:
         plain = {name: bundle[name] for name in ('unet', 'text_encoder') if name in bundle}
@@ -139,7 +129,7 @@ def make(
         condition = model.condition(frozen, to_unit(batch['lq']), text, clip_view=True)
         latents = model.encode(frozen['autoencoder'], batch['lq'], jnp.zeros(()))
         t = jnp.full(latents.shape[:1], spec.schedule.steps - 1)
-        noise = jax.random.normal(jax.random.key(seed), latents.shape[1:])
+        noise = jax.random.normal(jax.random.key(recipe.seed), latents.shape[1:])
         z0 = model.predict_z0(params, model.add_noise(latents, noise, t), t, condition)
         teacher = model.decode(frozen['autoencoder'], z0)
         return {'LQ': batch['lq'], 'teacher': teacher, 'HR': batch['hr']}
@@ -149,5 +139,5 @@ def make(
         teacher = {'unet': params['unet'], 'controlnet': params['controlnet']}
         return {'text_encoder': params['text_encoder'], 'teacher': teacher, 'unet': None}  # its UNet has it all
 
-    update = base.simple_update(loss, draw, optimizers.student, ema=ema, seed=seed, accumulate=accumulate)
+    update = base.simple_update(loss, draw, recipe)
     return Stage('seesr', init, freeze, update, preview, 'teacher', export, lambda state, frozen, batch: spec)

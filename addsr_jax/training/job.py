@@ -16,7 +16,7 @@ from addsr_jax.data.tokens import load_tokenizer
 from addsr_jax.errors import UserError
 from addsr_jax.specs import MODELS, ModelSpec
 from addsr_jax.stages import STAGES
-from addsr_jax.stages.base import Optimizers, Stage, resumable
+from addsr_jax.stages.base import Optimizers, Recipe, Stage, resumable
 from addsr_jax.training import config as config_file
 from addsr_jax.training.config import Config
 from addsr_jax.training.loop import LoopConfig, check, train
@@ -109,15 +109,15 @@ def make_stage(config: Config, spec: ModelSpec) -> Stage:
     judge = OptimizerConfig(**config.discriminator_optimizer.to_dict())
     if not 0 <= config.ema < 1:
         raise UserError(f'--config.ema is {config.ema}: a decay lies in 0..1, 1 excluded')
-    return kind.make(
-        spec,
-        kind.objective(**config.objective.to_dict()),
-        Optimizers(make_optimizer(player, config.steps), make_optimizer(judge, config.steps)),
+    recipe = Recipe(
+        spec=spec,
+        optimizers=Optimizers(make_optimizer(player, config.steps), make_optimizer(judge, config.steps)),
         ema=config.ema,
         seed=config.seed,
         accumulate=config.accumulate,
         dtype=choose(dtypes, config.dtype, 'dtype'),
     )
+    return kind.make(recipe, kind.objective(**config.objective.to_dict()))
 
 
 def starting_weights(config: Config) -> Bundle:

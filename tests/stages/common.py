@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from addsr_jax.stages import STAGES
-from addsr_jax.stages.base import Optimizers, Stage
+from addsr_jax.stages.base import Optimizers, Recipe, Stage
 from tests import tiny
 
 
@@ -23,9 +23,8 @@ def objective(name: str, **changes):
 def stage(name: str, accumulate: int = 1, **changes) -> Stage:
     # plain descent: parameters after a step show the gradient
     optimizers = Optimizers(optax.sgd(0.1), optax.sgd(0.1))
-    return STAGES[name].make(
-        tiny.SPEC, objective(name, **changes), optimizers, ema=0.5, seed=0, accumulate=accumulate, dtype=jnp.float32
-    )
+    recipe = Recipe(tiny.SPEC, optimizers, ema=0.5, seed=0, accumulate=accumulate, dtype=jnp.float32)
+    return STAGES[name].make(recipe, objective(name, **changes))
 
 
 @cache

@@ -14,7 +14,7 @@ from addsr_jax.networks.discriminator import AugmentDraws
 from addsr_jax.stages import STAGES, addsr
 from addsr_jax.stages.addsr_draws import Draws
 from addsr_jax.stages.addsr_objective import released
-from addsr_jax.stages.base import Optimizers
+from addsr_jax.stages.base import Optimizers, Recipe
 from addsr_jax.training.optimizers import OptimizerConfig, make_optimizer
 from addsr_jax.weights import names, pytorch
 from tests import golden
@@ -50,14 +50,13 @@ def stage():
     chosen = dataclasses.replace(
         released(objective('addsr')), start='student', teacher_samples=4, adversarial_weight=0.02
     )
-    return STAGES['addsr'].make(model.spec(), chosen, optimizers, ema=0.99, seed=0, accumulate=1, dtype=jnp.float32)
+    recipe = Recipe(model.spec(), optimizers, ema=0.99, seed=0, accumulate=1, dtype=jnp.float32)
+    return STAGES['addsr'].make(recipe, chosen)
 
 
 def batch():
-    ids = pictures.generator('train.ids').randint(3, 640, size=(2, 77))
-    ids[:, 0], ids[:, 20], ids[:, 21:] = 0, 2, 1
-    ids[0, 1:] = 1
-    ids[0, 1] = 2
+    ids = model.tokens('train.ids', 2)
+    ids[0, 1:], ids[0, 1] = 1, 2  # the first prompt is empty
     hr, lq = (2 * pictures.pictures(f'train.{name}', 2, SIDE, SIDE) - 1 for name in ('hr', 'lq'))
     return {'hr': hr, 'lq': lq, 'tokens': ids}
 
