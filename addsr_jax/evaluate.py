@@ -35,7 +35,7 @@ def parser() -> Parser:
     p.add_argument(
         '--methods',
         default='bicubic,seesr-50,addsr-4,addsr-1',
-        help='METHOD, METHOD-STEPS or addsr-STEPS@PSR_WEIGHT, with commas',
+        help='METHOD, METHOD-STEPS or addsr-STEPS[x2][@PSR_WEIGHT], with commas; x2: antithetic',
     )
     p.add_argument('--limit', type=number(int, 1, 10**9), help='only so many pairs, spread evenly (default: all)')
     p.add_argument('--guidance_scale', type=number(float, 0, 30), help="of seesr; 1: off (default: the model's)")

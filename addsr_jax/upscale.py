@@ -22,7 +22,7 @@ def parser() -> Parser:
     p.add_argument(
         '--fidelity',
         type=number(float, 0, 1),
-        help='addsr: from 0, more detail, to 1, less invention; in place of steps, psr_weight and color',
+        help='addsr: from 0, more detail, to 1, less invention; in place of steps, psr_weight, color and antithetic',
     )
     p.add_argument('--steps', type=number(int, 1, 1000), help='(default: 4 for addsr, 50 for seesr)')
     p.add_argument('--overwrite', action='store_true', help='replace existing results')
@@ -54,6 +54,11 @@ def parser() -> Parser:
         '--guidance_scale', type=number(float, 0, 30), help="1: off (default: off for addsr, else the model's)"
     )
     p.add_argument('--psr_weight', type=number(float, 0, 1), help='addsr: share of the last prediction (default: 0.4)')
+    p.add_argument(
+        '--antithetic',
+        action='store_true',
+        help='addsr: every step is the mean of two, of opposite noise: calm flat areas, less fine texture',
+    )
     p.add_argument(
         '--start_point', default='lr', choices=('lr', 'noise'), help='begin at the noised small picture, or at noise'
     )

@@ -35,7 +35,10 @@ from addsr_jax.runtime import prepare
 
 ROOT = Path(__file__).parents[1]
 METHODS = ('bicubic', 'addsr-1', 'addsr-2', 'addsr-4', 'seesr-50')
-FRONTIER = ('addsr-1', 'addsr-2', 'addsr-2@1', 'addsr-4@0', 'addsr-4', 'addsr-4@1', 'addsr-8', 'addsr-8@1')
+FRONTIER = (
+    *('addsr-1', 'addsr-1x2', 'addsr-2', 'addsr-2@1', 'addsr-4@0', 'addsr-4', 'addsr-4@1'),
+    *('addsr-4x2@0', 'addsr-4x2', 'addsr-4x2@1', 'addsr-8', 'addsr-8@1'),
+)
 BLOCKS = ('contact_sheet', 'drealsr', 'frontier', 'autoencoder')  # of docs/nano.md
 SIDE = 176  # pixels of a crop of the contact sheet
 # Photograph and (top, left) of the crops: scikit-image ships them, and the embedded weights were not trained on them.

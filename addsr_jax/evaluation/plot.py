@@ -11,9 +11,9 @@ from addsr_jax.evaluation.ablation import Figures, number
 def perception_distortion(
     path: Path, curve: Mapping[str, Figures], others: Mapping[str, Figures], psr_weight: float
 ) -> None:
-    """A PNG. Methods of `curve`, 'addsr-STEPS[@WEIGHT]', are joined by their steps; `others` are points of their own.
+    """A PNG. Methods of `curve`, 'addsr-STEPS[x2][@WEIGHT]', are joined by their steps.
 
-    `psr_weight` is the weight of methods that name none.
+    `others` are points of their own; `psr_weight` is the weight of methods that name none.
     """
     from matplotlib.figure import Figure  # draws without a display; nothing else here needs it
 
@@ -42,7 +42,7 @@ def place(figures: Figures) -> tuple[float, float]:
 
 def split(method: str, psr_weight: float) -> tuple[str, float]:
     """'addsr-4@0.2' -> ('addsr-4', 0.2); `psr_weight` where none stands."""
-    found = re.fullmatch(r'([a-z]+-\d+)(?:@([\d.]+))?', method)
+    found = re.fullmatch(r'([a-z]+-\d+(?:x2)?)(?:@([\d.]+))?', method)
     if found is None:
-        raise ValueError(f'{method!r} is no METHOD-STEPS[@WEIGHT]')
+        raise ValueError(f'{method!r} is no METHOD-STEPS[x2][@WEIGHT]')
     return found[1], float(found[2] or psr_weight)

@@ -62,7 +62,7 @@ def read_pairs(pairs: Sequence[Pair], *, factor: int) -> Iterator[tuple[Pair, np
 
 
 def parse_method(text: str, defaults: Settings) -> Settings | None:
-    """METHOD[-STEPS][@PSR_WEIGHT] with the rest of `defaults`; None for bicubic."""
+    """METHOD[-STEPS[x2]][@PSR_WEIGHT] with the rest of `defaults`, x2 for antithetic; None for bicubic."""
     front, at, weight = text.strip().partition('@')
     name, dash, steps = front.partition('-')
     if name == 'bicubic' and not dash and not at:
@@ -70,12 +70,17 @@ def parse_method(text: str, defaults: Settings) -> Settings | None:
     try:
         if name not in STEPS or (at and name != 'addsr'):
             raise ValueError(text)
+        steps, twice, rest = steps.partition('x2')
+        if rest or (twice and name != 'addsr'):
+            raise ValueError(text)
         settings = dataclasses.replace(defaults, method=name, steps=int(steps) if dash else None)
+        settings = dataclasses.replace(settings, antithetic=bool(twice))
         settings = settings if name == 'seesr' else dataclasses.replace(settings, guidance_scale=None)
         return dataclasses.replace(settings, psr_weight=float(weight)) if at else settings
     except ValueError as error:
         raise UserError(
-            f'{text!r} is no method: write bicubic, seesr-STEPS or addsr-STEPS, the last also with @PSR_WEIGHT'
+            f'{text!r} is no method: write bicubic, seesr-STEPS or addsr-STEPS, the last also with @PSR_WEIGHT, or '
+            'as addsr-STEPSx2'
         ) from error
 
 

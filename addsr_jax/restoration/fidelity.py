@@ -1,7 +1,7 @@
-"""The fidelity dial: one number instead of steps, PSR weight and colour fix, along the measured frontier.
+"""The fidelity dial: one number instead of steps, PSR weight, colour fix and antithetic noise.
 
-Measured on the embedded model (docs/nano.md, python benchmarks/nano.py): each entry is more faithful (SSIM) and less
-sharp (NIQE) than the one before it. The colour fix is the same everywhere.
+It follows the frontier that was measured on the embedded model (docs/nano.md, python benchmarks/nano.py): each entry is
+more faithful (SSIM) and less sharp (NIQE) than the one before it. The colour fix is the same everywhere.
 """
 
 from dataclasses import dataclass, replace
@@ -14,13 +14,14 @@ class Choice:
     steps: int
     psr_weight: float
     color: str
+    antithetic: bool = False
 
 
 DIAL = (
     (0.0, Choice(8, 1.0, 'wavelet')),
     (0.3, Choice(4, 1.0, 'wavelet')),
     (0.8, Choice(4, 0.0, 'wavelet')),
-    (1.0, Choice(1, 0.0, 'wavelet')),
+    (1.0, Choice(4, 0.0, 'wavelet', antithetic=True)),
 )
 
 

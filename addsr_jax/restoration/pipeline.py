@@ -172,7 +172,8 @@ class Pipeline:
         if tokens is not None:
             batch['image_tokens'] = np.repeat(np.asarray(tokens), len(lq), axis=0)
         scalars = {'guidance_scale': guidance, 'psr_weight': chosen.psr_weight}
-        kind = (method, chosen.steps, guidance != 1, settings.start_point, settings.start_timestep, settings.windows)
+        start = (settings.start_point, settings.start_timestep)
+        kind = (method, chosen.steps, guidance != 1, *start, chosen.antithetic, settings.windows)
         program = self._program(kind, partial(self._run, *kind))
         return program(params, jax.device_put(batch, sharding.batch_sharding(self.mesh)), scalars)
 
@@ -183,6 +184,7 @@ class Pipeline:
         guided: bool,
         start_point: str,
         start_timestep: int | None,
+        antithetic: bool,
         windows: Windows,
         params: Tree,
         batch: Tree,
@@ -194,7 +196,8 @@ class Pipeline:
         extra |= guidance if guided else {}
         if method == 'addsr':
             timesteps = schedule.student_timesteps(steps, self.networks.spec.schedule.steps)
-            return sampler.addsr(*common, timesteps=timesteps, psr_weight=scalars['psr_weight'], **extra)
+            extra |= {'psr_weight': scalars['psr_weight'], 'antithetic': antithetic}
+            return sampler.addsr(*common, timesteps=timesteps, **extra)
         timesteps = schedule.teacher_timesteps(steps, self.networks.spec.schedule.steps)
         return sampler.seesr(*common, timesteps=timesteps, start_timestep=start_timestep, **extra)
 

@@ -24,10 +24,11 @@ class Settings:
     """None takes the method's own value: 4 or 50 steps, no guidance or the model's."""
 
     method: str = 'addsr'  # 'addsr', the student; 'seesr', the teacher
-    fidelity: float | None = None  # addsr: 0, more detail, to 1, less invention; chooses the next three
+    fidelity: float | None = None  # addsr: 0, more detail, to 1, less invention; chooses the next four
     steps: int | None = None
     psr_weight: float | None = None  # addsr: how much of the last prediction conditions the next step; 0.4
     color: str | None = None  # 'wavelet', 'adain' or 'none'
+    antithetic: bool = False  # addsr: every step the mean of two, of opposite noise; calm flat areas
     scale: int = 4
     start_point: str = 'lr'  # or 'noise': where the first step begins
     start_timestep: int | None = None  # seesr: how far the small picture is noised, 999; lower keeps more of it
@@ -58,6 +59,8 @@ class Settings:
             raise UserError(f'batch is {self.batch}: it is at least 1')
         if self.start_timestep is not None and (self.method, self.start_point) != ('seesr', 'lr'):
             raise UserError('start_timestep is of method seesr, beginning at the small picture')
+        if self.antithetic and self.method != 'addsr':
+            raise UserError('antithetic is of the student: use it with method addsr')
         self._check_windows()
         self._check_fidelity()
 
@@ -77,16 +80,17 @@ class Settings:
         if self.method != 'addsr':
             raise UserError('fidelity is a dial of the student: use it with method addsr')
         given = [name for name in ('steps', 'psr_weight', 'color') if getattr(self, name) is not None]
+        given += ['antithetic'] if self.antithetic else []
         if given:
             raise UserError(f'fidelity chooses {", ".join(given)}: give one or the other')
 
     @property
     def chosen(self) -> Choice:
-        """Steps, PSR weight and colour fix: the user's, the dial's, or the method's."""
+        """Steps, PSR weight, colour fix and antithetic noise: the user's, the dial's, or the method's."""
         if self.fidelity is not None:
             return choice(self.fidelity)
         weight = PSR_WEIGHT if self.psr_weight is None else self.psr_weight
-        return Choice(self.steps or STEPS[self.method], weight, self.color or COLOR)
+        return Choice(self.steps or STEPS[self.method], weight, self.color or COLOR, self.antithetic)
 
     @property
     def windows(self) -> Windows:

@@ -22,9 +22,9 @@ def setting():
     return params, batch['lq'], batch['tokens'], noise
 
 
-def few(setting, timesteps, noise=None, **options):
+def few(setting, timesteps, noise=None, antithetic=False, **options):
     params, lq, tokens, fields = setting
-    run = jax.jit(partial(sampler.addsr, MODEL.networks, timesteps=timesteps))
+    run = jax.jit(partial(sampler.addsr, MODEL.networks, timesteps=timesteps, antithetic=antithetic))
     fields = fields if noise is None else noise
     return run(params, lq, tokens, fields[: len(timesteps) + 1], **{'psr_weight': 0.4, **options})
 
@@ -54,6 +54,28 @@ def test_the_psr_weight_matters_from_the_second_step_on(setting):
     two = [few(setting, (999, 749), psr_weight=w) for w in (0.0, 1.0)]
     np.testing.assert_array_equal(one[0], one[1])
     assert float(jnp.abs(two[0] - two[1]).max()) > 1e-3
+
+
+def test_antithetic_steps_are_the_mean_under_both_signs_of_the_noise(setting):
+    params, lq, tokens, noise = setting
+    text = MODEL.embed_text(params['text_encoder'], tokens)
+    told = MODEL.condition(params, to_unit(lq), text)
+    z0, t = MODEL.encode(params['autoencoder'], lq, noise[0]), jnp.full(2, 999)
+    both = [MODEL.predict_z0(params, MODEL.add_noise(z0, sign * noise[1], t), t, told) for sign in (1, -1)]
+    wanted = MODEL.decode(params['autoencoder'], sum(both) / 2)
+    np.testing.assert_allclose(few(setting, (999,), antithetic=True), wanted, atol=2e-4)
+
+
+def test_antithetic_steps_do_not_know_the_sign_of_the_noise_guidance_included(setting):
+    noise, negative = setting[3], tiny.batch(5, 2)['tokens']
+    mirrored = noise.at[1:].multiply(-1)
+    options = {'antithetic': True, 'guidance_scale': 3.0, 'negative_tokens': negative}
+    a, b, plain = (
+        few(setting, (999, 749), **o)
+        for o in (options, {**options, 'noise': mirrored}, {**options, 'antithetic': False})
+    )
+    np.testing.assert_allclose(a, b, atol=2e-4)
+    assert float(jnp.abs(a - plain).max()) > 1e-3
 
 
 def test_guidance_of_one_is_no_guidance_and_more_is_something_else(setting):

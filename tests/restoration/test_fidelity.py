@@ -33,7 +33,9 @@ def test_entries_are_met_and_weights_lie_between_them(monkeypatch):
     assert choice(0.8) == Choice(1, 0.3, 'none')
 
 
-@pytest.mark.parametrize('given', [{'steps': 2}, {'psr_weight': 0.5}, {'color': 'adain'}, {'method': 'seesr'}], ids=str)
+@pytest.mark.parametrize(
+    'given', [{'steps': 2}, {'psr_weight': 0.5}, {'color': 'adain'}, {'antithetic': True}, {'method': 'seesr'}], ids=str
+)
 def test_the_dial_stands_alone(given):
     with pytest.raises(UserError, match='fidelity'):
         Settings(fidelity=0.5, **given)

@@ -1,5 +1,7 @@
 """A user's image: any size, the same whatever the batch, tiles and devices, and every setting has an effect."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -70,8 +72,7 @@ def test_the_teacher_starts_where_it_is_told_by_default_at_the_last_timestep(mod
 
 
 def test_the_dial_is_the_settings_it_stands_for(model):
-    chosen = Settings(fidelity=1.0).chosen
-    named = {'steps': chosen.steps, 'psr_weight': chosen.psr_weight, 'color': chosen.color}
+    named = dataclasses.asdict(Settings(fidelity=1.0).chosen)
     np.testing.assert_array_equal(model.upscale(SMALL, tile=192, fidelity=1.0), model.upscale(SMALL, tile=192, **named))
 
 
@@ -114,6 +115,7 @@ def test_random_numbers_are_bit_equal_whatever_the_batch_and_the_place_in_it(mod
         {'steps': 3},
         {'psr_weight': 1.0},
         {'start_point': 'noise'},
+        {'antithetic': True},
         {'guidance_scale': 4.0},
         {'prompt': 'red top'},
         {'color': 'adain'},
@@ -159,6 +161,7 @@ def test_pillow_images_are_taken_as_arrays_are(model):
         ({'tile': 64}, 'at least 192, or 0'),
         ({'start_point': 'middle'}, 'lr, noise'),
         ({'start_timestep': 500}, 'of method seesr'),
+        ({'antithetic': True, 'method': 'seesr'}, 'of the student'),
         ({'batch': 0}, 'at least 1'),
         ({'latent_tile': 16}, 'set tile to 0'),
         ({'latent_tile': 12, 'tile': 0}, 'multiple of 8'),
@@ -183,8 +186,6 @@ def test_arrays_that_are_no_pictures_are_refused(model, image):
 
 
 def test_weights_without_the_part_that_a_method_needs_say_so(tmp_path):
-    import dataclasses
-
     bundle = tiny.bundle()
     params = {k: v for k, v in bundle.params.items() if k != 'student'}
     bundles.save(dataclasses.replace(bundle, params=params), tmp_path / 'model', 'safetensors')
