@@ -163,7 +163,7 @@ def autoencoder_line(pairs, workdir: Path, load) -> str:
 
 def contact_sheet(load) -> str:
     """docs/contact_sheet.jpg, and its row of the cat for the README; the line that shows it."""
-    names = ('bicubic', 'seesr-50', 'addsr-4', 'addsr-1')
+    names = ('bicubic', 'seesr-50', 'addsr-4', 'addsr-4x2', 'addsr-1')
     methods = comparison.make_methods(names, Settings(), load)
     root, rows = sources.held_out().paths[0].parent, []
     for i, (photo, top, left) in enumerate(CROPS):

@@ -146,6 +146,6 @@ def _window(told: Conditioning, offset: jax.Array, side: tuple[int, int], factor
     return dataclasses.replace(told, image=cut(told.image, offset, side, factor), latents=latents)
 
 
-def stack(negative: Conditioning, positive: Conditioning) -> Conditioning:
-    """Both halves of classifier-free guidance in one batch, negative first."""
-    return jax.tree.map(lambda n, p: jnp.concatenate([n, p]), negative, positive)
+def stack(first: Conditioning, second: Conditioning) -> Conditioning:
+    """Two looks at the same pictures in one batch: both halves of guidance, or of antithetic noise."""
+    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), first, second)

@@ -74,16 +74,17 @@ def addsr(
         if image_tokens is not None:
             tokens = jnp.where(is_first, image_tokens, condition.image_tokens)
             condition = dataclasses.replace(condition, image_tokens=tokens)
-        told = condition, negative_text
+        negative = negative_text
         if antithetic:
             t, z0, step_noise = (jnp.concatenate(pair) for pair in ((t, t), (z0, z0), (step_noise, -step_noise)))
-            told = jax.tree.map(lambda x: jnp.concatenate([x, x]), told)
+            condition = stack(condition, condition)
+            negative = None if negative is None else jnp.concatenate([negative, negative])
         z = model.add_noise(z0, step_noise, t)
         if start_point == 'noise':
             z = jnp.where(is_first, step_noise, z)
-        z0 = _guided(model, params, z, t, *told, guidance_scale, conditioning_scale)
+        z0 = _guided(model, params, z, t, condition, negative, guidance_scale, conditioning_scale)
         if antithetic:
-            z0 = sum(jnp.split(z0, 2)) / 2
+            z0 = jnp.add(*jnp.split(z0, 2)) / 2
         return (z0, model.decode(params['autoencoder'], z0)), None
 
     steps = (jnp.asarray(timesteps, jnp.int32), noise[1:], weights, jnp.arange(len(timesteps)) == 0)

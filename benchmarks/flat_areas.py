@@ -1,6 +1,6 @@
 """Grain: how much a method's pictures vary where the photograph is flat.
 
-    python benchmarks/grain.py --lq LQ --hr HR [--limit N] [--methods addsr-1,addsr-4,addsr-4x2]
+    python benchmarks/flat_areas.py --lq LQ --hr HR [--limit N] [--methods addsr-1,addsr-4,addsr-4x2]
 
 The mean standard deviation of luma and of the two chroma channels (levels of 255) in windows of 7 pixels, where the HR
 picture varies by less than FLAT levels around; pictures with hardly any such place are left out.
