@@ -41,8 +41,8 @@ def main() -> None:
         for name, image in {'HR': high, **{n: restore(low, pair.name) for n, restore in methods.items()}}.items():
             found.setdefault(name, []).append(grain(image, flat))
     say(f'{len(next(iter(found.values()), []))} of {len(pairs)} pictures have flat places')
-    for name, values_of in found.items():
-        luma, chroma = np.mean(values_of, axis=0)
+    for name, grains in found.items():
+        luma, chroma = np.mean(grains, axis=0)
         say(f'{name:12} luma {luma:.2f}  chroma {chroma:.2f}')
 
 
