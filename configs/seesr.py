@@ -15,7 +15,7 @@ def get_config(size: str = 'sd2'):
     config = base.get_config('seesr', size)
     config.update({'steps': 150_000, 'batch_size': 32, 'ema': 0.999})
     config.optimizer.update({'learning_rate': 5e-5, 'final_learning_rate': 5e-5, 'warmup': 500})
-    config.objective.update({'trainable': 'image_attentions', 'late_timesteps': 0.0})
+    config.objective.update({'trainable': 'image_attentions', 'late_timesteps': 0.0, 'huber_c': 0.0})
     if size == 'nano':
         config.update({'steps': 6000, 'batch_size': 8, 'ema': 0.998, 'checkpoint_every': 500})
         config.data.update(

@@ -1,7 +1,9 @@
 """Stage `seesr`: the teacher, a diffusion model told by the low-quality image (Wu et al. 2024, SeeSR, section 3.3).
 
 loss = MSE(network(z_t, t; l, e(l), p), target), z_t = sqrt(abar_t) E(h) + sqrt(1 - abar_t) noise, where the
-target is noise or velocity as the model's schedule says.
+target is noise or velocity as the model's schedule says. With `huber_c` the pseudo-Huber loss takes the place of the
+square (Song & Dhariwal 2023, section 3.3): large errors, in texture that nobody can predict, count less, and small
+ones, grain on flat areas, count more.
 """
 
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ import jax.numpy as jnp
 from addsr_jax import trees
 from addsr_jax.diffusion import schedule
 from addsr_jax.diffusion.conditioning import Diffusion, to_unit
+from addsr_jax.errors import UserError
 from addsr_jax.networks.build import Networks, build
 from addsr_jax.stages import base
 from addsr_jax.stages.base import Batch, Recipe, Stage, State, Tree
@@ -22,10 +25,15 @@ TRAINABLE = {'all': ('.*',), 'image_attentions': ('controlnet/.*', r'unet/.*imag
 
 @dataclass(frozen=True)
 class Objective:
-    """What is trained, and how much of it near t = T."""
+    """What is trained, at which timesteps, and how errors are weighed."""
 
     trainable: str  # a name of TRAINABLE
     late_timesteps: float  # share of samples whose timestep is drawn from the student's four instead of uniformly
+    huber_c: float  # error where the square turns into an absolute value, in units of the target; 0: nowhere
+
+    def __post_init__(self):
+        if self.huber_c < 0:
+            raise UserError('config.objective.huber_c must not be negative')
 
 
 def initial_parts(networks: Networks, key: jax.Array, bundle: Tree) -> Tree:
@@ -78,6 +86,14 @@ def drawn_parts(networks: Networks, key: jax.Array) -> Tree:
     }
 
 
+def huber(square: jax.Array, c: float) -> jax.Array:
+    """Pseudo-Huber loss of a squared error e^2: 2 c (sqrt(e^2 + c^2) - c), e^2 for small e and 2 c |e| for large.
+
+    c = 0: e^2 itself.
+    """
+    return 2 * c * square / (jnp.sqrt(square + c * c) + c) if c else square  # small e do not cancel in this form
+
+
 def make(recipe: Recipe, objective: Objective) -> Stage:
     spec = recipe.spec
     networks = build(spec, recipe.dtype)
@@ -93,8 +109,8 @@ def make(recipe: Recipe, objective: Objective) -> Stage:
         condition = model.condition(frozen, to_unit(batch['lq']), text, clip_view=True)
         output = model.network_output(params, z, draws['timesteps'], condition)
         target = schedule.training_target(model.abar, spec.schedule.prediction, z0, draws['noise'], draws['timesteps'])
-        error = ((output - target) ** 2).mean(axis=(1, 2, 3))
-        return error, {'mse': error.mean()}
+        square = (output - target) ** 2
+        return huber(square, objective.huber_c).mean(axis=(1, 2, 3)), {'mse': square.mean()}
 
     def draw(key: jax.Array, batch: Batch) -> Tree:
         b, h, w, _ = batch['hr'].shape

@@ -4,8 +4,10 @@ import dataclasses
 
 import jax
 import numpy as np
+import pytest
 
 from addsr_jax import trees
+from addsr_jax.errors import UserError
 from addsr_jax.stages import seesr as seesr_stage
 from addsr_jax.weights import bundle as bundles
 from configs import seesr
@@ -31,6 +33,22 @@ def test_micro_batches_equal_one_batch():
 def test_late_timesteps_change_what_is_learned():
     (_, _, a), (_, _, b) = (run(stage('seesr', **c), bundle()) for c in ({}, {'late_timesteps': 1.0}))
     assert losses(a) != losses(b)
+
+
+def test_huber_is_the_square_of_small_errors_and_a_multiple_of_large_ones():
+    small, large = np.float32(1e-3), np.float32(30)
+    assert seesr_stage.huber(small**2, 1.0) == pytest.approx(small**2, rel=1e-5)
+    assert seesr_stage.huber(large**2, 0.1) == pytest.approx(2 * 0.1 * large, rel=0.01)
+    assert seesr_stage.huber(large**2, 0.0) == large**2
+
+
+def test_huber_changes_the_loss_and_not_the_reported_square():
+    (_, _, square), (_, _, huber) = (run(stage('seesr', huber_c=c), bundle(), 1) for c in (0.0, 0.03))
+    assert square[0]['loss'] == pytest.approx(square[0]['mse'], rel=1e-5)
+    assert huber[0]['mse'] == pytest.approx(square[0]['mse'], rel=1e-5)
+    assert 0 < huber[0]['loss'] < square[0]['loss']
+    with pytest.raises(UserError, match='huber_c'):
+        stage('seesr', huber_c=-1.0)
 
 
 def test_only_what_is_named_is_trained_and_the_rest_is_exported_unchanged():
