@@ -192,6 +192,12 @@ class ModelSpec:
     view: ViewSpec
 
 
+def with_attention(spec: ModelSpec, kernel: str) -> ModelSpec:
+    """The same networks with another attention kernel in UNet and ControlNet: a key of `ops.attention.KERNELS`."""
+    controlnet = dataclasses.replace(spec.controlnet, unet=dataclasses.replace(spec.controlnet.unet, kernel=kernel))
+    return dataclasses.replace(spec, unet=dataclasses.replace(spec.unet, kernel=kernel), controlnet=controlnet)
+
+
 # reference: Stable Diffusion 2 base unet/config.json; image_dim is the default of SeeSR's constructor
 _SD2_UNET = UNetSpec(
     in_channels=4,

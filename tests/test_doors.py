@@ -87,6 +87,7 @@ UPSCALE = [
     (['photo.png', '-o', 'out', '--tile', '200'], 'multiple of 64'),
     (['photo.png'], 'required: -o/--output'),
     (['photo.png', '-o', 'out', '--method', 'gan'], 'invalid choice'),
+    (['photo.png', '-o', 'out', '--attention', 'cudnn'], 'needs an NVIDIA GPU and bfloat16, not cpu and float32'),
     (['broken.png', '-o', 'out'], 'cannot be read as an image'),
     (['small.png', '-o', 'out'], 'is too small: 8 pixels'),
 ]

@@ -40,6 +40,12 @@ def test_pixels_per_latent():
     assert specs.NANO.autoencoder.factor == 4
 
 
+def test_another_attention_kernel_is_all_that_changes():
+    changed = specs.with_attention(specs.SD2, 'cudnn')
+    assert changed.unet.kernel == changed.controlnet.unet.kernel == 'cudnn'
+    assert specs.with_attention(changed, specs.SD2.unet.kernel) == specs.SD2
+
+
 def test_specs_have_no_defaults_so_that_every_number_is_written_down():
     for kind in vars(specs).values():
         if dataclasses.is_dataclass(kind):

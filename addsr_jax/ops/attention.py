@@ -32,7 +32,17 @@ def chunked(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None = N
     return out.swapaxes(0, 1).reshape(b, t, h, d)
 
 
-KERNELS: dict[str, Kernel] = {'einsum': einsum, 'chunked': chunked}
+def cudnn(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    """cuDNN's fused kernel where there are many queries and no mask, else `einsum`.
+
+    NVIDIA GPUs from Ampere on, bfloat16 or float16, D a multiple of 8 up to 128; jax raises for all else.
+    """
+    if q.shape[1] < CHUNK_FROM or mask is not None:
+        return einsum(q, k, v, mask)
+    return jax.nn.dot_product_attention(q, k, v, implementation='cudnn')
+
+
+KERNELS: dict[str, Kernel] = {'einsum': einsum, 'chunked': chunked, 'cudnn': cudnn}
 
 
 def kernel(name: str) -> Kernel:

@@ -24,7 +24,7 @@ from addsr_jax.ops import tiling
 from addsr_jax.restoration import color, views
 from addsr_jax.restoration.settings import Settings
 from addsr_jax.runtime import compiler_options
-from addsr_jax.specs import PromptSpec
+from addsr_jax.specs import PromptSpec, with_attention
 from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights.bundle import Bundle
 
@@ -34,15 +34,23 @@ TILES = (128, 256)  # output pixels: an image that fits into a smaller tile need
 PART = {'addsr': 'student', 'seesr': 'teacher'}
 
 
-def load(path_or_name: str | Path, mesh: Mesh | None = None, dtype: Any = None) -> 'Pipeline':
+def load(
+    path_or_name: str | Path, mesh: Mesh | None = None, dtype: Any = None, attention: str | None = None
+) -> 'Pipeline':
     """A model that is ready to upscale: 'nano', or a folder that training (`final/`) or `convert` wrote.
 
     mesh: devices to spread tiles over, default the first one. dtype: of weights and compute, default float32 on CPU
-    and bfloat16 elsewhere. UserError says what is wrong with a folder.
+    and bfloat16 elsewhere. attention: kernel of the UNet and the ControlNet, a key of `ops.attention.KERNELS`, default
+    the one that the weights name. UserError says what is wrong with a folder, or why there is no such kernel here.
     """
     mesh = mesh or sharding.make_mesh('data:1', jax.devices()[:1])
-    dtype = dtype or (jnp.float32 if mesh.devices.flat[0].platform == 'cpu' else jnp.bfloat16)
-    return built(bundles.adapted(bundles.load(path_or_name, dtype)), mesh, dtype)
+    platform = mesh.devices.flat[0].platform
+    dtype = dtype or (jnp.float32 if platform == 'cpu' else jnp.bfloat16)
+    if attention == 'cudnn' and (platform != 'gpu' or jnp.dtype(dtype) == jnp.float32):
+        raise UserError(f'attention cudnn needs an NVIDIA GPU and bfloat16, not {platform} and {jnp.dtype(dtype)}')
+    bundle = bundles.adapted(bundles.load(path_or_name, dtype))
+    spec = with_attention(bundle.spec, attention) if attention else bundle.spec
+    return built(dataclasses.replace(bundle, spec=spec), mesh, dtype)
 
 
 def built(bundle: Bundle, mesh: Mesh, dtype: Any) -> 'Pipeline':

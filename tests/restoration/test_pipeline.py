@@ -185,6 +185,12 @@ def test_arrays_that_are_no_pictures_are_refused(model, image):
         model.upscale(image)
 
 
+def test_another_attention_kernel_gives_the_same_picture(folder, model):
+    other = pipeline.load(folder, attention='einsum')
+    assert other.networks.spec.unet.kernel == 'einsum' != model.networks.spec.unet.kernel
+    assert difference(other.upscale(SMALL, **FAST), model.upscale(SMALL, **FAST)) <= 1
+
+
 def test_weights_without_the_part_that_a_method_needs_say_so(tmp_path):
     bundle = tiny.bundle()
     params = {k: v for k, v in bundle.params.items() if k != 'student'}

@@ -1,0 +1,80 @@
+"""Seconds of one 512 x 512 picture at Stable Diffusion 2 size on this machine's accelerator, without anybody's weights.
+
+    python benchmarks/accelerator.py [--attention cudnn] [--methods addsr-4,seesr-50,addsr-1] [--size sd2]
+
+Weights are random numbers of the published shapes (what they are changes no time), in bfloat16 but on CPU. Every
+method is compiled, then timed --repeats times.
+"""
+
+import argparse
+import statistics
+import time
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from addsr_jax import sharding, specs
+from addsr_jax.benchmark import peak_memory
+from addsr_jax.command_line import say
+from addsr_jax.ops import attention
+from addsr_jax.restoration import comparison, pipeline
+from addsr_jax.restoration.settings import Settings
+from addsr_jax.runtime import prepare
+from addsr_jax.weights import bundle as bundles
+
+PARTS = ('autoencoder', 'text_encoder', 'prompt_extractor', 'student')
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--size', default='sd2', choices=tuple(specs.MODELS))
+    parser.add_argument('--attention', default='chunked', choices=tuple(attention.KERNELS))
+    parser.add_argument('--methods', default='addsr-4,seesr-50,addsr-1', help='as `evaluate` takes them')
+    parser.add_argument('--side', type=int, default=512, help='pixels of the result')
+    parser.add_argument('--repeats', type=int, default=5)
+    values = parser.parse_args()
+    prepare()
+    model = random_model(specs.with_attention(specs.MODELS[values.size], values.attention))
+    lq = jax.random.uniform(jax.random.key(1), (1, values.side, values.side, 3), minval=-1)
+    say(f'{jax.devices()[0].device_kind}, {values.size}, {values.side} pixels, attention {values.attention}')
+    for name in values.methods.split(','):
+        settings = comparison.parse_method(name, Settings())
+        if settings is None:
+            parser.error('bicubic needs no accelerator: name addsr-STEPS or seesr-STEPS')
+        chosen = {'method': settings.method, 'steps': settings.chosen.steps, 'psr_weight': settings.psr_weight}
+        first, *seconds = times(partial(model.sample, lq, jax.random.key(0), **chosen), 1 + values.repeats)
+        say(f'{name:>12} {statistics.median(seconds):7.3f} s, first call {first:.0f} s, peak {peak_memory():.1f} GB')
+
+
+def times(call, count: int) -> list[float]:
+    """Seconds of every call; the first one compiles."""
+    found = []
+    for _ in range(count):
+        start = time.monotonic()
+        jax.block_until_ready(call())
+        found.append(time.monotonic() - start)
+    return found
+
+
+def random_model(spec: specs.ModelSpec) -> pipeline.Pipeline:
+    """Networks of a size with weights of unit gain; the teacher is the student."""
+    mesh = sharding.make_mesh('data:1', jax.devices()[:1])
+    dtype = jnp.float32 if mesh.devices.flat[0].platform == 'cpu' else jnp.bfloat16
+    numbers = np.random.default_rng(0).standard_normal(2**22, np.float32)
+
+    def leaf(path, shape: jax.ShapeDtypeStruct) -> np.ndarray:
+        if len(shape.shape) < 2:  # scales are one, biases zero
+            return np.full(shape.shape, path[-1].key == 'scale', dtype)
+        return (np.resize(numbers, shape.shape) / np.prod(shape.shape[:-1]) ** 0.5).astype(dtype)
+
+    params = jax.tree_util.tree_map_with_path(leaf, bundles.expected(spec, list(PARTS)))
+    bundle = bundles.Bundle(spec, params, bundles.NANO / 'tokenizer', {})
+    model = pipeline.built(bundle, mesh, dtype)
+    model.params['teacher'] = model.params['student']
+    return model
+
+
+if __name__ == '__main__':
+    main()
