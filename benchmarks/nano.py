@@ -8,6 +8,7 @@ part of the document. Scores are kept in --workdir: the same command goes on whe
 """
 
 import argparse
+import dataclasses
 import json
 import re
 import shutil
@@ -39,6 +40,11 @@ FRONTIER = (
     *('addsr-1', 'addsr-1x2', 'addsr-2', 'addsr-2@1', 'addsr-4@0', 'addsr-4', 'addsr-4@1'),
     *('addsr-4x2@0', 'addsr-4x2', 'addsr-4x2@1', 'addsr-8', 'addsr-8@1'),
 )
+# rows of the table, and runs of configs/ablation.py
+PLAIN_ADD = {
+    'plain ADD, 4 steps': 'plain_add',
+    'plain ADD, 4 steps, half the adversarial weight': 'plain_add_half',
+}
 BLOCKS = ('contact_sheet', 'drealsr', 'frontier', 'autoencoder')  # of docs/nano.md
 SIDE = 176  # pixels of a crop of the contact sheet
 # Photograph and (top, left) of the crops: scikit-image ships them, and the embedded weights were not trained on them.
@@ -73,10 +79,11 @@ def main() -> None:
     prepare()
     values.workdir.mkdir(parents=True, exist_ok=True)
     pairs = comparison.find_pairs(values.lq, values.hr, values.limit)
+    told = f'{len(pairs)} pairs, spread evenly over the set.' if values.limit else f'All {len(pairs)} pairs.'
     load = cache(partial(pipeline.load, 'nano'))
     write = {
         'contact_sheet': lambda: contact_sheet(load),
-        'drealsr': lambda: scores_table(pairs, values.workdir, values.ablation, load),
+        'drealsr': lambda: scores_table(pairs, told, values.workdir, values.ablation, load),
         'frontier': lambda: frontier(pairs, values.workdir, load),
         'autoencoder': lambda: autoencoder_line(pairs, values.workdir, load),
         'ablation': lambda: ablation_tables(values.ablation),
@@ -88,7 +95,7 @@ def main() -> None:
             replace_block(ROOT / 'README.md', name, text)
 
 
-def scores_table(pairs, workdir: Path, ablation: Path | None, load) -> str:
+def scores_table(pairs, told: str, workdir: Path, ablation: Path | None, load) -> str:
     """Markdown: quality on all pairs, seconds and peak memory of a picture of 128 pixels by the benchmark command."""
 
     def make(names, model=load):
@@ -97,11 +104,15 @@ def scores_table(pairs, workdir: Path, ablation: Path | None, load) -> str:
     kept = partial(comparison.scored, pairs=pairs, tell=say)
     scores = kept(workdir / 'scores.json', names=METHODS, methods=make)
     rows, order = report.means(scores), ['bicubic', 'seesr-50', 'addsr-4', 'addsr-2', 'addsr-1']
-    if ablation:
-        of_plain = partial(make, model=partial(pipeline.load, ablation / 'plain_add' / 'final'))
-        add = kept(workdir / 'plain_add.json', names=('addsr-4@0',), methods=of_plain)
-        rows['plain ADD, 4 steps'] = report.means(add)['addsr-4@0']
-        order.insert(2, 'plain ADD, 4 steps')
+    runs = {name: ablation / run for name, run in PLAIN_ADD.items()} if ablation else {}
+    for name, run in runs.items():
+
+        def trained(run=run):  # the same networks, so the embedded model's programs
+            return dataclasses.replace(load(), params=pipeline.load(run / 'final').params)
+
+        add = kept(workdir / f'{run.name}.json', names=('addsr-4@0',), methods=partial(make, model=trained))
+        rows[name] = report.means(add)['addsr-4@0']
+    order[2:2] = runs
     table = [['method', 'PSNR', 'SSIM', 'NIQE', 'seconds', 'peak MB', 'speed-up']]
     cost = {method: measured(method, workdir) for method in METHODS if method != 'bicubic'}
     for method in order:
@@ -110,7 +121,7 @@ def scores_table(pairs, workdir: Path, ablation: Path | None, load) -> str:
         slow = cost['seesr-50'][0]
         speed = (f'{seconds:.2f}', f'{memory:.0f}', f'{slow / seconds:.1f}x') if seconds else ('', '', '')
         table.append([method, *quality, *speed])
-    return f'{len(pairs)} pairs, spread evenly over the set.\n\n{markdown(table)}'
+    return f'{told}\n\n{markdown(table)}'
 
 
 def frontier(pairs, workdir: Path, load) -> str:

@@ -1,8 +1,8 @@
 """The paper's claims at nano size: students of one teacher at a small equal budget, each with one idea taken out.
 
-    addsr ablate --config configs/ablation.py --workdir runs/ablation --lq LQ --hr HR --config.photos=PHOTOS
+    addsr ablate --config configs/ablation.py --workdir runs/ablation --lq LQ --hr HR --config.photos=REDUCED
 
-Nine runs of configs/addsr.py:nano; on two CPU cores about three minutes of training each. What a run changes is written
+Ten runs of configs/addsr.py:nano; on two CPU cores about three minutes of training each. What a run changes is written
 as config overrides of that run; the runs named in `seeds` change the seed only, and a difference that is
 smaller than theirs is reported as none.
 """
@@ -10,6 +10,13 @@ smaller than theirs is reported as none.
 from ml_collections import ConfigDict
 
 from configs import base
+
+PLAIN_ADD = (
+    'objective.psr_train=0.0',
+    'objective.second_step_latent=hr',
+    'objective.teacher_condition=lq',
+    'objective.ta_form=constant',
+)
 
 
 def get_config():
@@ -30,15 +37,12 @@ def get_config():
                     'ta_linear': ('objective.ta_form=linear',),
                     'ta_constant': ('objective.ta_form=constant',),
                     'ta_released': ('objective.ta_index=first_step',),
-                    'plain_add': (
-                        'objective.psr_train=0.0',
-                        'objective.second_step_latent=hr',
-                        'objective.teacher_condition=lq',
-                        'objective.ta_form=constant',
-                    ),
+                    'plain_add': PLAIN_ADD,
+                    # the student's adversarial weight was chosen for AddSR: plain ADD gets half of it as well
+                    'plain_add_half': (*PLAIN_ADD, 'objective.adversarial_weight=0.001'),
                 },
                 'methods': ('addsr-1', 'addsr-2', 'addsr-4'),  # every run is scored with these
-                'without_psr': ('no_psr', 'plain_add'),  # and these restore with PSR weight 0
+                'without_psr': ('no_psr', 'plain_add', 'plain_add_half'),  # and these restore with PSR weight 0
                 # The perception-distortion curve: the first seed, over steps and over PSR weights (after the @).
                 'curve': (
                     'addsr-8',
