@@ -1,7 +1,8 @@
 """CLIP's byte-pair tokens (tokenizer of SD-2 base): 77 ids, padded with what the folder's special tokens say."""
 
 import os
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,27 +13,26 @@ from addsr_jax.errors import UserError
 
 FILES = ('vocab.json', 'merges.txt', 'special_tokens_map.json', 'tokenizer_config.json')
 LENGTH = 77
+_LOADING = threading.Lock()  # importing transformers in two threads at once fails
 
 
 @dataclass
 class Tokenizer:
-    """Texts -> ids [B, 77] int32; picklable, the library's tokenizer is made on first use in each process."""
+    """Texts -> ids [B, 77] int32; picklable and for many threads, the library's tokenizer is made on first use."""
 
     folder: Path
+    _memory: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def _clip(self) -> Any:
         os.environ.setdefault('TRANSFORMERS_NO_ADVISORY_WARNINGS', '1')
-        from transformers import CLIPTokenizer
+        with _LOADING:
+            from transformers import CLIPTokenizer
 
-        return CLIPTokenizer.from_pretrained(str(self.folder), local_files_only=True)
+            return CLIPTokenizer.from_pretrained(str(self.folder), local_files_only=True)
 
-    @cached_property
-    def _memory(self) -> dict[str, np.ndarray]:
-        return {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {'folder': self.folder}
+    def __reduce__(self) -> tuple[type['Tokenizer'], tuple[Path]]:
+        return Tokenizer, (self.folder,)
 
     def __call__(self, texts: list[str]) -> np.ndarray:
         for text in texts:

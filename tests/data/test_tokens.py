@@ -1,6 +1,8 @@
 """CLIP's tokens."""
 
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -29,6 +31,22 @@ def test_long_texts_are_cut_and_case_does_not_matter():
 def test_a_tokenizer_goes_to_worker_processes():
     tokenizer = load_tokenizer(NANO / 'tokenizer')
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(tokenizer))(['sharp']), tokenizer(['sharp']))
+
+
+MANY_THREADS = """
+from concurrent.futures import ThreadPoolExecutor
+from addsr_jax.data.tokens import load_tokenizer
+from addsr_jax.weights.bundle import NANO
+tokenizer = load_tokenizer(NANO / 'tokenizer')
+with ThreadPoolExecutor(8) as threads:
+    print(len(set(ids.tobytes() for ids in threads.map(tokenizer, [['sharp']] * 8))))
+"""
+
+
+def test_a_tokenizer_serves_many_threads_from_its_first_text_on():
+    # in a new process: from Python 3.12 on, two threads that import transformers at once fail
+    done = subprocess.run([sys.executable, '-c', MANY_THREADS], capture_output=True, text=True)
+    assert (done.stdout.strip(), done.returncode) == ('1', 0), done.stderr[-500:]
 
 
 def test_a_folder_that_is_no_tokenizer_is_refused(tmp_path):
