@@ -21,7 +21,7 @@ class Tokenizer:
     """Texts -> ids [B, 77] int32; picklable and for many threads, the library's tokenizer is made on first use."""
 
     folder: Path
-    _memory: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+    _memory: dict[str, np.ndarray] = field(init=False, default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def _clip(self) -> Any:

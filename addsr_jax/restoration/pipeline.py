@@ -21,6 +21,7 @@ from addsr_jax.errors import UserError
 from addsr_jax.networks.build import Networks, apply, build
 from addsr_jax.networks.prompt_extractor import normalise
 from addsr_jax.ops import tiling
+from addsr_jax.ops.attention import KERNELS
 from addsr_jax.restoration import color, views
 from addsr_jax.restoration.settings import Settings
 from addsr_jax.runtime import compiler_options
@@ -46,6 +47,8 @@ def load(
     mesh = mesh or sharding.make_mesh('data:1', jax.devices()[:1])
     platform = mesh.devices.flat[0].platform
     dtype = dtype or (jnp.float32 if platform == 'cpu' else jnp.bfloat16)
+    if attention not in (None, *KERNELS):
+        raise UserError(f'there is no attention {attention!r}: choose one of {", ".join(KERNELS)}')
     if attention == 'cudnn' and (platform != 'gpu' or jnp.dtype(dtype) == jnp.float32):
         raise UserError(f'attention cudnn needs an NVIDIA GPU and bfloat16, not {platform} and {jnp.dtype(dtype)}')
     bundle = bundles.adapted(bundles.load(path_or_name, dtype))

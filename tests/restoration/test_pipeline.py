@@ -189,6 +189,8 @@ def test_another_attention_kernel_gives_the_same_picture(folder, model):
     other = pipeline.load(folder, attention='einsum')
     assert other.networks.spec.unet.kernel == 'einsum' != model.networks.spec.unet.kernel
     assert difference(other.upscale(SMALL, **FAST), model.upscale(SMALL, **FAST)) <= 1
+    with pytest.raises(UserError, match='choose one of einsum, chunked, cudnn'):
+        pipeline.load(folder, attention='flash')
 
 
 def test_weights_without_the_part_that_a_method_needs_say_so(tmp_path):
