@@ -7,16 +7,13 @@ method is compiled, then timed --repeats times.
 """
 
 import argparse
-import statistics
-import time
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from addsr_jax import sharding, specs
-from addsr_jax.benchmark import peak_memory
+from addsr_jax.benchmark import median_seconds, peak_memory
 from addsr_jax.command_line import say
 from addsr_jax.ops import attention
 from addsr_jax.restoration import comparison, pipeline
@@ -44,18 +41,12 @@ def main() -> None:
         if settings is None:
             parser.error('bicubic needs no accelerator: name addsr-STEPS or seesr-STEPS')
         chosen = {'method': settings.method, 'steps': settings.chosen.steps, 'psr_weight': settings.psr_weight}
-        first, *seconds = times(partial(model.sample, lq, jax.random.key(0), **chosen), 1 + values.repeats)
-        say(f'{name:>12} {statistics.median(seconds):7.3f} s, first call {first:.0f} s, peak {peak_memory():.1f} GB')
 
+        def picture(chosen=chosen) -> None:
+            jax.block_until_ready(model.sample(lq, jax.random.key(0), **chosen))
 
-def times(call, count: int) -> list[float]:
-    """Seconds of every call; the first one compiles."""
-    found = []
-    for _ in range(count):
-        start = time.monotonic()
-        jax.block_until_ready(call())
-        found.append(time.monotonic() - start)
-    return found
+        first, seconds = median_seconds(picture, 1), median_seconds(picture, values.repeats)
+        say(f'{name:>12} {seconds:7.3f} s, first call {first:.0f} s, peak {peak_memory():.1f} GB')
 
 
 def random_model(spec: specs.ModelSpec) -> pipeline.Pipeline:
