@@ -22,7 +22,7 @@ from addsr_jax.restoration.settings import PSR_WEIGHT, Settings
 from addsr_jax.runtime import prepare
 from addsr_jax.train import run_apart, split_overrides
 
-DEFAULTS = Settings()
+DEFAULTS = Settings(color='wavelet', grain=0.0)  # the students are compared, with the grain that they leave
 
 
 @dataclass(frozen=True)

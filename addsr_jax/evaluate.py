@@ -39,7 +39,10 @@ def parser() -> Parser:
     )
     p.add_argument('--limit', type=number(int, 1, 10**9), help='only so many pairs, spread evenly (default: all)')
     p.add_argument('--guidance_scale', type=number(float, 0, 30), help="of seesr; 1: off (default: the model's)")
-    p.add_argument('--color', default='wavelet', choices=('adain', 'wavelet', 'none'), help='colour fix')
+    p.add_argument(
+        '--color', choices=('guided', 'wavelet', 'adain', 'none'), help="colour fix (default: the model's own)"
+    )
+    p.add_argument('--grain', type=number(float, 0, 20), help="as upscale's (default: the model's own)")
     p.add_argument('--seed', type=number(int, 0, 2**31 - 1), default=0, help='of all random numbers')
     p.add_argument(
         '--output', type=Path, help='folder for scores.json, the picture and all results (default: none kept)'
@@ -72,7 +75,7 @@ def main(arguments: Sequence[str]) -> None:
 def run_methods(pairs: Sequence[comparison.Pair], values) -> tuple[list[report.Score], list[dict[str, np.ndarray]]]:
     """Scores of every method on every pair, and rows of pictures to look at."""
     prepare()
-    defaults = Settings(guidance_scale=values.guidance_scale, color=values.color, seed=values.seed)
+    defaults = Settings(guidance_scale=values.guidance_scale, color=values.color, grain=values.grain, seed=values.seed)
     methods = comparison.make_methods(values.methods.split(','), defaults, partial(pipeline.load, values.weights))
     scores, rows = [], []
     for number_, trial in enumerate(comparison.compare(pairs, methods), 1):

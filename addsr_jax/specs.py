@@ -166,12 +166,14 @@ class PromptSpec:
 
 @dataclass(frozen=True)
 class ViewSpec:
-    """How a picture file is shown to the networks."""
+    """How a picture file is shown to the networks, and what becomes of theirs."""
 
     smallest_output: int  # pixels: a smaller result is made larger, and shrunk again
     multiple: int  # sides of the enlarged picture are shrunk to multiples of this, and stretched back at the end
     truncates: bool  # the colour fix works on bytes, and what it makes is cut off to bytes instead of rounded
     tokens_of: str  # first look of the prompt extractor: 'file', the whole small file; 'tile', what the UNet restores
+    color: str = 'wavelet'  # colour fix, where the user names none
+    grain: float = 0.0  # levels of 255: luma that varies by less is smoothed, where the user says nothing
 
 
 @dataclass(frozen=True)
@@ -364,7 +366,7 @@ NANO = ModelSpec(
         negative='blurry, noisy, jpeg, small',
         guidance_scale=1.5,
     ),
-    view=ViewSpec(smallest_output=0, multiple=1, truncates=False, tokens_of='tile'),
+    view=ViewSpec(smallest_output=0, multiple=1, truncates=False, tokens_of='tile', color='guided', grain=2.5),
 )
 
 MODELS = {'sd2': SD2, 'nano': NANO}
@@ -376,12 +378,16 @@ def to_json(spec: Any) -> dict[str, Any]:
 
 
 def from_json(kind: type, data: dict[str, Any]) -> Any:
-    """The spec of class `kind` from `to_json`'s plain data; unknown and missing keys raise ValueError."""
+    """The spec of class `kind` from `to_json`'s plain data; unknown and missing keys raise ValueError.
+
+    Fields with a default are younger than folders that lack them, which keep what the default says.
+    """
     fields = typing.get_type_hints(kind)
-    if set(fields) != set(data):
-        missing, unknown = sorted(set(fields) - set(data)), sorted(set(data) - set(fields))
+    needed = {f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING}
+    missing, unknown = sorted(needed - set(data)), sorted(set(data) - set(fields))
+    if missing or unknown:
         raise ValueError(f'{kind.__name__}: missing {missing}, unknown {unknown}')
-    return kind(**{name: _value(annotation, data[name]) for name, annotation in fields.items()})
+    return kind(**{name: _value(fields[name], value) for name, value in data.items()})
 
 
 def _value(annotation: Any, value: Any) -> Any:

@@ -45,7 +45,14 @@ def parser() -> Parser:
     )
     p.add_argument('--decoder_tile', type=number(int, 0, 4096), default=0, help='the same of the decoder, in latents')
     p.add_argument('--batch', type=number(int, 1, 256), default=1, help='tiles in one call')
-    p.add_argument('--color', choices=('adain', 'wavelet', 'none'), help='colour fix (default: wavelet)')
+    p.add_argument(
+        '--color', choices=('guided', 'wavelet', 'adain', 'none'), help="colour fix (default: the model's own)"
+    )
+    p.add_argument(
+        '--grain',
+        type=number(float, 0, 20),
+        help="smooths luma that varies by less, in levels of 255; 0: nothing (default: the model's own)",
+    )
     p.add_argument('--prompt', default='', help='words about the picture')
     p.add_argument('--tag_list', type=Path, help="ram_tag_list.txt: the picture's tags become part of the prompt")
     p.add_argument('--thresholds', type=Path, help='ram_tag_list_threshold.txt, with --tag_list')

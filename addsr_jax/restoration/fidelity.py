@@ -13,15 +13,15 @@ class Choice:
 
     steps: int
     psr_weight: float
-    color: str
+    color: str | None  # None: the model's own
     antithetic: bool = False
 
 
 DIAL = (
-    (0.0, Choice(8, 1.0, 'wavelet')),
-    (0.3, Choice(4, 1.0, 'wavelet')),
-    (0.8, Choice(4, 0.0, 'wavelet')),
-    (1.0, Choice(4, 0.0, 'wavelet', antithetic=True)),
+    (0.0, Choice(8, 1.0, 'guided')),
+    (0.3, Choice(4, 1.0, 'guided')),
+    (0.8, Choice(4, 0.0, 'guided')),
+    (1.0, Choice(4, 0.0, 'guided', antithetic=True)),
 )
 
 

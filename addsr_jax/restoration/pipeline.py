@@ -1,4 +1,4 @@
-"""What a user's image goes through: bicubic upsampling, fixed-shape tiles, a sampler, the colour fix."""
+"""What a user's image goes through: bicubic upsampling, fixed-shape tiles, a sampler, the finish."""
 
 import dataclasses
 import zlib
@@ -22,7 +22,7 @@ from addsr_jax.networks.build import Networks, apply, build
 from addsr_jax.networks.prompt_extractor import normalise
 from addsr_jax.ops import tiling
 from addsr_jax.ops.attention import KERNELS
-from addsr_jax.restoration import color, views
+from addsr_jax.restoration import finish, views
 from addsr_jax.restoration.settings import Settings
 from addsr_jax.runtime import compiler_options
 from addsr_jax.specs import PromptSpec, with_attention
@@ -99,8 +99,13 @@ class Pipeline:
         tokens = self._look(small) if self.networks.spec.view.tokens_of == 'file' else None
         tiles = self._tiles(tiling.pad(lq, plan), plan, settings, name, tokens)
         restored = tiling.blend(tiles, plan, h, w)
-        truncates = self.networks.spec.view.truncates
-        return views.sized(color.fixed(restored, lq, settings.chosen.color, truncates=truncates), width, height)
+        return views.sized(self._finished(restored, lq, settings), width, height)
+
+    def _finished(self, restored: np.ndarray, lq: np.ndarray, settings: Settings) -> np.ndarray:
+        view = self.networks.spec.view
+        color = settings.chosen.color or view.color
+        grain = view.grain if settings.grain is None else settings.grain
+        return finish.finished(restored, lq, color, grain, truncates=view.truncates)
 
     def _plan(self, height: int, width: int, tile: int) -> tiling.Plan:
         """Tiles of a picture to restore; one that fits into a smaller tile gets that one."""

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from addsr_jax.diffusion.windows import Windows
 from addsr_jax.errors import UserError
-from addsr_jax.restoration.color import FIXES
 from addsr_jax.restoration.fidelity import Choice, choice
+from addsr_jax.restoration.finish import COLORS
 
 STEPS = {'addsr': 4, 'seesr': 50}
 START_POINTS = ('lr', 'noise')
@@ -15,20 +15,22 @@ RANGES = {
     'psr_weight': (0, 1),
     'scale': (1, 8),
     'start_timestep': (1, 999),
+    'grain': (0, 20),
 }
-PSR_WEIGHT, COLOR = 0.4, 'wavelet'
+PSR_WEIGHT = 0.4
 
 
 @dataclass(frozen=True)
 class Settings:
-    """None takes the method's own value: 4 or 50 steps, no guidance or the model's."""
+    """None takes the method's own value: 4 or 50 steps, no guidance or the model's, its colour fix and grain."""
 
     method: str = 'addsr'  # 'addsr', the student; 'seesr', the teacher
     fidelity: float | None = None  # addsr: 0, more detail, to 1, less invention; chooses the next four
     steps: int | None = None
     psr_weight: float | None = None  # addsr: how much of the last prediction conditions the next step; 0.4
-    color: str | None = None  # 'wavelet', 'adain' or 'none'
+    color: str | None = None  # 'guided', 'wavelet', 'adain' or 'none'
     antithetic: bool = False  # addsr: every step the mean of two, of opposite noise; calm flat areas
+    grain: float | None = None  # levels of 255: luma that varies by less is smoothed; 0: nothing is
     scale: int = 4
     start_point: str = 'lr'  # or 'noise': where the first step begins
     start_timestep: int | None = None  # seesr: how far the small picture is noised, 999; lower keeps more of it
@@ -45,7 +47,7 @@ class Settings:
     batch: int = 1  # tiles in one call
 
     def __post_init__(self):
-        for name, known in (('method', STEPS), ('color', FIXES), ('start_point', START_POINTS)):
+        for name, known in (('method', STEPS), ('color', COLORS), ('start_point', START_POINTS)):
             value = getattr(self, name)
             if value not in known and not (name == 'color' and value is None):
                 raise UserError(f'{name} is {value!r}: choose one of {", ".join(known)}')
@@ -90,7 +92,7 @@ class Settings:
         if self.fidelity is not None:
             return choice(self.fidelity)
         weight = PSR_WEIGHT if self.psr_weight is None else self.psr_weight
-        return Choice(self.steps or STEPS[self.method], weight, self.color or COLOR, self.antithetic)
+        return Choice(self.steps or STEPS[self.method], weight, self.color, self.antithetic)
 
     @property
     def windows(self) -> Windows:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from addsr_jax.networks.prompt_extractor import normalise
-from addsr_jax.restoration import color, views
+from addsr_jax.restoration import finish, views
 from addsr_jax.specs import SD2
 from tests import golden
 from tests.golden import pictures
@@ -46,5 +46,5 @@ def test_the_first_look_at_a_file_is_as_recorded(case):
 @pytest.mark.parametrize('case', ['adain_pil', 'adain_pil_sizes', 'wavelet_pil'])
 def test_the_colour_fix_of_bytes_is_as_recorded(case):
     restored, lq = (file_of(case, name).astype(np.float32) / np.float32(127.5) - 1 for name in ('target', 'source'))
-    out = color.fixed(restored, lq, case.split('_')[0], truncates=True)
+    out = finish.finished(restored, lq, case.split('_')[0], 0.0, truncates=True)
     pictures.check_bytes('image_ops', case, 'out', out)
