@@ -172,8 +172,8 @@ class ViewSpec:
     multiple: int  # sides of the enlarged picture are shrunk to multiples of this, and stretched back at the end
     truncates: bool  # the colour fix works on bytes, and what it makes is cut off to bytes instead of rounded
     tokens_of: str  # first look of the prompt extractor: 'file', the whole small file; 'tile', what the UNet restores
-    color: str = 'wavelet'  # colour fix, where the user names none
-    grain: float = 0.0  # levels of 255: luma that varies by less is smoothed, where the user says nothing
+    color: str  # colour fix, where the user names none
+    grain: float  # levels of 255: luma that varies by less is smoothed, where the user says nothing
 
 
 @dataclass(frozen=True)
@@ -293,7 +293,9 @@ SD2 = ModelSpec(
         negative='dotted, noise, blur, lowres, smooth',
         guidance_scale=5.5,  # test_seesr.py
     ),
-    view=ViewSpec(smallest_output=512, multiple=8, truncates=True, tokens_of='file'),  # both scripts
+    view=ViewSpec(
+        smallest_output=512, multiple=8, truncates=True, tokens_of='file', color='wavelet', grain=0.0
+    ),  # both scripts
 )
 
 _NANO_UNET = UNetSpec(
@@ -377,17 +379,17 @@ def to_json(spec: Any) -> dict[str, Any]:
     return dataclasses.asdict(spec)
 
 
-def from_json(kind: type, data: dict[str, Any]) -> Any:
-    """The spec of class `kind` from `to_json`'s plain data; unknown and missing keys raise ValueError.
+# What a folder does that was written before these fields were: it keeps doing it.
+BEFORE: dict[type, dict[str, Any]] = {ViewSpec: {'color': 'wavelet', 'grain': 0.0}}
 
-    Fields with a default are younger than folders that lack them, which keep what the default says.
-    """
-    fields = typing.get_type_hints(kind)
-    needed = {f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING}
-    missing, unknown = sorted(needed - set(data)), sorted(set(data) - set(fields))
-    if missing or unknown:
+
+def from_json(kind: type, data: dict[str, Any]) -> Any:
+    """The spec of class `kind` from `to_json`'s plain data; unknown and missing keys raise ValueError."""
+    fields, data = typing.get_type_hints(kind), {**BEFORE.get(kind, {}), **data}
+    if set(fields) != set(data):
+        missing, unknown = sorted(set(fields) - set(data)), sorted(set(data) - set(fields))
         raise ValueError(f'{kind.__name__}: missing {missing}, unknown {unknown}')
-    return kind(**{name: _value(fields[name], value) for name, value in data.items()})
+    return kind(**{name: _value(annotation, data[name]) for name, annotation in fields.items()})
 
 
 def _value(annotation: Any, value: Any) -> Any:

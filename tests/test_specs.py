@@ -22,6 +22,14 @@ def test_unknown_and_missing_keys_of_a_spec_are_named():
         specs.from_json(ModelSpec, data)
 
 
+def test_a_folder_from_before_the_finish_had_a_choice_keeps_the_finish_it_had():
+    data = specs.to_json(MODELS['nano'])
+    for younger in ('color', 'grain'):
+        del data['view'][younger]
+    view = specs.from_json(ModelSpec, data).view
+    assert (view.color, view.grain) == ('wavelet', 0.0)
+
+
 @pytest.mark.parametrize(
     ('part', 'parameters'),
     [

@@ -8,6 +8,7 @@ from addsr_jax.errors import UserError
 from addsr_jax.restoration import fidelity
 from addsr_jax.restoration.fidelity import DIAL, Choice, choice
 from addsr_jax.restoration.settings import Settings
+from addsr_jax.specs import NANO
 
 
 def test_the_dial_goes_from_0_to_1_and_never_adds_steps():
@@ -20,7 +21,7 @@ def test_the_dial_goes_from_0_to_1_and_never_adds_steps():
 
 def test_the_method_s_own_setting_lies_on_the_dial():
     own, at = Settings().chosen, choice(0.6)
-    assert (at.steps, at.color) == (own.steps, own.color)
+    assert (at.steps, at.color) == (own.steps, NANO.view.color)
     assert at.psr_weight == pytest.approx(own.psr_weight)
 
 

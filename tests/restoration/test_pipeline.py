@@ -29,7 +29,7 @@ def model(folder):
 
 IMAGE = photos.crops(1, 60)[0]  # four tiles
 SMALL = IMAGE[:32, :32]  # one, and a smaller one
-FAST = {'tile': 192, 'steps': 2, 'color': 'none'}
+FAST = {'tile': 192, 'steps': 2, 'color': 'none', 'grain': 0.0}
 
 
 def difference(a, b):
@@ -120,6 +120,8 @@ def test_random_numbers_are_bit_equal_whatever_the_batch_and_the_place_in_it(mod
         {'prompt': 'red top'},
         {'color': 'adain'},
         {'color': 'wavelet'},
+        {'color': 'guided'},
+        {'grain': 5.0},
     ],
     ids=str,
 )
@@ -136,11 +138,23 @@ def test_the_colour_fixes_bring_the_colours_back_to_those_of_the_input(model):
     calm = (96 + SMALL * 0.25).astype(np.uint8)  # far from black and white, where nothing is cut off
     means = {
         c: model.upscale(calm, **{**FAST, 'color': c}).astype(float).mean(axis=(0, 1))
-        for c in ('none', 'wavelet', 'adain')
+        for c in ('none', 'wavelet', 'adain', 'guided')
     }
     away = {c: np.abs(mean - calm.mean(axis=(0, 1))).max() for c, mean in means.items()}
     assert away['none'] > 12
-    assert max(away['wavelet'], away['adain']) < 6
+    assert max(away['wavelet'], away['adain'], away['guided']) < 6
+
+
+def test_colour_fix_and_grain_are_the_model_s_own_unless_the_user_names_them(model):
+    plain = {name: FAST[name] for name in ('tile', 'steps')}
+    spec = model.networks.spec
+    for color, grain in (('guided', 4.0), ('wavelet', 0.0)):
+        view = dataclasses.replace(spec.view, color=color, grain=grain)
+        networks = dataclasses.replace(model.networks, spec=dataclasses.replace(spec, view=view))
+        own = dataclasses.replace(model, networks=networks)
+        np.testing.assert_array_equal(
+            own.upscale(SMALL, **plain), model.upscale(SMALL, **plain, color=color, grain=grain)
+        )
 
 
 def test_pillow_images_are_taken_as_arrays_are(model):
@@ -153,7 +167,8 @@ def test_pillow_images_are_taken_as_arrays_are(model):
     ('settings', 'message'),
     [
         ({'method': 'gan'}, 'addsr, seesr'),
-        ({'color': 'sepia'}, 'adain, wavelet, none'),
+        ({'color': 'sepia'}, 'guided, wavelet, adain, none'),
+        ({'grain': -1.0}, r'0\.\.20'),
         ({'steps': 0}, r'1\.\.1000'),
         ({'scale': 9}, r'1\.\.8'),
         ({'psr_weight': 2.0}, r'0\.\.1'),
