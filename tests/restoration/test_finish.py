@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from addsr_jax.restoration.finish import COLORS, finished
+from addsr_jax.restoration import finish
+from addsr_jax.restoration.finish import COLORS, HALO, finished
 
 RNG = np.random.default_rng(0)
 RESTORED = RNG.uniform(-0.6, 0.6, (40, 48, 3)).astype(np.float32)
@@ -31,3 +32,18 @@ def test_grain_is_smoothed_whatever_the_colour_fix():
     for color in COLORS:
         before, after = (finished(grainy, grainy, color, g, truncates=False).std() for g in (0, 6))
         assert after < 0.5 * before
+
+
+@pytest.mark.parametrize('color', COLORS)
+@pytest.mark.parametrize('size', [(2 * HALO + 33, 301), (170, 171)], ids=str)
+def test_a_large_picture_is_finished_in_blocks_as_it_is_whole(monkeypatch, color, size):
+    images = [RNG.uniform(-0.6, 0.6, (*size, 3)).astype(np.float32) for _ in range(2)]
+    whole = finished(*images, color, 40.0, truncates=False)
+    shapes = set()
+    monkeypatch.setattr(finish, 'BLOCK', 2 * HALO + 32)
+    local = finish._without_grain
+    monkeypatch.setattr(finish, '_without_grain', lambda x, grain: shapes.add(x.shape) or local(x, grain))
+    blocks = finished(*images, color, 40.0, truncates=False)
+    assert shapes == {(2 * HALO + 32, 2 * HALO + 32, 3)}
+    assert np.abs(blocks.astype(int) - whole).max() <= 1
+    assert (blocks != whole).mean() < 1e-3
