@@ -28,6 +28,7 @@ from addsr_jax.data.degradation import (
     sharpen,
 )
 from addsr_jax.data.pipeline import random_crop
+from addsr_jax.ops.ycbcr import TO_YCBCR
 
 TABLE = TABLES['standard']
 
@@ -69,7 +70,7 @@ def jpeg(x: torch.Tensor, quality: float) -> torch.Tensor:
     """Tensor arithmetic: einsum DCT of 8 x 8 blocks, rounding, inverse."""
     h, w = x.shape[2:]
     x = F.pad(x, (0, -w % 16, 0, -h % 16))
-    to, back = (torch.from_numpy(m) for m in (ours_jpeg._TO_YCBCR, ours_jpeg._TO_RGB))
+    to, back = (torch.from_numpy(m) for m in (TO_YCBCR.T, ours_jpeg._TO_RGB))
     shift = torch.from_numpy(ours_jpeg._CHROMA_SHIFT).view(1, 3, 1, 1)
     ycbcr = torch.einsum('bchw,cd->bdhw', x * 255, to) + shift
     factor = ours_jpeg.quality_factor(quality)

@@ -4,6 +4,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from addsr_jax.ops.ycbcr import TO_YCBCR
+
 # Standard luminance table, transposed as the original has it; chroma is 99 but for the low frequencies.
 _LUMINANCE = np.array(
     [
@@ -21,7 +23,6 @@ _LUMINANCE = np.array(
 _CHROMINANCE = np.full((8, 8), 99, np.float32)
 _CHROMINANCE[:4, :4] = np.array([[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]])
 
-_TO_YCBCR = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32).T
 _TO_RGB = np.array([[1, 0, 1.402], [1, -0.344136, -0.714136], [1, 1.772, 0]], np.float32).T
 _CHROMA_SHIFT = np.array([0, 128, 128], np.float32)
 
@@ -44,7 +45,7 @@ def jpeg(image: np.ndarray, quality: float) -> np.ndarray:
     """[H, W, 3] float32 in [0, 1] -> the same after one compression; chroma halved by means, nearest back."""
     h, w, _ = image.shape
     padded = np.pad(image, ((0, -h % 16), (0, -w % 16), (0, 0)))
-    ycbcr = (padded * 255) @ _TO_YCBCR + _CHROMA_SHIFT
+    ycbcr = (padded * 255) @ TO_YCBCR.T + _CHROMA_SHIFT
     factor = np.float32(quality_factor(quality))
     luma = _through(ycbcr[..., 0], _LUMINANCE * factor)
     big_h, big_w = luma.shape

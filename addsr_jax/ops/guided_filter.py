@@ -9,19 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from addsr_jax.ops.image import low_frequencies, wavelet
+from addsr_jax.ops.ycbcr import TO_YCBCR
 
 # Measured on pairs of real cameras and on the crops of docs/contact_sheet.jpg; for pictures in [-1, 1].
 CHROMA_RADIUS, CHROMA_EPSILON = 12, 1e-3
 GRAIN_RADIUS = 16
 ROUNDING = 1e-6  # variance of a flat window in float32
-
-# Rows: luma, blue and red difference of BT.601 (JPEG). A grey has chroma 0, and luma that is added to all three
-# channels is luma alone.
-YCC = (
-    (0.299, 0.587, 0.114),
-    (-0.168736, -0.331264, 0.5),
-    (0.5, -0.418688, -0.081312),
-)
 
 
 def guided_filter(
@@ -62,13 +55,12 @@ def guided(image: jax.Array, reference: jax.Array) -> jax.Array:
     gets no colour.
     """
     highest = jax.lax.Precision.HIGHEST
-    to_ycc = jnp.asarray(YCC)
-    colors = jnp.matmul(wavelet(image, reference), to_ycc.T, precision=highest)
-    chroma = jnp.matmul(reference, to_ycc[1:].T, precision=highest)
+    colors = jnp.matmul(wavelet(image, reference), TO_YCBCR.T, precision=highest)
+    chroma = jnp.matmul(reference, TO_YCBCR[1:].T, precision=highest)
     sharper, blurred = (low_frequencies(colors, levels) for levels in (2, 3))
     chroma = guided_filter(chroma, blurred, CHROMA_RADIUS, CHROMA_EPSILON, drawn=sharper)
     mended = jnp.concatenate([colors[..., :1], chroma], -1)
-    return jnp.matmul(mended, jnp.linalg.inv(to_ycc).T, precision=highest)
+    return jnp.matmul(mended, np.linalg.inv(TO_YCBCR).T, precision=highest)
 
 
 def without_grain(image: jax.Array, grain: jax.typing.ArrayLike) -> jax.Array:
@@ -76,7 +68,7 @@ def without_grain(image: jax.Array, grain: jax.typing.ArrayLike) -> jax.Array:
 
     The guide is the luma itself: a deviation as large as `grain` is halved, a much larger one stays.
     """
-    luma = jnp.matmul(image, jnp.asarray(YCC[:1]).T, precision=jax.lax.Precision.HIGHEST)
+    luma = jnp.matmul(image, TO_YCBCR[:1].T, precision=jax.lax.Precision.HIGHEST)
     return image + guided_filter(luma, luma, GRAIN_RADIUS, (grain / 127.5) ** 2) - luma
 
 
