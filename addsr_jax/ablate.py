@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from addsr_jax import whole
-from addsr_jax.command_line import Parser, require, say
+from addsr_jax import atomic
 from addsr_jax.errors import UserError, guard
 from addsr_jax.evaluation import ablation, report
+from addsr_jax.flags import Parser, require, say
 from addsr_jax.restoration import comparison, pipeline
 from addsr_jax.restoration.settings import PSR_WEIGHT, Settings
 from addsr_jax.runtime import prepare
@@ -136,10 +136,10 @@ def write_results(plan: Plan, scored: dict[str, list[report.Score]], workdir: Pa
             ablation.curve_table({**others, **curve}),
         ]
     )
-    whole.write_text(workdir / 'ablation.md', text + '\n')
+    atomic.write_text(workdir / 'ablation.md', text + '\n')
     verdicts = [{**dataclasses.asdict(d), 'verdict': d.verdict} for d in found]
     record = {'runs': table, 'curve': curve, 'others': others, 'differences': verdicts}
-    whole.write_json(workdir / 'ablation.json', record)
+    atomic.write_json(workdir / 'ablation.json', record)
     perception_distortion(workdir / 'curve.png', curve, others, PSR_WEIGHT)
     say(text)
     say(f'\n{workdir / "ablation.md"}, ablation.json and curve.png hold the result')

@@ -17,8 +17,8 @@ import jax
 import numpy as np
 from PIL import Image
 
-from addsr_jax.command_line import Parser, number, require, say
 from addsr_jax.errors import UserError, guard
+from addsr_jax.flags import Parser, number, require, say
 from addsr_jax.runtime import prepare
 
 
@@ -125,7 +125,7 @@ def train(values) -> None:
 def data(values) -> None:
     require('train', 'grain', 'skimage')
     from addsr_jax.data import sources
-    from addsr_jax.data.pipeline import DataConfig, make_dataset, make_iterator
+    from addsr_jax.data.batches import DataConfig, make_dataset, make_iterator
     from addsr_jax.data.tokens import load_tokenizer
     from addsr_jax.weights.bundle import NANO
 

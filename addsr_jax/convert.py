@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from addsr_jax.command_line import Parser, say
 from addsr_jax.errors import UserError, guard
+from addsr_jax.flags import Parser, say
 
 SOURCES = {
     'sd': 'folder of stable-diffusion-2-base: tokenizer, scheduler, text_encoder, vae (and unet, to train a teacher)',
@@ -29,12 +29,12 @@ def from_pytorch(arguments: Sequence[str]) -> None:
         p.add_argument(f'--{name}', type=Path, help=text)
     p.add_argument('-o', '--output', required=True, type=Path, help='new folder')
     values = vars(p.parse_args(arguments))
-    from addsr_jax.weights import convert
+    from addsr_jax.weights import conversion
 
     output = values.pop('output')
-    told = convert.from_pytorch(convert.plan(**values), output, say)
+    told = conversion.from_pytorch(conversion.plan(**values), output, say)
     say(f'{output}: {len(told["tensors"])} tensors, sha256 {told["sha256"]}')
-    say(f'{output / convert.REPORT} lists each of them')
+    say(f'{output / conversion.REPORT} lists each of them')
 
 
 def to_pytorch(arguments: Sequence[str]) -> None:
@@ -43,18 +43,18 @@ def to_pytorch(arguments: Sequence[str]) -> None:
     p.add_argument('-o', '--output', required=True, type=Path, help='new folder')
     p.add_argument('--part', default='student', choices=('student', 'teacher'), help='whose unet/ and controlnet/')
     values = p.parse_args(arguments)
-    from addsr_jax.weights import convert
+    from addsr_jax.weights import conversion
 
-    convert.to_pytorch(values.weights, values.output, values.part, say)
+    conversion.to_pytorch(values.weights, values.output, values.part, say)
 
 
 def inspect(arguments: Sequence[str]) -> None:
     p = Parser('convert inspect', 'Says what a folder of weights or a file of tensors holds.')
     p.add_argument('path', metavar='PATH', type=Path, help="'nano', a folder, or a .safetensors, .bin or .pth file")
     values = p.parse_args(arguments)
-    from addsr_jax.weights import convert
+    from addsr_jax.weights import conversion
 
-    for line in convert.inspect(values.path):
+    for line in conversion.inspect(values.path):
         say(line)
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from addsr_jax.command_line import Parser, number, require, say
 from addsr_jax.data import sources
-from addsr_jax.data.pipeline import degrade_image
+from addsr_jax.data.batches import degrade_image
 from addsr_jax.errors import UserError, guard
 from addsr_jax.evaluation import report
+from addsr_jax.flags import Parser, number, require, say
 from addsr_jax.restoration import comparison, files, pipeline
 from addsr_jax.restoration.settings import Settings
 from addsr_jax.runtime import prepare

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from addsr_jax.command_line import Parser, number, say
 from addsr_jax.errors import UserError, guard
 from addsr_jax.evaluation import report
+from addsr_jax.flags import Parser, number, say
 from addsr_jax.restoration import comparison, files, pipeline
 from addsr_jax.restoration.settings import Settings
 from addsr_jax.runtime import prepare

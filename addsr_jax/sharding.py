@@ -9,9 +9,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from addsr_jax.errors import UserError
-from addsr_jax.trees import first_match
-
-Tree = Any
+from addsr_jax.trees import Tree, first_match
 
 SMALL = 2**14  # elements: smaller leaves stay whole on every device
 # Path of a state leaf -> how it lies on the mesh. The first match decides, and every leaf must match.

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from addsr_jax import whole
-from addsr_jax.command_line import Parser, say
+from addsr_jax import atomic
 from addsr_jax.errors import UserError, guard
+from addsr_jax.flags import Parser, say
 
 
 def parser() -> Parser:
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> None:
     vocabulary = tags.read_vocabulary(values.tag_list, values.thresholds, classes)
     for i, (photograph, target) in enumerate(zip(photographs, targets, strict=True), 1):
         text = vocabulary.text(model.tag_probabilities(files.read_image(photograph)))
-        whole.write_text(target, text + '\n')
+        atomic.write_text(target, text + '\n')
         say(f'[{i}/{len(targets)}] {target}  {text}')
 
 

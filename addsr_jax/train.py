@@ -14,8 +14,8 @@ from pathlib import Path
 
 import jax
 
-from addsr_jax.command_line import Parser, require, say
 from addsr_jax.errors import UserError, guard
+from addsr_jax.flags import Parser, require, say
 from addsr_jax.runtime import prepare, training_environment
 
 

@@ -9,8 +9,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from addsr_jax.command_line import Parser, number, say
 from addsr_jax.errors import UserError, guard
+from addsr_jax.flags import Parser, number, say
 
 
 def parser() -> Parser:

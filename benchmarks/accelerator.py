@@ -14,7 +14,7 @@ import numpy as np
 
 from addsr_jax import sharding, specs
 from addsr_jax.benchmark import median_seconds, peak_memory
-from addsr_jax.command_line import say
+from addsr_jax.flags import say
 from addsr_jax.ops import attention
 from addsr_jax.restoration import comparison, pipeline
 from addsr_jax.restoration.settings import Settings

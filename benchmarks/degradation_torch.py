@@ -17,6 +17,7 @@ import torch.nn.functional as F
 
 from addsr_jax.data import jpeg as ours_jpeg
 from addsr_jax.data import sources
+from addsr_jax.data.batches import random_crop
 from addsr_jax.data.degradation import (
     LUMA,
     SCALE,
@@ -27,7 +28,6 @@ from addsr_jax.data.degradation import (
     draw_degradation,
     sharpen,
 )
-from addsr_jax.data.pipeline import random_crop
 from addsr_jax.ops.ycbcr import TO_YCBCR
 
 TABLE = TABLES['standard']

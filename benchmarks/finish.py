@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from addsr_jax.command_line import say
+from addsr_jax.flags import say
 from addsr_jax.restoration import comparison, pipeline
 from addsr_jax.restoration.finish import COLORS
 from addsr_jax.restoration.settings import Settings

@@ -26,14 +26,14 @@ def write(folder: Path) -> None:
 
     from addsr_jax import specs
     from addsr_jax.weights import bundle as bundles
-    from addsr_jax.weights import originals, pickles, pytorch
+    from addsr_jax.weights import layout, published, torch_pickle
 
     rng = np.random.default_rng(0)
     spec, sd = specs.SD2, folder / 'stable-diffusion-2-base'
     parts = bundles.expected(spec, ['student', 'autoencoder', 'text_encoder', 'prompt_extractor', 'dape'])
 
     def random(kind: str, tree) -> dict[str, np.ndarray]:
-        shapes = pytorch.state_shapes(kind, tree)
+        shapes = layout.state_shapes(kind, tree)
         return {
             name: rng.standard_normal(shape, np.float32) / np.float32(max(np.prod(shape[1:]), 1) ** 0.5)
             for name, shape in shapes.items()
@@ -45,12 +45,12 @@ def write(folder: Path) -> None:
         (place / 'config.json').write_text(json.dumps(config))
 
     a, t = spec.autoencoder, spec.text_encoder
-    network(folder / 'addsr' / 'unet', 'unet', parts['student']['unet'], originals.unet_config(spec.unet))
+    network(folder / 'addsr' / 'unet', 'unet', parts['student']['unet'], published.unet_config(spec.unet))
     network(
         folder / 'addsr' / 'controlnet',
         'controlnet',
         parts['student']['controlnet'],
-        originals.controlnet_config(spec.controlnet),
+        published.controlnet_config(spec.controlnet),
     )
     vae = {
         '_class_name': 'AutoencoderKL',
@@ -82,8 +82,8 @@ def write(folder: Path) -> None:
     (sd / 'scheduler').mkdir()
     (sd / 'scheduler' / 'scheduler_config.json').write_text(json.dumps(schedule))
     shutil.copytree(bundles.NANO / 'tokenizer', sd / 'tokenizer')  # other words, the same files
-    pickles.write(folder / 'ram.pth', {'model': random('prompt_extractor', parts['prompt_extractor'])})
-    pickles.write(folder / 'DAPE.pth', random('dape', parts['dape']))
+    torch_pickle.write(folder / 'ram.pth', {'model': random('prompt_extractor', parts['prompt_extractor'])})
+    torch_pickle.write(folder / 'DAPE.pth', random('dape', parts['dape']))
 
 
 def convert(folder: Path) -> None:

@@ -22,13 +22,13 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from addsr_jax import whole
-from addsr_jax.command_line import say
+from addsr_jax import atomic
 from addsr_jax.data import sources
-from addsr_jax.data.pipeline import degrade_image
+from addsr_jax.data.batches import degrade_image
 from addsr_jax.evaluation import report
 from addsr_jax.evaluation.ablation import curve_table, markdown
 from addsr_jax.evaluation.plot import perception_distortion
+from addsr_jax.flags import say
 from addsr_jax.networks.build import apply
 from addsr_jax.restoration import comparison, files, pipeline
 from addsr_jax.restoration.settings import PSR_WEIGHT, Settings
@@ -144,7 +144,7 @@ def measured(method: str, workdir: Path) -> tuple[float, float]:
         done = subprocess.run([sys.executable, *command], check=True, capture_output=True, text=True, cwd=ROOT)
         line = next(text for text in done.stdout.splitlines() if re.match(rf' +128 +512 +{method} ', text))
         seconds, _, _, memory = line.split()[-4:]
-        whole.write_json(record, [float(seconds), 1000 * float(memory)])
+        atomic.write_json(record, [float(seconds), 1000 * float(memory)])
     return tuple(json.loads(record.read_text(encoding='utf-8')))
 
 
@@ -167,7 +167,7 @@ def autoencoder_line(pairs, workdir: Path, load) -> str:
             result = np.asarray(again(params, image[None].astype(np.float32) / np.float32(127.5) - 1))[0]
             error = np.rint((result + 1) * 127.5) - image
             found.append(10 * np.log10(255**2 / np.mean(error**2)))
-        whole.write_json(record, [float(np.mean(found)), float(np.min(found))])
+        atomic.write_json(record, [float(np.mean(found)), float(np.min(found))])
     mean, least = json.loads(record.read_text(encoding='utf-8'))
     return f'{mean:.1f} dB RGB PSNR on the mean of {len(pairs)} HR photographs, {least:.1f} dB on the worst.'
 
@@ -197,7 +197,7 @@ def replace_block(path: Path, name: str, text: str) -> None:
     pattern = re.compile(rf'(<!-- {name}:[^>]*-->\n).*?(<!-- /{name} -->)', re.DOTALL)
     if not pattern.search(document):
         raise SystemExit(f'{path} has no block {name}')
-    whole.write_text(path, pattern.sub(lambda m: f'{m[1]}\n{text}\n\n{m[2]}', document))
+    atomic.write_text(path, pattern.sub(lambda m: f'{m[1]}\n{text}\n\n{m[2]}', document))
 
 
 if __name__ == '__main__':

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 import addsr_jax
-from addsr_jax.command_line import say
+from addsr_jax.flags import say
 from addsr_jax.networks.build import apply
 
 Tensors = dict[str, torch.Tensor]

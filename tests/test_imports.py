@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / 'addsr_jax'
 # From the ground up; a folder knows nothing of those above it.
 FLOORS = (
     'errors',
-    'whole',
+    'atomic',
     'trees',
     'runtime',
     'sharding',
@@ -49,6 +49,29 @@ def test_imports_point_downwards(module):
     mine = floor_of(module.parts)
     for parts in imported(PACKAGE / module):
         assert floor_of(parts) <= mine, f'{module} imports addsr_jax.{".".join(parts)}, which lies above it'
+
+
+def modules_imported(path: Path) -> set[Path]:
+    """Files of the package that a file imports anywhere, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith('addsr_jax'):
+            base = PACKAGE.joinpath(*node.module.split('.')[1:])
+            for target in (base, *(base / alias.name for alias in node.names)):
+                found |= {file for file in (target.with_suffix('.py'), target / '__init__.py') if file.is_file()}
+    return found - {path, PACKAGE / '__init__.py'}
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    graph = {PACKAGE / module: modules_imported(PACKAGE / module) for module in MODULES}
+    for start in graph:
+        reached, ahead = set(), list(graph[start])
+        while ahead:
+            module = ahead.pop()
+            if module not in reached:
+                reached.add(module)
+                ahead += graph.get(module, ())
+        assert start not in reached, f'{start.relative_to(PACKAGE)} is part of a circle'
 
 
 def test_the_table_names_folders_and_files_that_exist():

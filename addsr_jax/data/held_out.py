@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from addsr_jax.data.pipeline import Tokenizer, degrade_image, random_crop, to_signed
+from addsr_jax.data.batches import Tokenizer, degrade_image, random_crop, to_signed
 from addsr_jax.data.resize import resize
 from addsr_jax.data.sources import Source, decode
 from addsr_jax.errors import UserError

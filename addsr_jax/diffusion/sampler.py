@@ -9,18 +9,16 @@ the small file); None: of `lq`. `windows`: how pictures too large for one look a
 """
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from addsr_jax.diffusion import schedule
-from addsr_jax.diffusion.conditioning import Conditioning, Diffusion, stack, to_unit
+from addsr_jax.diffusion.denoiser import Conditioning, Denoiser, stack, to_unit
 from addsr_jax.diffusion.windows import WHOLE, Windows
 from addsr_jax.networks.build import Networks
-
-Tree = Any
+from addsr_jax.trees import Tree
 
 
 def noise_count(method: str, steps: int) -> int:
@@ -58,7 +56,7 @@ def addsr(
     prediction is the mean of two, under its noise and under the negative of it. What the network lets through of the
     noise cancels, and with it grain on flat areas; twice the evaluations.
     """
-    model = Diffusion(networks, windows)
+    model = Denoiser(networks, windows)
     text = model.embed_text(params['text_encoder'], prompt_tokens)
     negative_text = None if negative_tokens is None else model.embed_text(params['text_encoder'], negative_tokens)
     low = to_unit(lq)
@@ -115,7 +113,7 @@ def seesr(
     noise: [N + 2, B, h, w, C]; the last fields stay unused where steps are left out. guidance_scale s: e_negative + s
     (e_positive - e_negative) (Ho & Salimans 2022), two evaluations a step in one batch.
     """
-    model = Diffusion(networks, windows)
+    model = Denoiser(networks, windows)
     text = model.embed_text(params['text_encoder'], prompt_tokens)
     negative_text = None if negative_tokens is None else model.embed_text(params['text_encoder'], negative_tokens)
     condition = model.condition(params, to_unit(lq), text)
@@ -142,7 +140,7 @@ def seesr(
 
 
 def _guided(
-    model: Diffusion,
+    model: Denoiser,
     params: Tree,
     z: jax.Array,
     t: jax.Array,

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from addsr_jax import whole
+from addsr_jax import atomic
 from addsr_jax.evaluation.ablation import Figures, number
 
 
@@ -33,7 +33,7 @@ def perception_distortion(
         axes.plot(*place(figures), 'x', color='black')
         axes.annotate(name, place(figures), textcoords='offset points', xytext=(6, -3), fontsize=9)
     axes.legend(title='small numbers: PSR weight', fontsize=8)
-    whole.write(path, lambda beside: figure.savefig(beside, format='png'))
+    atomic.write(path, lambda beside: figure.savefig(beside, format='png'))
 
 
 def place(figures: Figures) -> tuple[float, float]:

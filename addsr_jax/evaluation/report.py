@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from addsr_jax import whole
+from addsr_jax import atomic
 from addsr_jax.evaluation.metrics import psnr_y, ssim_y
 from addsr_jax.evaluation.niqe import BLOCK, niqe
 
@@ -79,7 +79,7 @@ def _cell(value: float | None, digits: int) -> str:
 
 def write_json(path: Path, scores: Sequence[Score]) -> None:
     """{'means': ..., 'images': [...]}, whole or not at all."""
-    whole.write_json(path, {'means': means(scores), 'images': [asdict(s) for s in scores]})
+    atomic.write_json(path, {'means': means(scores), 'images': [asdict(s) for s in scores]})
 
 
 def read_json(path: Path) -> list[Score]:

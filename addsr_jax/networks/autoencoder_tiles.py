@@ -21,8 +21,8 @@ import numpy as np
 from addsr_jax.networks.autoencoder import Autoencoder, SingleHeadAttention
 from addsr_jax.networks.build import apply
 from addsr_jax.networks.layers import GroupNorm
+from addsr_jax.trees import Tree
 
-Tree = Any
 DECODER_PAD, ENCODER_PAD = 11, 32  # latents; pixels
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from addsr_jax import whole
+from addsr_jax import atomic
 from addsr_jax.errors import UserError
 
 
@@ -80,4 +80,4 @@ def read_image(path: Path) -> np.ndarray:
 
 def write_image(path: Path, image: np.ndarray) -> None:
     """uint8 [H, W, 3] as PNG, whole or not at all."""
-    whole.write(path, lambda beside: Image.fromarray(image).save(beside, format='PNG'))
+    atomic.write(path, lambda beside: Image.fromarray(image).save(beside, format='PNG'))

@@ -26,10 +26,10 @@ from addsr_jax.restoration import finish, views
 from addsr_jax.restoration.settings import Settings
 from addsr_jax.runtime import compiler_options
 from addsr_jax.specs import PromptSpec, with_attention
+from addsr_jax.trees import Tree
 from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights.bundle import Bundle
 
-Tree = Any
 SMALLEST = 8  # pixels of an input's shorter side
 TILES = (128, 256)  # output pixels: an image that fits into a smaller tile need not pay for a whole one
 PART = {'addsr': 'student', 'seesr': 'teacher'}

@@ -23,15 +23,16 @@ import optax
 
 from addsr_jax import trees
 from addsr_jax.diffusion import sampler, schedule
-from addsr_jax.diffusion.conditioning import Conditioning, Diffusion, to_unit
+from addsr_jax.diffusion.denoiser import Conditioning, Denoiser, to_unit
 from addsr_jax.networks.build import build
 from addsr_jax.networks.discriminator import power_iteration
 from addsr_jax.specs import ModelSpec
 from addsr_jax.stages import base
 from addsr_jax.stages.addsr_draws import Draws, draw
 from addsr_jax.stages.addsr_objective import Objective, distillation_weight, step_index
-from addsr_jax.stages.base import Batch, Metrics, Recipe, Stage, State, Tree
+from addsr_jax.stages.base import Batch, Metrics, Recipe, Stage, State
 from addsr_jax.stages.projected import Projection, gradient_penalty, make_projection
+from addsr_jax.trees import Tree
 
 # Published training set: image attentions of both networks and the condition encoder (reference: train_addsr.py).
 TRAINABLE = {
@@ -47,7 +48,7 @@ class Losses:
     `samples` is {'batch', 'draws'}; `context` is what `prepare` derived from them without gradient.
     """
 
-    model: Diffusion
+    model: Denoiser
     projection: Projection
     objective: Objective
 
@@ -156,7 +157,7 @@ class Losses:
 def make(recipe: Recipe, objective: Objective) -> Stage:
     spec = recipe.spec
     networks = build(spec, recipe.dtype)
-    model = Diffusion(networks)
+    model = Denoiser(networks)
     projection = make_projection(networks, objective.c_norm)
     losses = Losses(model, projection, objective)
     trains = TRAINABLE[objective.trainable]

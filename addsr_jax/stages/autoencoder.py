@@ -12,12 +12,13 @@ import jax
 import jax.numpy as jnp
 
 from addsr_jax import trees
-from addsr_jax.diffusion.conditioning import to_unit
+from addsr_jax.diffusion.denoiser import to_unit
 from addsr_jax.networks.build import apply, build
 from addsr_jax.networks.prompt_extractor import normalise
 from addsr_jax.specs import ModelSpec
 from addsr_jax.stages import base
-from addsr_jax.stages.base import Batch, Recipe, Stage, State, Tree
+from addsr_jax.stages.base import Batch, Recipe, Stage, State
+from addsr_jax.trees import Tree
 
 START_LOG_VARIANCE = -14.0
 

@@ -18,8 +18,8 @@ from flax import struct
 from addsr_jax import trees
 from addsr_jax.errors import UserError
 from addsr_jax.specs import ModelSpec
+from addsr_jax.trees import Tree
 
-Tree = Any
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
 

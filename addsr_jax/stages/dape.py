@@ -13,13 +13,14 @@ import jax
 import jax.numpy as jnp
 
 from addsr_jax import trees
-from addsr_jax.diffusion.conditioning import to_unit
+from addsr_jax.diffusion.denoiser import to_unit
 from addsr_jax.errors import UserError
 from addsr_jax.networks.build import Networks, apply, build
 from addsr_jax.networks.prompt_extractor import init_lora, merge_lora, preprocess
 from addsr_jax.ops.image import resize
 from addsr_jax.stages import base, picture_statistics
-from addsr_jax.stages.base import Batch, Recipe, Stage, State, Tree
+from addsr_jax.stages.base import Batch, Recipe, Stage, State
+from addsr_jax.trees import Tree
 
 
 @dataclass(frozen=True)

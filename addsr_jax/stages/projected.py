@@ -11,13 +11,13 @@ from typing import cast
 import jax
 import jax.numpy as jnp
 
-from addsr_jax.diffusion.conditioning import Conditioning, Diffusion, to_unit
+from addsr_jax.diffusion.denoiser import Conditioning, Denoiser, to_unit
 from addsr_jax.networks.build import Networks, apply
 from addsr_jax.networks.discriminator import AugmentDraws, diff_augment, readout, to_feature_size
 from addsr_jax.networks.prompt_extractor import normalise
 from addsr_jax.networks.vit import ViT
 from addsr_jax.ops.image import resize
-from addsr_jax.stages.base import Tree
+from addsr_jax.trees import Tree
 
 Seen = tuple[tuple[jax.Array, ...], jax.Array]
 
@@ -78,7 +78,7 @@ def _through_dino(networks: Networks, dino: ViT, dinov2: ViT, c_norm: str) -> Pr
 
 
 def _through_teacher(networks: Networks) -> Projection:
-    model, hooks = Diffusion(networks), networks.spec.discriminator.hooks
+    model, hooks = Denoiser(networks), networks.spec.discriminator.hooks
 
     def features(frozen: Tree, seen: jax.Array, lq: Conditioning) -> tuple[jax.Array, ...]:
         """Levels of the teacher's down path on clean latents (t = 0), told the text and tokens of the LQ image."""

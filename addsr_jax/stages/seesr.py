@@ -13,11 +13,12 @@ import jax.numpy as jnp
 
 from addsr_jax import trees
 from addsr_jax.diffusion import schedule
-from addsr_jax.diffusion.conditioning import Diffusion, to_unit
+from addsr_jax.diffusion.denoiser import Denoiser, to_unit
 from addsr_jax.errors import UserError
 from addsr_jax.networks.build import Networks, build
 from addsr_jax.stages import base
-from addsr_jax.stages.base import Batch, Recipe, Stage, State, Tree
+from addsr_jax.stages.base import Batch, Recipe, Stage, State
+from addsr_jax.trees import Tree
 
 # What the published training changes: the whole ControlNet and the UNet's image attentions (reference: train_seesr.py).
 TRAINABLE = {'all': ('.*',), 'image_attentions': ('controlnet/.*', r'unet/.*image_attentions_\d+/.*')}
@@ -97,7 +98,7 @@ def huber(square: jax.Array, c: float) -> jax.Array:
 def make(recipe: Recipe, objective: Objective) -> Stage:
     spec = recipe.spec
     networks = build(spec, recipe.dtype)
-    model = Diffusion(networks)
+    model = Denoiser(networks)
     trains = TRAINABLE[objective.trainable]
 
     def loss(trained: Tree, frozen: Tree, samples: Tree) -> tuple[jax.Array, base.Metrics]:

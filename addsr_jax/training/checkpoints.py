@@ -2,15 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from addsr_jax.errors import UserError
-
-Tree = Any
+from addsr_jax.trees import Tree
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from addsr_jax import whole
+from addsr_jax import atomic
 from addsr_jax.errors import UserError
 
 Config = Any  # a locked ConfigDict: its values have the types that configs/base.py gives them
@@ -116,4 +116,4 @@ def claim(workdir: Path, config: Config) -> None:
                 )
     elif workdir.exists() and not workdir.is_dir():
         raise UserError(f'--workdir {workdir} is a file: choose a folder')
-    whole.write_json(record, now, sort_keys=True)
+    atomic.write_json(record, now, sort_keys=True)

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 
 from addsr_jax import sharding
 from addsr_jax.data import sources
+from addsr_jax.data.batches import DataConfig, make_batches
 from addsr_jax.data.held_out import held_out_batch
-from addsr_jax.data.pipeline import DataConfig, make_batches
 from addsr_jax.data.tokens import load_tokenizer
 from addsr_jax.errors import UserError
 from addsr_jax.specs import MODELS, ModelSpec
-from addsr_jax.stages import STAGES
 from addsr_jax.stages.base import Optimizers, Recipe, Stage, resumable
+from addsr_jax.stages.table import STAGES
 from addsr_jax.training import config as config_file
 from addsr_jax.training.config import Config
 from addsr_jax.training.loop import LoopConfig, check, train

@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from addsr_jax import sharding
-from addsr_jax.data.pipeline import Batches
+from addsr_jax.data.batches import Batches
 from addsr_jax.errors import UserError
 from addsr_jax.evaluation.metrics import psnr_y
 from addsr_jax.runtime import compiler_options, return_freed_memory
@@ -26,8 +26,8 @@ from addsr_jax.stages.base import Stage, State
 from addsr_jax.training.checkpoints import Checkpoints
 from addsr_jax.training.prefetch import prefetch
 from addsr_jax.training.writers import Writers
+from addsr_jax.trees import Tree
 
-Tree = Any
 Batch = dict[str, np.ndarray]
 
 

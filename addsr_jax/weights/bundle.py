@@ -25,8 +25,8 @@ from addsr_jax.networks.build import Networks, build
 from addsr_jax.networks.prompt_extractor import init_lora, merge_lora
 from addsr_jax.networks.unet import UNet
 from addsr_jax.specs import ModelSpec
+from addsr_jax.trees import Tree
 
-Tree = Any
 NANO = Path(__file__).parent / 'nano'
 MODEL_FILE = 'model.json'
 NOTES = ('README.md', 'LICENSE')

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from addsr_jax.data import batches
 from addsr_jax.data import degradation as d
-from addsr_jax.data import pipeline
 from addsr_jax.data.kernels import gaussian_kernel, pad_kernel, sinc_kernel
 from tests import golden
 from tests.data.test_parity_degradation import RecordedNoise, counts_of, kernel
@@ -79,7 +79,7 @@ def passed(monkeypatch):
     for function, name in STAGES.items():
         watch(d, function, name)
     for function, name in {'sharpen': 'usm', 'degrade': 'degraded', 'resize': 'resize'}.items():
-        watch(pipeline, function, name)
+        watch(batches, function, name)
     return seen
 
 
@@ -91,9 +91,9 @@ def test_every_stage_of_a_degradation_is_as_recorded(case, passed, monkeypatch):
     colour = golden.to_nhwc(pictures.normal(f'deg.{case}.randn1', (len(images), 3, *side)))
     pairs = []
     for i, draws in enumerate(make_draws()):
-        monkeypatch.setattr(pipeline, 'draw_degradation', lambda rng, table, draws=draws: draws)
+        monkeypatch.setattr(batches, 'draw_degradation', lambda rng, table, draws=draws: draws)
         source = RecordedNoise(fields=[grey, colour[i]], counts=[c[i] for c in counts])
-        pairs.append(pipeline.pair(images[i], d.TABLES['mild' if case == 'chain3' else 'standard'], source))
+        pairs.append(batches.pair(images[i], d.TABLES['mild' if case == 'chain3' else 'standard'], source))
     answers = {}
     for name, outputs in passed.items():
         each = len(outputs) // len(images)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from addsr_jax.diffusion import sampler, schedule
-from addsr_jax.diffusion.conditioning import Diffusion, to_unit
+from addsr_jax.diffusion.denoiser import Denoiser, to_unit
 from tests import tiny
 
-MODEL = Diffusion(tiny.networks())
+MODEL = Denoiser(tiny.networks())
 
 
 @pytest.fixture(scope='module')

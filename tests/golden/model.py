@@ -8,7 +8,7 @@ import numpy as np
 from addsr_jax.networks.build import Networks, build
 from addsr_jax.networks.prompt_extractor import merge_lora
 from addsr_jax.specs import SD2, ModelSpec
-from addsr_jax.weights import pytorch
+from addsr_jax.weights import layout
 from tests import golden
 from tests.golden import pictures, specs
 
@@ -38,7 +38,7 @@ def networks() -> Networks:
 def denoiser(salt: str = ''):
     """{'unet', 'controlnet'} of one salt."""
     return {
-        name: pytorch.from_state_dict(golden.state_dict(name, salt=salt), name)[0] for name in ('unet', 'controlnet')
+        name: layout.from_state_dict(golden.state_dict(name, salt=salt), name)[0] for name in ('unet', 'controlnet')
     }
 
 
@@ -46,8 +46,8 @@ def denoiser(salt: str = ''):
 def frozen():
     """Every network but the student, DAPE merged."""
     kinds = {'vae': 'autoencoder', 'text_encoder': 'text_encoder', 'dino': 'dino', 'dinov2': 'dinov2'}
-    parts = {kind: pytorch.from_state_dict(golden.state_dict(name), kind)[0] for name, kind in kinds.items()}
-    ram, lora, _ = pytorch.from_state_dict(golden.state_dict('ram'), 'prompt_extractor')
+    parts = {kind: layout.from_state_dict(golden.state_dict(name), kind)[0] for name, kind in kinds.items()}
+    ram, lora, _ = layout.from_state_dict(golden.state_dict('ram'), 'prompt_extractor')
     parts['prompt_extractor'] = merge_lora(ram, lora, spec().prompt_extractor)
     return {**parts, 'teacher': denoiser()}
 

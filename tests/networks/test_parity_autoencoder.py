@@ -9,7 +9,7 @@ import pytest
 
 from addsr_jax.networks import autoencoder_tiles
 from addsr_jax.networks.autoencoder import Autoencoder
-from addsr_jax.weights.pytorch import from_state_dict, to_state_dict
+from addsr_jax.weights.layout import from_state_dict, to_state_dict
 from tests import golden
 from tests.golden import pictures, specs
 

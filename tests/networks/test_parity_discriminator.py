@@ -11,7 +11,7 @@ from addsr_jax import trees
 from addsr_jax.networks import discriminator as d
 from addsr_jax.networks.prompt_extractor import normalise
 from addsr_jax.networks.vit import ViT
-from addsr_jax.weights.pytorch import from_state_dict, to_state_dict
+from addsr_jax.weights.layout import from_state_dict, to_state_dict
 from tests import golden
 from tests.golden import specs
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from addsr_jax.networks.prompt_extractor import PromptExtractor, merge_lora
-from addsr_jax.weights.pytorch import from_state_dict, to_state_dict
+from addsr_jax.weights.layout import from_state_dict, to_state_dict
 from tests import golden
 from tests.golden import specs
 

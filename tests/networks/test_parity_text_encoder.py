@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from addsr_jax.networks.text_encoder import TextEncoder
-from addsr_jax.weights.pytorch import from_state_dict, to_state_dict
+from addsr_jax.weights.layout import from_state_dict, to_state_dict
 from tests import golden
 from tests.golden import specs
 

@@ -12,8 +12,8 @@ from addsr_jax.networks.prompt_extractor import PromptExtractor, merge_lora, nor
 from addsr_jax.networks.text_encoder import TextEncoder
 from addsr_jax.networks.unet import UNet
 from addsr_jax.networks.vit import ViT
+from addsr_jax.weights.layout import from_state_dict
 from addsr_jax.weights.names import STACKED, to_name
-from addsr_jax.weights.pytorch import from_state_dict
 from tests import golden
 from tests.golden import specs
 from tests.networks.test_parity_unet import controlnet_arguments, unet_arguments

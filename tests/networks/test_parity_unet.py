@@ -8,7 +8,7 @@ import pytest
 from addsr_jax import trees
 from addsr_jax.networks.controlnet import ControlNet, guess_scales
 from addsr_jax.networks.unet import UNet
-from addsr_jax.weights.pytorch import from_state_dict, to_state_dict
+from addsr_jax.weights.layout import from_state_dict, to_state_dict
 from tests import golden
 from tests.golden import specs
 

@@ -14,7 +14,7 @@ from addsr_jax.networks.build import apply, build
 from addsr_jax.networks.discriminator import power_iteration, readout
 from addsr_jax.networks.prompt_extractor import merge_lora, normalise
 from addsr_jax.ops.image import resize
-from addsr_jax.weights import names, pytorch
+from addsr_jax.weights import layout, names
 from tests import golden
 
 pytestmark = [pytest.mark.parity, pytest.mark.torch]
@@ -29,7 +29,7 @@ def tensors(manifest: str) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def parameters(manifest: str, kind: str):
-    return pytorch.from_tensors(tensors(manifest), kind)
+    return layout.from_tensors(tensors(manifest), kind)
 
 
 def check(network: str, case: str, output: str, actual) -> None:

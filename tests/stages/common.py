@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from addsr_jax.stages import STAGES
 from addsr_jax.stages.base import Optimizers, Recipe, Stage
+from addsr_jax.stages.table import STAGES
 from tests import tiny
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from addsr_jax import trees
 from addsr_jax.diffusion import schedule
-from addsr_jax.diffusion.conditioning import Diffusion
+from addsr_jax.diffusion.denoiser import Denoiser
 from addsr_jax.stages.addsr import Losses
 from addsr_jax.stages.addsr_draws import draw
 from addsr_jax.stages.addsr_objective import CHOICES, distillation_weight, released, step_index
@@ -55,7 +55,7 @@ def test_loss_is_distillation_plus_a_share_of_the_adversarial_term(plain):
 def prepared(**changes):
     """(objective, losses, draws, context): a batch of which the last samples take two steps."""
     made, batch = objective('addsr', **changes), tiny.batch(0, 4)
-    losses = Losses(Diffusion(tiny.networks()), make_projection(tiny.networks(), made.c_norm), made)
+    losses = Losses(Denoiser(tiny.networks()), make_projection(tiny.networks(), made.c_norm), made)
     draws = dataclasses.replace(
         draw(jax.random.key(0), tiny.SPEC, made, batch), one_step=jnp.array([True, False, False, False])
     )

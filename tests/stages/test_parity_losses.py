@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from addsr_jax.diffusion import schedule
-from addsr_jax.diffusion.conditioning import Diffusion
+from addsr_jax.diffusion.denoiser import Denoiser
 from addsr_jax.stages.addsr import Losses
 from addsr_jax.stages.addsr_draws import draw
 from addsr_jax.stages.addsr_objective import distillation_weight, released, step_index
@@ -54,7 +54,7 @@ class Lines(Echo):
 def losses_with(kind, **changes):
     whole = make_projection(model.networks(), 'none')
     projection = kind(whole.networks, whole.parts, whole.features, whole.condition)
-    return Losses(Diffusion(model.networks()), projection, dataclasses.replace(objective('addsr'), **changes))
+    return Losses(Denoiser(model.networks()), projection, dataclasses.replace(objective('addsr'), **changes))
 
 
 @pytest.fixture(scope='module')

@@ -11,12 +11,12 @@ import pytest
 
 from addsr_jax import trees
 from addsr_jax.networks.discriminator import AugmentDraws
-from addsr_jax.stages import STAGES, addsr
 from addsr_jax.stages.addsr_draws import Draws
 from addsr_jax.stages.addsr_objective import released
 from addsr_jax.stages.base import Optimizers, Recipe
+from addsr_jax.stages.table import STAGES, addsr
 from addsr_jax.training.optimizers import OptimizerConfig, make_optimizer
-from addsr_jax.weights import names, pytorch
+from addsr_jax.weights import layout, names
 from tests import golden
 from tests.golden import model, pictures
 from tests.stages.common import objective
@@ -103,7 +103,7 @@ def draws(case) -> Draws:
 def start():
     made = stage()
     bundle = {**model.frozen(), 'student': model.denoiser('stu/')}
-    params, _, spectral = pytorch.from_state_dict(golden.state_dict('discriminator'), 'discriminator')
+    params, _, spectral = layout.from_state_dict(golden.state_dict('discriminator'), 'discriminator')
     state = made.init(jax.random.key(0), jax.tree.map(jnp.asarray, bundle))
     discriminator = {**state.discriminator, 'params': params, 'spectral': spectral}
     optimizer = stage_optimizers(params)
@@ -152,7 +152,7 @@ def test_losses_are_as_recorded(name):
 
 def their_leaf(tree, network: str, name: str) -> np.ndarray:
     """The leaf of a PyTorch name, in PyTorch's layout."""
-    return pytorch.to_state_dict(network, tree)[name]
+    return layout.to_state_dict(network, tree)[name]
 
 
 @pytest.mark.parametrize('name', ['plain', 'psr'])

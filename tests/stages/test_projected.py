@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from addsr_jax import specs, trees
-from addsr_jax.diffusion.conditioning import Diffusion, to_unit
+from addsr_jax.diffusion.denoiser import Denoiser, to_unit
 from addsr_jax.networks.build import build
 from addsr_jax.networks.discriminator import draw_augment
 from addsr_jax.stages.projected import make_projection
@@ -35,7 +35,7 @@ def setting(spec, c_norm='imagenet'):
             shapes = trees.flatten(bundles.expected(spec, [part])[part])
             frozen[part] = trees.unflatten({p: jnp.asarray(rng.normal(0, 0.3, s.shape)) for p, s in shapes.items()})
     batch = tiny.batch(0, 3)
-    model = Diffusion(networks)
+    model = Denoiser(networks)
     text = model.embed_text(frozen['text_encoder'], batch['tokens'])
     told = model.condition(frozen, to_unit(batch['lq']), text)
     projection = make_projection(networks, c_norm)

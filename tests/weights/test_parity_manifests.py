@@ -10,7 +10,7 @@ from addsr_jax import specs
 from addsr_jax.networks.build import build
 from addsr_jax.stages.projected import make_projection
 from addsr_jax.weights import bundle as bundles
-from addsr_jax.weights import names, originals, pytorch
+from addsr_jax.weights import layout, names, published
 from addsr_jax.weights.stored import Stored
 from tests.golden import MANIFESTS
 
@@ -44,27 +44,27 @@ def expected():
 )
 def test_our_modules_have_every_tensor_of_the_published_file_and_no_other(expected, name):
     kind, tree = expected[name]
-    assert pytorch.state_shapes(kind, tree) == manifest(name)
+    assert layout.state_shapes(kind, tree) == manifest(name)
 
 
 def test_our_heads_have_every_tensor_of_the_published_discriminator_and_no_other():
     import jax
 
     made = jax.eval_shape(make_projection(build(specs.SD2), 'imagenet').init, jax.random.key(0))
-    assert pytorch.state_shapes('discriminator', made['params'], made['spectral']) == manifest('discriminator_heads')
+    assert layout.state_shapes('discriminator', made['params'], made['spectral']) == manifest('discriminator_heads')
 
 
 def test_the_unused_parts_of_ram_and_dape_are_those_that_conversion_passes_over():
     for name, kind in (('ram_unused', 'prompt_extractor'), ('dape_unused', 'dape')):
         unused = manifest(name)
         assert unused
-        assert all(key.startswith(originals.UNUSED[kind]) for key in unused)
+        assert all(key.startswith(published.UNUSED[kind]) for key in unused)
 
 
 def test_older_names_of_the_autoencoder_become_todays():
     old = manifest('vae_old_names')
     unread = Stored((), np.dtype(np.float32), lambda: np.zeros(()))
-    found = originals.current_names(dict.fromkeys(old, unread), 'autoencoder', MANIFESTS)
+    found = published.current_names(dict.fromkeys(old, unread), 'autoencoder', MANIFESTS)
     assert set(found) == set(manifest('vae'))
 
 
@@ -73,4 +73,4 @@ def test_counts_of_parameters_are_the_published_ones(expected):
 
     wanted = {'unet': 1_126_760_324, 'controlnet': 489_031_440, 'vae': 83_653_863, 'text_encoder': 340_387_840}
     for name, count in wanted.items():
-        assert sum(math.prod(s) for s in pytorch.state_shapes(*expected[name]).values()) == count
+        assert sum(math.prod(s) for s in layout.state_shapes(*expected[name]).values()) == count

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from addsr_jax import trees
+from addsr_jax.trees import Tree
 from addsr_jax.weights import names
 
-Tree = dict[str, Any]
 # Leaves that keep PyTorch's layout whatever their rank: tables, tokens, low-rank factors.
 AS_THEY_ARE = ('embedding', 'label_embed', 'pos_embed', 'cls_token', 'mask_token', 'relative_position_bias_table')
 SPECTRAL = ('weight_u', 'weight_v')

@@ -19,12 +19,13 @@ import numpy as np
 from addsr_jax import trees
 from addsr_jax.errors import UserError
 from addsr_jax.specs import SD2, ModelSpec
+from addsr_jax.trees import Tree
 from addsr_jax.weights import bundle as bundles
-from addsr_jax.weights import originals, pickles, pytorch
+from addsr_jax.weights import layout, published, torch_pickle
 from addsr_jax.weights.bundle import Bundle
-from addsr_jax.weights.stored import Stored, open_file, open_folder
+from addsr_jax.weights.reader import open_file, open_folder
+from addsr_jax.weights.stored import Stored
 
-Tree = Any
 DIFFUSERS = ('diffusion_pytorch_model',)
 TRANSFORMERS = ('model', 'pytorch_model')
 REPORT = 'report.json'
@@ -36,7 +37,7 @@ class Source:
     """One network as the originals store it."""
 
     network: str  # our part, with the network inside a denoiser: 'autoencoder', 'teacher/unet'
-    kind: str  # what `weights.pytorch` calls it: 'autoencoder', 'unet'
+    kind: str  # what `weights.layout` calls it: 'autoencoder', 'unet'
     path: Path
     tensors: Mapping[str, Stored]  # under today's names
 
@@ -68,9 +69,9 @@ def plan(
         raise UserError('convert from_pytorch needs --sd: its tokenizer, scheduler, text encoder and autoencoder')
     spec = dataclasses.replace(
         spec,
-        schedule=originals.schedule_spec(sd / 'scheduler'),
-        autoencoder=originals.autoencoder_spec(sd / 'vae'),
-        text_encoder=originals.text_encoder_spec(sd / 'text_encoder'),
+        schedule=published.schedule_spec(sd / 'scheduler'),
+        autoencoder=published.autoencoder_spec(sd / 'vae'),
+        text_encoder=published.text_encoder_spec(sd / 'text_encoder'),
     )
     sources.append(_source('autoencoder', 'autoencoder', sd / 'vae', DIFFUSERS))
     sources.append(_source('text_encoder', 'text_encoder', sd / 'text_encoder', TRANSFORMERS))
@@ -80,14 +81,14 @@ def plan(
         sources.append(_source(f'{part}/unet', 'unet', folder / 'unet', DIFFUSERS))
         sources.append(_source(f'{part}/controlnet', 'controlnet', folder / 'controlnet', DIFFUSERS))
     if not denoisers:  # a teacher is to be trained: it starts from Stable Diffusion's own UNet
-        plain = originals.unet_spec(sd / 'unet')
+        plain = published.unet_spec(sd / 'unet')
         unet = dataclasses.replace(plain, image_dim=SD2.unet.image_dim)
         spec = dataclasses.replace(spec, unet=unet, controlnet=dataclasses.replace(spec.controlnet, unet=unet))
         sources.append(_source('unet', 'unet', sd / 'unet', DIFFUSERS))
     if ram is not None:
         found = open_file(ram)  # with the computed buffers, which say how large its pictures are
-        tensors = originals.current_names(found, 'prompt_extractor', ram)
-        spec = dataclasses.replace(spec, prompt_extractor=originals.prompt_extractor_spec(tensors, found, ram))
+        tensors = published.current_names(found, 'prompt_extractor', ram)
+        spec = dataclasses.replace(spec, prompt_extractor=published.prompt_extractor_spec(tensors, found, ram))
         sources.append(Source('prompt_extractor', 'prompt_extractor', ram, tensors))
     if dape is not None:
         if ram is None:
@@ -96,7 +97,7 @@ def plan(
     for name, path in (('dino', dino), ('dinov2', dinov2)):
         if path is not None:
             source = _file(name, name, path)
-            vit = originals.vit_spec(source.tensors, getattr(SD2, name), path)
+            vit = published.vit_spec(source.tensors, getattr(SD2, name), path)
             spec = dataclasses.replace(spec, **{name: vit})
             sources.append(source)
     spec = dataclasses.replace(spec, discriminator=_discriminator_spec(spec))
@@ -104,16 +105,16 @@ def plan(
 
 
 def _source(network: str, kind: str, folder: Path, stems: tuple[str, ...]) -> Source:
-    return Source(network, kind, folder, originals.current_names(open_folder(folder, stems), kind, folder))
+    return Source(network, kind, folder, published.current_names(open_folder(folder, stems), kind, folder))
 
 
 def _file(network: str, kind: str, path: Path) -> Source:
-    return Source(network, kind, path, originals.current_names(open_file(path), kind, path))
+    return Source(network, kind, path, published.current_names(open_file(path), kind, path))
 
 
 def _denoiser_spec(spec: ModelSpec, folder: Path, *, first: bool) -> ModelSpec:
-    unet = originals.unet_spec(folder / 'unet')
-    controlnet = originals.controlnet_spec(folder / 'controlnet')
+    unet = published.unet_spec(folder / 'unet')
+    controlnet = published.controlnet_spec(folder / 'controlnet')
     if unet.image_dim is None:
         raise UserError(
             f'{folder / "unet"} has no image attentions (use_image_cross_attention): it is plain Stable Diffusion; '
@@ -169,7 +170,7 @@ def check(made: Plan) -> None:
         wanted.update(bundles.networks_of(part, tree))
     wrong = []
     for source in made.sources:
-        shapes = pytorch.state_shapes(source.kind, wanted[source.network])
+        shapes = layout.state_shapes(source.kind, wanted[source.network])
         have = {name: tuple(tensor.shape) for name, tensor in source.tensors.items()}
         wrong += [f'{source.path}: {name} missing' for name in shapes if name not in have]
         wrong += [f'{source.path}: {name} unexpected' for name in have if name not in shapes]
@@ -212,7 +213,7 @@ def _converted(source: Source, entries: list[dict[str, Any]]) -> Tree:
             )
             yield name, value
 
-    params, lora, _ = pytorch.from_tensors(tensors(), source.kind)
+    params, lora, _ = layout.from_tensors(tensors(), source.kind)
     return lora if source.kind == 'dape' else params
 
 
@@ -243,23 +244,23 @@ def to_pytorch(path: Path | str, output: Path, part: str, report: Callable[[str]
         raise UserError(f'{path} holds no {part}: it has {", ".join(sorted(made.params))}')
     with bundles.writing(output) as unfinished:
         denoiser = made.params[part]
-        _write_folder(unfinished / 'unet', 'unet', denoiser['unet'], originals.unet_config(made.spec.unet))
-        config = originals.controlnet_config(made.spec.controlnet)
+        _write_folder(unfinished / 'unet', 'unet', denoiser['unet'], published.unet_config(made.spec.unet))
+        config = published.controlnet_config(made.spec.controlnet)
         _write_folder(unfinished / 'controlnet', 'controlnet', denoiser['controlnet'], config)
         for name, stem in (('autoencoder', 'vae/diffusion_pytorch_model'), ('text_encoder', 'text_encoder/model')):
             if name in made.params:
-                _write_safetensors(unfinished / f'{stem}.safetensors', pytorch.to_state_dict(name, made.params[name]))
+                _write_safetensors(unfinished / f'{stem}.safetensors', layout.to_state_dict(name, made.params[name]))
         if 'prompt_extractor' in made.params:
-            state = pytorch.to_state_dict('prompt_extractor', made.params['prompt_extractor'])
-            pickles.write(unfinished / 'ram.pth', {'model': state})
+            state = layout.to_state_dict('prompt_extractor', made.params['prompt_extractor'])
+            torch_pickle.write(unfinished / 'ram.pth', {'model': state})
         if 'dape' in made.params:
-            pickles.write(unfinished / 'DAPE.pth', pytorch.to_state_dict('dape', made.params['dape']))
+            torch_pickle.write(unfinished / 'DAPE.pth', layout.to_state_dict('dape', made.params['dape']))
         for file in sorted(p for p in unfinished.rglob('*') if p.is_file()):
             report(f'{output / file.relative_to(unfinished)}  {file.stat().st_size / 1e6:.1f} MB')
 
 
 def _write_folder(folder: Path, kind: str, params: Tree, config: dict[str, Any]) -> None:
-    _write_safetensors(folder / f'{DIFFUSERS[0]}.safetensors', pytorch.to_state_dict(kind, params))
+    _write_safetensors(folder / f'{DIFFUSERS[0]}.safetensors', layout.to_state_dict(kind, params))
     (folder / 'config.json').write_text(json.dumps(config, indent=2) + '\n', encoding='utf-8')
 
 

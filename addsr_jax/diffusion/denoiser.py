@@ -4,9 +4,7 @@ Nothing above this file asks whether a network predicts noise or velocity.
 """
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +16,7 @@ from addsr_jax.networks import autoencoder_tiles
 from addsr_jax.networks.autoencoder import posterior
 from addsr_jax.networks.build import Networks, apply
 from addsr_jax.networks.prompt_extractor import preprocess
-
-Tree = Any
+from addsr_jax.trees import Tree
 
 
 @struct.dataclass
@@ -32,16 +29,13 @@ class Conditioning:
     latents: jax.Array | None  # [B, h, w, C] of `image`, for networks that take them beside z_t; else None
 
 
-Denoiser = Callable[[Tree, jax.Array, jax.Array, Conditioning], jax.Array]
-
-
 def to_unit(images: jax.Array) -> jax.Array:
     """[-1, 1] to [0, 1]."""
     return images / 2 + 0.5
 
 
 @dataclass(frozen=True)
-class Diffusion:
+class Denoiser:
     """Networks and schedule of one model as functions of their parameters; large pictures through `windows`."""
 
     networks: Networks

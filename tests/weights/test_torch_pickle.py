@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from addsr_jax.errors import UserError
-from addsr_jax.weights import pickles
+from addsr_jax.weights import torch_pickle
 
 RNG = np.random.default_rng(0)
 
@@ -24,8 +24,8 @@ def test_what_is_written_is_read_bit_for_bit(tmp_path, dtype):
     content = {'a': RNG.normal(0, 3, (2, 3, 4)).astype(dtype), 'b': {'c': RNG.normal(0, 3, (5,)).astype(dtype)}}
     content['scalar'] = RNG.normal(0, 3, ()).astype(dtype)
     content['empty'] = np.zeros((0, 3), dtype)
-    pickles.write(tmp_path / 'x.pth', content)
-    read = pickles.read(tmp_path / 'x.pth')
+    torch_pickle.write(tmp_path / 'x.pth', content)
+    read = torch_pickle.read(tmp_path / 'x.pth')
     for stored, wanted in ((read['a'], content['a']), (read['b']['c'], content['b']['c'])):
         assert (stored.shape, stored.dtype) == (wanted.shape, wanted.dtype)
         np.testing.assert_array_equal(stored.read(), wanted)
@@ -102,9 +102,9 @@ def _description(offset=0, shape=(3, 4), strides=(4, 1), size=12, key='0'):
 def test_the_plain_description_that_the_hostile_ones_vary_is_read(tmp_path):
     data = np.arange(12, dtype=np.float32)
     path = archive(tmp_path / 'x.pth', _description(), data.tobytes())
-    np.testing.assert_array_equal(pickles.read(path)['w'].read(), data.reshape(3, 4))
+    np.testing.assert_array_equal(torch_pickle.read(path)['w'].read(), data.reshape(3, 4))
     turned = archive(tmp_path / 'y.pth', _description(shape=(4, 3), strides=(1, 4)), data.tobytes())
-    np.testing.assert_array_equal(pickles.read(turned)['w'].read(), data.reshape(3, 4).T)
+    np.testing.assert_array_equal(torch_pickle.read(turned)['w'].read(), data.reshape(3, 4).T)
 
 
 @pytest.mark.parametrize('description', [d for _, d in hostile()], ids=[name for name, _ in hostile()])
@@ -112,39 +112,41 @@ def test_hostile_descriptions_are_refused_and_nothing_runs(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     path = archive(tmp_path / 'x.pth', description)
     with pytest.raises(UserError, match=r'x\.pth'):
-        pickles.read(path)
+        torch_pickle.read(path)
     assert [p.name for p in tmp_path.iterdir()] == ['x.pth']
 
 
 def test_only_listed_opcodes_are_known():
     everything = {opcode.name for opcode in pickletools.opcodes}
-    assert set(pickles.OPCODES) < everything
-    assert not {'INST', 'OBJ', 'NEWOBJ', 'NEWOBJ_EX', 'EXT1', 'EXT2', 'EXT4', 'PERSID', 'LONG4'} & set(pickles.OPCODES)
+    assert set(torch_pickle.OPCODES) < everything
+    assert not {'INST', 'OBJ', 'NEWOBJ', 'NEWOBJ_EX', 'EXT1', 'EXT2', 'EXT4', 'PERSID', 'LONG4'} & set(
+        torch_pickle.OPCODES
+    )
 
 
 @pytest.mark.parametrize('length', [0, 10, 100, -30, -1])
 def test_a_truncated_file_is_refused(tmp_path, length):
     path = tmp_path / 'x.pth'
-    pickles.write(path, {'a': np.ones((40, 40), np.float32)})
+    torch_pickle.write(path, {'a': np.ones((40, 40), np.float32)})
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(UserError, match='torch'):
-        pickles.read(path)
+        torch_pickle.read(path)
 
 
 def test_a_compressed_bomb_and_a_file_before_torch_1_6_are_refused(tmp_path):
     bomb = archive(tmp_path / 'x.pth', _description(), b'\0' * 48, zipfile.ZIP_DEFLATED)
     with pytest.raises(UserError, match='compressed'):
-        pickles.read(bomb)
+        torch_pickle.read(bomb)
     (tmp_path / 'old.pth').write_bytes(pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2))
     with pytest.raises(UserError, match=r'torch 1\.6'):
-        pickles.read(tmp_path / 'old.pth')
+        torch_pickle.read(tmp_path / 'old.pth')
 
 
 def test_damaged_bytes_of_a_tensor_are_noticed(tmp_path):
     path = archive(tmp_path / 'x.pth', _description(), b'\x01' * 48)
     path.write_bytes(path.read_bytes().replace(b'\x01' * 48, b'\x02' * 48))
     with pytest.raises(zipfile.BadZipFile, match='CRC'):
-        pickles.read(path)['w'].read()
+        torch_pickle.read(path)['w'].read()
 
 
 def test_ordered_dicts_with_metadata_are_plain_dicts():
@@ -152,4 +154,4 @@ def test_ordered_dicts_with_metadata_are_plain_dicts():
     vars(state)['_metadata'] = OrderedDict(version=1)  # where torch puts it
     buffer = io.BytesIO()
     pickle.dump(state, buffer, 2)
-    assert pickles.parse(buffer.getvalue()) == {'a': 1}
+    assert torch_pickle.parse(buffer.getvalue()) == {'a': 1}

@@ -9,8 +9,8 @@ import pytest
 from addsr_jax import trees
 from addsr_jax.errors import UserError
 from addsr_jax.weights import bundle as bundles
-from addsr_jax.weights import convert, pickles
-from addsr_jax.weights.stored import open_file, open_folder
+from addsr_jax.weights import conversion, torch_pickle
+from addsr_jax.weights.reader import open_file, open_folder
 from tests import golden
 from tests.golden import originals, specs
 
@@ -32,7 +32,7 @@ def copied(files, tmp_path):
 def converted(files, tmp_path_factory):
     output = tmp_path_factory.mktemp('converted') / 'out'
     lines: list[str] = []
-    told = convert.from_pytorch(convert.plan(**files[1]), output, lines.append)
+    told = conversion.from_pytorch(conversion.plan(**files[1]), output, lines.append)
     return output, told, lines
 
 
@@ -51,9 +51,9 @@ def test_sizes_come_from_configurations_and_shapes(converted):
 def test_there_and_back_is_bit_for_bit(converted, files, tmp_path):
     for part, folder in (('student', 'addsr'), ('teacher', 'seesr')):
         back = tmp_path / part
-        convert.to_pytorch(converted[0], back, part, lambda line: None)
+        conversion.to_pytorch(converted[0], back, part, lambda line: None)
         for network in ('unet', 'controlnet'):
-            before, after = (open_folder(place / network, convert.DIFFUSERS) for place in (files[1][folder], back))
+            before, after = (open_folder(place / network, conversion.DIFFUSERS) for place in (files[1][folder], back))
             assert set(before) == set(after)
             assert all(np.array_equal(before[name].read(), after[name].read()) for name in before)
     config = json.loads((back / 'unet' / 'config.json').read_text())
@@ -72,14 +72,14 @@ def test_there_and_back_is_bit_for_bit(converted, files, tmp_path):
 
 def test_the_report_names_every_tensor_and_one_hash_is_the_same_for_every_form(converted, tmp_path):
     output, told, _ = converted
-    assert json.loads((output / convert.REPORT).read_text()) == told
+    assert json.loads((output / conversion.REPORT).read_text()) == told
     assert len(told['tensors']) == 248 + 52 + 2 * (780 + 388) + 184 + 28 + 150 + 175
-    again = convert.from_pytorch(
-        convert.plan(**originals.write(tmp_path / 'bin', form='bin', old_names=False)), tmp_path / 'b', print
+    again = conversion.from_pytorch(
+        conversion.plan(**originals.write(tmp_path / 'bin', form='bin', old_names=False)), tmp_path / 'b', print
     )
     assert again['sha256'] == told['sha256']
     kept = {name: path for name, path in originals.write(tmp_path / 'shards', form='shards').items() if name == 'sd'}
-    fewer = convert.from_pytorch(convert.plan(**kept), tmp_path / 'c', print)
+    fewer = conversion.from_pytorch(conversion.plan(**kept), tmp_path / 'c', print)
     assert fewer['sha256'] != told['sha256']
     assert set(bundles.load(tmp_path / 'c').params) == {'autoencoder', 'text_encoder', 'unet'}
 
@@ -87,7 +87,7 @@ def test_the_report_names_every_tensor_and_one_hash_is_the_same_for_every_form(c
 @pytest.mark.parametrize('dtype', ['float16', 'bfloat16'])
 def test_half_precision_files_stay_what_they_are_until_loaded(tmp_path, dtype):
     sources = originals.write(tmp_path / 'files', dtype=dtype)
-    convert.from_pytorch(convert.plan(sd=sources['sd']), tmp_path / 'out', print)
+    conversion.from_pytorch(conversion.plan(sd=sources['sd']), tmp_path / 'out', print)
     kinds = {str(leaf.dtype) for leaf in trees.flatten(bundles.load(tmp_path / 'out').params).values()}
     assert kinds == {dtype}
     kinds = {str(leaf.dtype) for leaf in trees.flatten(bundles.load(tmp_path / 'out', 'float32').params).values()}
@@ -130,7 +130,7 @@ def cut(paths):
 def twice(paths):
     state = {k: v.read() for k, v in open_file(paths['ram']).items()}
     name = next(k for k in state if k.startswith('vision_multi'))
-    pickles.write(paths['ram'], {**state, name.replace('vision_multi', 'tagging_head'): state[name]})
+    torch_pickle.write(paths['ram'], {**state, name.replace('vision_multi', 'tagging_head'): state[name]})
 
 
 def other_vit(paths):
@@ -175,7 +175,7 @@ def test_what_does_not_fit_is_named_and_nothing_is_written(copied, tmp_path, dam
     harm, words = DAMAGE[damage]
     harm(copied)
     with pytest.raises(UserError, match=words):
-        convert.from_pytorch(convert.plan(**copied), tmp_path / 'out', print)
+        conversion.from_pytorch(conversion.plan(**copied), tmp_path / 'out', print)
     assert [p.name for p in tmp_path.iterdir()] == ['files']
 
 
@@ -183,21 +183,21 @@ def test_missing_unexpected_and_misshapen_tensors_are_named_together(copied, tmp
     state = {k: v.read() for k, v in open_file(copied['dinov2']).items()}
     state['extra.weight'] = state.pop('cls_token')
     state['norm.bias'] = np.ones(7, np.float32)
-    pickles.write(copied['dinov2'], state)
+    torch_pickle.write(copied['dinov2'], state)
     with pytest.raises(UserError, match=r'3 tensors do not fit') as error:
-        convert.from_pytorch(convert.plan(**copied), tmp_path / 'out', print)
+        conversion.from_pytorch(conversion.plan(**copied), tmp_path / 'out', print)
     for words in ('cls_token missing', 'extra.weight unexpected', 'norm.bias is (7,), not (24,)'):
         assert words in str(error.value)
 
 
 def test_a_disk_without_space_and_a_folder_that_exists_are_refused_first(files, tmp_path, monkeypatch):
-    made = convert.plan(**files[1])
+    made = conversion.plan(**files[1])
     (tmp_path / 'there').mkdir()
     with pytest.raises(UserError, match='there exists'):
-        convert.from_pytorch(made, tmp_path / 'there', print)
-    monkeypatch.setattr(convert.shutil, 'disk_usage', lambda place: shutil._ntuple_diskusage(10, 9, 1))
+        conversion.from_pytorch(made, tmp_path / 'there', print)
+    monkeypatch.setattr(conversion.shutil, 'disk_usage', lambda place: shutil._ntuple_diskusage(10, 9, 1))
     with pytest.raises(UserError, match='GB left'):
-        convert.from_pytorch(made, tmp_path / 'out', print)
+        conversion.from_pytorch(made, tmp_path / 'out', print)
     assert [p.name for p in tmp_path.iterdir()] == ['there']
 
 
@@ -207,7 +207,7 @@ def test_a_conversion_that_breaks_off_leaves_nothing(files, tmp_path, monkeypatc
 
     monkeypatch.setattr(bundles, 'write_record', full)
     with pytest.raises(UserError, match='no space left'):
-        convert.from_pytorch(convert.plan(sd=files[1]['sd']), tmp_path / 'out', print)
+        conversion.from_pytorch(conversion.plan(sd=files[1]['sd']), tmp_path / 'out', print)
     assert not list(tmp_path.iterdir())
 
 
@@ -216,11 +216,11 @@ def test_damaged_bytes_of_a_tensor_are_named_and_nothing_is_written(copied, tmp_
     inner = state['cls_token'].tobytes()
     copied['dinov2'].write_bytes(copied['dinov2'].read_bytes().replace(inner, bytes(len(inner))))
     with pytest.raises(UserError, match=r'dinov2\.pth: cls_token cannot be read'):
-        convert.from_pytorch(convert.plan(**copied), tmp_path / 'out', print)
+        conversion.from_pytorch(conversion.plan(**copied), tmp_path / 'out', print)
     assert [p.name for p in tmp_path.iterdir()] == ['files']
 
 
 def test_inspect_says_what_files_and_models_hold(converted, files):
-    assert any('student' in line and '1.440 M' in line for line in convert.inspect(converted[0]))
-    assert '28 tensors' not in convert.inspect(files[1]['dape'])[0]  # real files hold more than is used
-    assert '780 tensors' in convert.inspect(files[1]['addsr'] / 'unet')[0]
+    assert any('student' in line and '1.440 M' in line for line in conversion.inspect(converted[0]))
+    assert '28 tensors' not in conversion.inspect(files[1]['dape'])[0]  # real files hold more than is used
+    assert '780 tensors' in conversion.inspect(files[1]['addsr'] / 'unet')[0]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from addsr_jax.data import sources
-from addsr_jax.data.pipeline import DataConfig, make_batches, random_crop
+from addsr_jax.data.batches import DataConfig, make_batches, random_crop
 from addsr_jax.data.tokens import load_tokenizer
 from addsr_jax.errors import UserError
 from addsr_jax.weights.bundle import NANO
