@@ -36,9 +36,13 @@ def to_unit(images: jax.Array) -> jax.Array:
 
 @dataclass(frozen=True)
 class Denoiser:
-    """Networks and schedule of one model as functions of their parameters; large pictures through `windows`."""
+    """Networks and schedule of one model as functions of their parameters {part: tree}; D is that of `part`.
+
+    Large pictures go through `windows`.
+    """
 
     networks: Networks
+    part: str = 'student'  # whose UNet and ControlNet: 'student' or 'teacher'
     windows: Windows = WHOLE
 
     @property
@@ -61,13 +65,13 @@ class Denoiser:
         conditioning: Conditioning,
         conditioning_scale: float | jax.Array = 1.0,
     ) -> jax.Array:
-        """Raw UNet + ControlNet answer at z_t, [B, h, w, C] float32; params = {'unet', 'controlnet'}."""
+        """Raw UNet + ControlNet answer at z_t, [B, h, w, C] float32; params[part] = {'unet', 'controlnet'}."""
         text, tokens = conditioning.text, conditioning.image_tokens
         if conditioning.latents is not None:
             latents = jnp.concatenate([latents, conditioning.latents], axis=-1)
         down, middle = apply(
             self.networks.controlnet,
-            params['controlnet'],
+            params[self.part]['controlnet'],
             latents,
             timesteps,
             text,
@@ -75,7 +79,7 @@ class Denoiser:
             conditioning.image,
             conditioning_scale,
         )
-        output = apply(self.networks.unet, params['unet'], latents, timesteps, text, tokens, down, middle)
+        output = apply(self.networks.unet, params[self.part]['unet'], latents, timesteps, text, tokens, down, middle)
         return output.astype(jnp.float32)
 
     def predict_z0(
@@ -101,21 +105,30 @@ class Denoiser:
         prediction = self.networks.spec.schedule.prediction
         return schedule.predict_z0(self.abar, prediction, output, latents, timesteps)
 
+    def training_target(self, z0: jax.Array, noise: jax.Array, timesteps: jax.Array) -> jax.Array:
+        """What `network_output` should answer at z_t: noise or velocity, as the schedule says."""
+        prediction = self.networks.spec.schedule.prediction
+        return schedule.training_target(self.abar, prediction, z0, noise, timesteps)
+
     def encode(self, params: Tree, images: jax.Array, noise: jax.Array) -> jax.Array:
         """E: scaled latents [B, h, w, C] of images [B, H, W, 3] in [-1, 1]; `noise` is the posterior's."""
-        moments = autoencoder_tiles.moments(self.networks.autoencoder, params, images, self.windows.encoder)
+        moments = autoencoder_tiles.moments(
+            self.networks.autoencoder, params['autoencoder'], images, self.windows.encoder
+        )
         mean, std = posterior(moments)
         return (mean + std * noise).astype(jnp.float32) * self.networks.spec.autoencoder.scaling_factor
 
     def decode(self, params: Tree, latents: jax.Array) -> jax.Array:
         """clip(D): images [B, H, W, 3] in [-1, 1] of scaled latents."""
         latents = latents / self.networks.spec.autoencoder.scaling_factor
-        images = autoencoder_tiles.decode(self.networks.autoencoder, params, latents, self.windows.decoder)
+        images = autoencoder_tiles.decode(
+            self.networks.autoencoder, params['autoencoder'], latents, self.windows.decoder
+        )
         return jnp.clip(images.astype(jnp.float32), -1, 1)
 
     def embed_text(self, params: Tree, tokens: jax.Array) -> jax.Array:
         """[B, 77] int32 -> [B, 77, T]."""
-        return apply(self.networks.text_encoder, params, tokens)
+        return apply(self.networks.text_encoder, params['text_encoder'], tokens)
 
     def embed_image(self, params: Tree, images: jax.Array, *, clip_view: bool = False) -> jax.Array:
         """e(.): image tokens [B, 1 + n, I] of images [B, H, W, 3] in [0, 1].
@@ -123,14 +136,16 @@ class Denoiser:
         clip_view: the resized picture is clipped to [0, 1] again, as the published training does and its sampler not.
         """
         size = self.networks.spec.prompt_extractor.swin.image_size
-        return apply(self.networks.prompt_extractor, params, preprocess(images, size, clip=clip_view))
+        return apply(
+            self.networks.prompt_extractor, params['prompt_extractor'], preprocess(images, size, clip=clip_view)
+        )
 
     def condition(self, params: Tree, images: jax.Array, text: jax.Array, *, clip_view: bool = False) -> Conditioning:
-        """Everything a denoiser is told by images [B, H, W, 3] in [0, 1]; params of extractor and autoencoder."""
-        tokens = self.embed_image(params['prompt_extractor'], images, clip_view=clip_view)
+        """Everything a denoiser is told by images [B, H, W, 3] in [0, 1]."""
+        tokens = self.embed_image(params, images, clip_view=clip_view)
         latents = None
         if self.takes_condition_latents:
-            latents = self.encode(params['autoencoder'], images * 2 - 1, jnp.zeros(()))
+            latents = self.encode(params, images * 2 - 1, jnp.zeros(()))
         return Conditioning(image=images, image_tokens=tokens, text=text, latents=latents)
 
 

@@ -1,8 +1,8 @@
 """The two samplers: AddSR's few steps with prediction-based self-refinement, and SeeSR's many ancestral steps.
 
 Both are pure functions of their arguments, noise included, and scan over their steps, so that any number of
-steps compiles the networks once. `params` holds 'autoencoder', 'text_encoder', 'prompt_extractor' and the
-'unet' and 'controlnet' of the student or of the teacher. Images are [B, H, W, 3] in [-1, 1]; H and W are
+steps compiles the networks once. `params` holds the parts 'autoencoder', 'text_encoder', 'prompt_extractor'
+and `part`, the student or the teacher. Images are [B, H, W, 3] in [-1, 1]; H and W are
 multiples of what the autoencoder and the UNet divide by. `image_tokens` [B, 1 + n, I] are what the prompt
 extractor says of the low-quality picture, where it saw another form of it than `lq` (the published scripts show it
 the small file); None: of `lq`. `windows`: how pictures too large for one look are cut; by default not at all.
@@ -45,6 +45,7 @@ def addsr(
     image_tokens: jax.Array | None = None,
     start_point: str = 'lr',
     antithetic: bool = False,
+    part: str = 'student',
     windows: Windows = WHOLE,
 ) -> jax.Array:
     """AddSR's sampler (section 3 of the paper; pipeline_addsr.py): images of `len(timesteps)` student steps.
@@ -56,11 +57,11 @@ def addsr(
     prediction is the mean of two, under its noise and under the negative of it. What the network lets through of the
     noise cancels, and with it grain on flat areas; twice the evaluations.
     """
-    model = Denoiser(networks, windows)
-    text = model.embed_text(params['text_encoder'], prompt_tokens)
-    negative_text = None if negative_tokens is None else model.embed_text(params['text_encoder'], negative_tokens)
+    model = Denoiser(networks, part, windows)
+    text = model.embed_text(params, prompt_tokens)
+    negative_text = None if negative_tokens is None else model.embed_text(params, negative_tokens)
     low = to_unit(lq)
-    z0 = model.encode(params['autoencoder'], lq, noise[0])
+    z0 = model.encode(params, lq, noise[0])
     # Steps differ in their timestep alone: the first is a step whose last "prediction" is E(lq) and whose weight is 0.
     weights = jnp.asarray([0.0] + [1.0] * (len(timesteps) - 1)) * psr_weight
 
@@ -83,7 +84,7 @@ def addsr(
         z0 = _guided(model, params, z, t, condition, negative, guidance_scale, conditioning_scale)
         if antithetic:
             z0 = jnp.add(*jnp.split(z0, 2)) / 2
-        return (z0, model.decode(params['autoencoder'], z0)), None
+        return (z0, model.decode(params, z0)), None
 
     steps = (jnp.asarray(timesteps, jnp.int32), noise[1:], weights, jnp.arange(len(timesteps)) == 0)
     (_, image), _ = jax.lax.scan(step, (z0, lq), steps)
@@ -104,6 +105,7 @@ def seesr(
     image_tokens: jax.Array | None = None,
     start_point: str = 'lr',
     start_timestep: int | None = None,
+    part: str = 'teacher',
     windows: Windows = WHOLE,
 ) -> jax.Array:
     """SeeSR's sampler (pipeline_seesr.py): ancestral DDPM from the noised low-quality latents, or from noise.
@@ -113,16 +115,16 @@ def seesr(
     noise: [N + 2, B, h, w, C]; the last fields stay unused where steps are left out. guidance_scale s: e_negative + s
     (e_positive - e_negative) (Ho & Salimans 2022), two evaluations a step in one batch.
     """
-    model = Denoiser(networks, windows)
-    text = model.embed_text(params['text_encoder'], prompt_tokens)
-    negative_text = None if negative_tokens is None else model.embed_text(params['text_encoder'], negative_tokens)
+    model = Denoiser(networks, part, windows)
+    text = model.embed_text(params, prompt_tokens)
+    negative_text = None if negative_tokens is None else model.embed_text(params, negative_tokens)
     condition = model.condition(params, to_unit(lq), text)
     if image_tokens is not None:
         condition = dataclasses.replace(condition, image_tokens=image_tokens)
     last = networks.spec.schedule.steps - 1 if start_timestep is None else start_timestep
     z = noise[1]
     if start_point == 'lr':
-        z0 = model.encode(params['autoencoder'], lq, noise[0])
+        z0 = model.encode(params, lq, noise[0])
         z = model.add_noise(z0, noise[1], jnp.full(lq.shape[:1], last))
     taken = tuple(t for t in timesteps if t <= last)
     table = schedule.ddpm_coefficients(model.abar, taken, len(timesteps))
@@ -136,7 +138,7 @@ def seesr(
     coefficients = tuple(jnp.asarray(np.ascontiguousarray(c)) for c in table.T)
     steps = (jnp.asarray(taken, jnp.int32), noise[2 : 2 + len(taken)], coefficients)
     z, _ = jax.lax.scan(step, z, steps)
-    return model.decode(params['autoencoder'], z)
+    return model.decode(params, z)
 
 
 def _guided(

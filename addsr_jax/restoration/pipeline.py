@@ -179,8 +179,7 @@ class Pipeline:
         chosen, guidance = settings.chosen, settings.guidance_scale
         if guidance is None:
             guidance = 1.0 if method == 'addsr' else spec.prompts.guidance_scale
-        params = {k: self.params[k] for k in ('autoencoder', 'text_encoder', 'prompt_extractor')}
-        params |= self.params[PART[method]]
+        params = {k: self.params[k] for k in ('autoencoder', 'text_encoder', 'prompt_extractor', PART[method])}
         prompt = prompt_of(settings, spec.prompts)
         negative = spec.prompts.negative if settings.negative_prompt is None else settings.negative_prompt
         ids = self.tokenizer([prompt, negative])

@@ -14,6 +14,7 @@ Where the published code differs from the paper a switch of `Objective` says so;
 (docs/differences.md).
 """
 
+import dataclasses
 from dataclasses import dataclass
 from functools import partial
 
@@ -60,11 +61,11 @@ class Losses:
         """Everything that precedes the graded step: z_s, s, its index p, the conditions, the texts."""
         o, batch, draws = self.objective, samples['batch'], samples['draws']
         hr, low = batch['hr'], to_unit(batch['lq'])
-        text = self.model.embed_text(frozen['text_encoder'], batch['tokens'])
+        text = self.model.embed_text(frozen, batch['tokens'])
         told_lq = self.model.condition(frozen, low, text, clip_view=True)
         sees_hr = o.teacher_condition == 'hr'  # plain ADD tells the teacher the LQ image
         told_teacher = self.model.condition(frozen, to_unit(hr), text, clip_view=True) if sees_hr else told_lq
-        z_hr = self.model.encode(frozen['autoencoder'], hr, draws.posterior)
+        z_hr = self.model.encode(frozen, hr, draws.posterior)
         chain = jnp.asarray(o.timesteps)
         one_step = draws.one_step
         s = jnp.where(one_step, chain[0], chain[draws.chain_start + 1])
@@ -96,8 +97,8 @@ class Losses:
         o = self.objective
         s_first = jnp.asarray(o.timesteps)[draws.chain_start]
         z_first = self.model.add_noise(z_hr, draws.first_noise, s_first)
-        z0 = self.model.predict_z0(self.whole(trained, frozen), z_first, s_first, told_lq)
-        x = self.model.decode(frozen['autoencoder'], z0)
+        z0 = self.model.predict_z0({'student': self.whole(trained, frozen)}, z_first, s_first, told_lq)
+        x = self.model.decode(frozen, z0)
         x = x if o.psr_range == 'signed' else to_unit(x)
         image = o.psr_train * x + (1 - o.psr_train) * told_lq.image
         told = self.model.condition(frozen, image, told_lq.text)
@@ -105,9 +106,9 @@ class Losses:
 
     def student(self, trained: Tree, frozen: Tree, context: Tree) -> tuple[jax.Array, jax.Array]:
         """(x_theta [B, H, W, 3], z0_theta): the graded prediction, section 3.1."""
-        params = self.whole(trained, frozen)
+        params = {'student': self.whole(trained, frozen)}
         z0 = self.model.predict_z0(params, context['z_s'], context['s'], context['student'])
-        return self.model.decode(frozen['autoencoder'], z0), z0
+        return self.model.decode(frozen, z0), z0
 
     def distillation(
         self, x: jax.Array, z0: jax.Array, frozen: Tree, samples: Tree, context: Tree
@@ -120,8 +121,8 @@ class Losses:
             t, noise = k
             z_t = self.model.add_noise(z0, noise, t)
             x_psi = self.model.decode(
-                frozen['autoencoder'],
-                self.model.predict_z0(frozen['teacher'], z_t, t, context['teacher']),
+                frozen,
+                dataclasses.replace(self.model, part='teacher').predict_z0(frozen, z_t, t, context['teacher']),
             )
             error = ((x - jax.lax.stop_gradient(x_psi)) ** 2 / 4).mean(axis=(1, 2, 3))
             return total + distillation_weight(self.objective, self.model.abar, context['p'], t) * error, None
@@ -277,13 +278,19 @@ def make(recipe: Recipe, objective: Objective) -> Stage:
 
     def preview(state: State, frozen: Tree, batch: Batch) -> dict[str, jax.Array]:
         shared = {name: frozen[name] for name in ('autoencoder', 'text_encoder', 'prompt_extractor')}
-        student = {**shared, **losses.whole(state.ema, frozen)}
+        student = {**shared, 'student': losses.whole(state.ema, frozen)}
         few_steps = partial(sampler.addsr, psr_weight=objective.psr_preview)
         key = jax.random.key(recipe.seed)
         images = {}
         for name, params, method, run, steps in (
             ('student', student, 'addsr', few_steps, objective.timesteps),
-            ('teacher', {**shared, **frozen['teacher']}, 'seesr', sampler.seesr, schedule.teacher_timesteps(10)),
+            (
+                'teacher',
+                {**shared, 'teacher': frozen['teacher']},
+                'seesr',
+                sampler.seesr,
+                schedule.teacher_timesteps(10),
+            ),
         ):
             b, h, w, _ = batch['lq'].shape
             f, c = spec.autoencoder.factor, spec.autoencoder.latent_channels

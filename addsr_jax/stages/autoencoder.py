@@ -5,7 +5,6 @@ stages of the frozen prompt extractor. No adversarial term: the student has one.
 """
 
 import dataclasses
-from dataclasses import dataclass
 from functools import partial
 
 import jax
@@ -18,21 +17,13 @@ from addsr_jax.networks.prompt_extractor import normalise
 from addsr_jax.specs import ModelSpec
 from addsr_jax.stages import base
 from addsr_jax.stages.base import Batch, Recipe, Stage, State
+from addsr_jax.stages.objectives import AutoencoderObjective
 from addsr_jax.trees import Tree
 
 START_LOG_VARIANCE = -14.0
 
 
-@dataclass(frozen=True)
-class Objective:
-    """Weights of the loss."""
-
-    perceptual: float
-    kl: float
-    perceptual_stages: int  # how many of the prompt extractor's stages are compared
-
-
-def make(recipe: Recipe, objective: Objective) -> Stage:
+def make(recipe: Recipe, objective: AutoencoderObjective) -> Stage:
     spec = recipe.spec
     networks = build(spec, recipe.dtype)
     factor = spec.autoencoder.factor

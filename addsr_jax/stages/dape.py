@@ -7,7 +7,6 @@ pretrained RAM), or statistics of the clean picture (`statistics`, a network tra
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -20,17 +19,8 @@ from addsr_jax.networks.prompt_extractor import init_lora, merge_lora, preproces
 from addsr_jax.ops.image import resize
 from addsr_jax.stages import base, picture_statistics
 from addsr_jax.stages.base import Batch, Recipe, Stage, State
+from addsr_jax.stages.objectives import DapeObjective
 from addsr_jax.trees import Tree
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What is learned from what."""
-
-    targets: str  # a name of TARGETS
-    trainable: str  # 'all' or 'lora'
-    token_weight: float
-    tag_weight: float
 
 
 def clean_tokens(networks: Networks, frozen: Tree, hr: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -61,7 +51,7 @@ def binary_cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
     return (jax.nn.softplus(logits) - targets * logits).mean(axis=-1)
 
 
-def make(recipe: Recipe, objective: Objective) -> Stage:
+def make(recipe: Recipe, objective: DapeObjective) -> Stage:
     spec = recipe.spec
     networks = build(spec, recipe.dtype)
     size = spec.prompt_extractor.swin.image_size

@@ -82,7 +82,7 @@ def _through_teacher(networks: Networks) -> Projection:
 
     def features(frozen: Tree, seen: jax.Array, lq: Conditioning) -> tuple[jax.Array, ...]:
         """Levels of the teacher's down path on clean latents (t = 0), told the text and tokens of the LQ image."""
-        latents = model.encode(frozen['autoencoder'], seen * 2 - 1, jnp.zeros(()))
+        latents = model.encode(frozen, seen * 2 - 1, jnp.zeros(()))
         if model.takes_condition_latents:  # the picture is its own condition: the LQ image is not augmented with it
             latents = jnp.concatenate([latents, latents], axis=-1)
         levels = apply(

@@ -6,35 +6,20 @@ square (Song & Dhariwal 2023, section 3.3): large errors, in texture that nobody
 ones, grain on flat areas, count more.
 """
 
-from dataclasses import dataclass
-
 import jax
 import jax.numpy as jnp
 
 from addsr_jax import trees
 from addsr_jax.diffusion import schedule
 from addsr_jax.diffusion.denoiser import Denoiser, to_unit
-from addsr_jax.errors import UserError
 from addsr_jax.networks.build import Networks, build
 from addsr_jax.stages import base
 from addsr_jax.stages.base import Batch, Recipe, Stage, State
+from addsr_jax.stages.objectives import SeesrObjective
 from addsr_jax.trees import Tree
 
 # What the published training changes: the whole ControlNet and the UNet's image attentions (reference: train_seesr.py).
 TRAINABLE = {'all': ('.*',), 'image_attentions': ('controlnet/.*', r'unet/.*image_attentions_\d+/.*')}
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What is trained, at which timesteps, and how errors are weighed."""
-
-    trainable: str  # a name of TRAINABLE
-    late_timesteps: float  # share of samples whose timestep is drawn from the student's four instead of uniformly
-    huber_c: float  # error where the square turns into an absolute value, in units of the target; 0: nowhere
-
-    def __post_init__(self):
-        if self.huber_c < 0:
-            raise UserError('config.objective.huber_c must not be negative')
 
 
 def initial_parts(networks: Networks, key: jax.Array, bundle: Tree) -> Tree:
@@ -95,20 +80,20 @@ def huber(square: jax.Array, c: float) -> jax.Array:
     return 2 * c * square / (jnp.sqrt(square + c * c) + c) if c else square  # small e do not cancel in this form
 
 
-def make(recipe: Recipe, objective: Objective) -> Stage:
+def make(recipe: Recipe, objective: SeesrObjective) -> Stage:
     spec = recipe.spec
     networks = build(spec, recipe.dtype)
-    model = Denoiser(networks)
+    model = Denoiser(networks, 'teacher')
     trains = TRAINABLE[objective.trainable]
 
     def loss(trained: Tree, frozen: Tree, samples: Tree) -> tuple[jax.Array, base.Metrics]:
         params = base.whole(trained, frozen['base'])
         batch, draws = samples['batch'], samples['draws']
-        z0 = jax.lax.stop_gradient(model.encode(frozen['autoencoder'], batch['hr'], draws['posterior']))
+        z0 = jax.lax.stop_gradient(model.encode(frozen, batch['hr'], draws['posterior']))
         z = model.add_noise(z0, draws['noise'], draws['timesteps'])
-        text = model.embed_text(params['text_encoder'], batch['tokens'])
+        text = model.embed_text(params, batch['tokens'])
         condition = model.condition(frozen, to_unit(batch['lq']), text, clip_view=True)
-        output = model.network_output(params, z, draws['timesteps'], condition)
+        output = model.network_output({'teacher': params}, z, draws['timesteps'], condition)
         target = schedule.training_target(model.abar, spec.schedule.prediction, z0, draws['noise'], draws['timesteps'])
         square = (output - target) ** 2
         return huber(square, objective.huber_c).mean(axis=(1, 2, 3)), {'mse': square.mean()}
@@ -142,13 +127,13 @@ def make(recipe: Recipe, objective: Objective) -> Stage:
     def preview(state: State, frozen: Tree, batch: Batch) -> dict[str, jax.Array]:
         """One look from pure noise level: the prediction at the last timestep, given the LQ image."""
         params = base.whole(state.ema, frozen['base'])
-        text = model.embed_text(params['text_encoder'], batch['tokens'])
+        text = model.embed_text(params, batch['tokens'])
         condition = model.condition(frozen, to_unit(batch['lq']), text, clip_view=True)
-        latents = model.encode(frozen['autoencoder'], batch['lq'], jnp.zeros(()))
+        latents = model.encode(frozen, batch['lq'], jnp.zeros(()))
         t = jnp.full(latents.shape[:1], spec.schedule.steps - 1)
         noise = jax.random.normal(jax.random.key(recipe.seed), latents.shape[1:])
-        z0 = model.predict_z0(params, model.add_noise(latents, noise, t), t, condition)
-        teacher = model.decode(frozen['autoencoder'], z0)
+        z0 = model.predict_z0({'teacher': params}, model.add_noise(latents, noise, t), t, condition)
+        teacher = model.decode(frozen, z0)
         return {'LQ': batch['lq'], 'teacher': teacher, 'HR': batch['hr']}
 
     def export(state: State, bundle: Tree) -> Tree:

@@ -100,7 +100,7 @@ def restored(
     if method == 'seesr':
         start['start_timestep'] = call.get('start_steps', 999)
     run = program(method, guided, timesteps, tuple(start.items()))
-    params = {**model.frozen(), **model.frozen()['teacher']}
+    params = {**model.frozen(), 'student': model.frozen()['teacher']}
     ids, negative = model.tokens(case['ids']), model.tokens(model.NEGATIVE)
     return np.asarray(run(params, low_quality(case), ids, negative, noise, scalars, first_tokens(case)))
 

@@ -17,7 +17,7 @@ MODEL = Denoiser(tiny.networks())
 @pytest.fixture(scope='module')
 def setting():
     bundle, batch = tiny.on_device(tiny.bundle().params), tiny.batch(0, 2)
-    params = {k: bundle[k] for k in ('autoencoder', 'text_encoder', 'prompt_extractor')} | bundle['student']
+    params = {**bundle, 'teacher': bundle['student']}
     noise = jax.random.normal(jax.random.key(1), (8, 2, 8, 8, 4))
     return params, batch['lq'], batch['tokens'], noise
 
@@ -31,14 +31,14 @@ def few(setting, timesteps, noise=None, antithetic=False, **options):
 
 def test_addsr_is_predict_decode_condition_renoise(setting):
     params, lq, tokens, noise = setting
-    text = MODEL.embed_text(params['text_encoder'], tokens)
-    z0, x = MODEL.encode(params['autoencoder'], lq, noise[0]), None
+    text = MODEL.embed_text(params, tokens)
+    z0, x = MODEL.encode(params, lq, noise[0]), None
     for i, t in enumerate((999, 749, 499)):
         image = to_unit(lq) if x is None else 0.4 * to_unit(x) + 0.6 * to_unit(lq)
         told = MODEL.condition(params, image, text)
         t = jnp.full(2, t)
         z0 = MODEL.predict_z0(params, MODEL.add_noise(z0, noise[1 + i], t), t, told)
-        x = MODEL.decode(params['autoencoder'], z0)
+        x = MODEL.decode(params, z0)
     np.testing.assert_allclose(few(setting, (999, 749, 499)), x, atol=2e-4)
 
 
@@ -58,11 +58,11 @@ def test_the_psr_weight_matters_from_the_second_step_on(setting):
 
 def test_antithetic_steps_are_the_mean_under_both_signs_of_the_noise(setting):
     params, lq, tokens, noise = setting
-    text = MODEL.embed_text(params['text_encoder'], tokens)
+    text = MODEL.embed_text(params, tokens)
     told = MODEL.condition(params, to_unit(lq), text)
-    z0, t = MODEL.encode(params['autoencoder'], lq, noise[0]), jnp.full(2, 999)
+    z0, t = MODEL.encode(params, lq, noise[0]), jnp.full(2, 999)
     both = [MODEL.predict_z0(params, MODEL.add_noise(z0, sign * noise[1], t), t, told) for sign in (1, -1)]
-    wanted = MODEL.decode(params['autoencoder'], sum(both) / 2)
+    wanted = MODEL.decode(params, sum(both) / 2)
     np.testing.assert_allclose(few(setting, (999,), antithetic=True), wanted, atol=2e-4)
 
 
@@ -89,13 +89,13 @@ def test_guidance_of_one_is_no_guidance_and_more_is_something_else(setting):
 def test_seesr_is_the_ancestral_chain_of_its_table(setting):
     params, lq, tokens, noise = setting
     timesteps = schedule.teacher_timesteps(4)
-    text = MODEL.embed_text(params['text_encoder'], tokens)
+    text = MODEL.embed_text(params, tokens)
     told = MODEL.condition(params, to_unit(lq), text)
-    z = MODEL.add_noise(MODEL.encode(params['autoencoder'], lq, noise[0]), noise[1], jnp.full(2, 999))
+    z = MODEL.add_noise(MODEL.encode(params, lq, noise[0]), noise[1], jnp.full(2, 999))
     for i, (t, row) in enumerate(zip(timesteps, schedule.ddpm_coefficients(MODEL.abar, timesteps, 4), strict=True)):
         z0 = MODEL.predict_z0(params, z, jnp.full(2, t), told)
         z = row[0] * z0 + row[1] * z + row[2] * noise[2 + i]
-    wanted = MODEL.decode(params['autoencoder'], z)
+    wanted = MODEL.decode(params, z)
     got = jax.jit(partial(sampler.seesr, MODEL.networks, timesteps=timesteps))(params, lq, tokens, noise[:6])
     np.testing.assert_allclose(got, wanted, atol=2e-4)
 

@@ -1,0 +1,278 @@
+"""Options: each declared once, in a field of a frozen dataclass, and checked once, wherever its value comes from.
+
+    @dataclass(frozen=True, kw_only=True)
+    class Optimizer(Options):
+        learning_rate: float = option('after the warm-up', default=2e-5, above=0, high=1)
+
+A field says name, type, default, range or choices, unit and one line of help. Flags, help texts, config files and forms
+are made from the fields; `from_data` makes the dataclass from plain data (a config, JSON, a form), and its constructor
+checks as well, so that no value that was not checked exists. pydantic does the checking of types and ranges; it is
+imported by the first check, not before.
+"""
+
+import dataclasses
+import difflib
+import functools
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from addsr_jax.errors import UserError
+
+Kind = TypeVar('Kind', bound='Options')
+SHOWN = 60  # characters of a wrong value that a message repeats
+
+
+@dataclass(frozen=True)
+class Option:
+    """What a field says beside its name, type and default. Ranges and choices hold for the elements of a tuple."""
+
+    help: str
+    low: float | None = None  # at least
+    high: float | None = None  # at most
+    above: float | None = None  # more than
+    below: float | None = None  # less than
+    multiple_of: int | None = None
+    choices: tuple[Any, ...] | None = None
+    least_items: int = 0  # of a tuple or a dict
+    unit: str = ''
+    group: str = ''  # heading of a help text under which it stands; '': at the top
+    free: bool = False  # may change between the starts of one training run
+
+
+def option(help: str, *, default: Any = dataclasses.MISSING, **rest: Any) -> Any:
+    """A field of an `Options` dataclass; `rest` are fields of `Option`. Without a default it has to be given."""
+    metadata = {'option': Option(help, **rest)}
+    if isinstance(default, type):  # a group of options: its own defaults
+        return dataclasses.field(default_factory=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Base of all declared options: the constructor refuses what the fields do not allow."""
+
+    def __post_init__(self) -> None:
+        values = {name: getattr(self, name) for name in declared(type(self))}
+        for name, value in _checked(type(self), values, '').items():
+            object.__setattr__(self, name, value)
+        self.check_together()
+
+    def check_together(self) -> None:
+        """Refuses combinations that mean nothing, by a UserError; the single values are right already."""
+
+
+@functools.cache
+def declared(kind: type[Options]) -> dict[str, Any]:
+    """{name: its type} of every option, in the order of declaration."""
+    hints = typing.get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def describe(kind: type[Options], name: str) -> Option:
+    """What the field says."""
+    field = next(f for f in dataclasses.fields(kind) if f.name == name)
+    return field.metadata['option']
+
+
+def defaults(kind: type[Options]) -> dict[str, Any]:
+    """{name: default} of the options that have one; groups as nested dicts."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):
+        if field.default is not dataclasses.MISSING:
+            found[field.name] = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            value = field.default_factory()
+            found[field.name] = to_data(value) if isinstance(value, Options) else value
+    return found
+
+
+def to_data(value: Options) -> dict[str, Any]:
+    """Plain data: nested dicts, tuples as they are."""
+    return dataclasses.asdict(value)
+
+
+def from_data(kind: type[Kind], data: Any, where: str = '', *, complete: bool = False) -> Kind:
+    """The options of plain data; a UserError names everything that is unknown, missing or wrong, and what is allowed.
+
+    where: what stands before a name in messages, like 'config.objective.' or '--'. complete: every option has to be
+    there, whether it has a default or not.
+    """
+    if not isinstance(data, Mapping):
+        raise UserError(f'{where.rstrip(".") or "this"} is {_shown(data)}: it must be {", ".join(declared(kind))}')
+    given = {} if complete else default_values(kind)
+    values = _checked(kind, {**given, **data}, where, complete)
+    try:
+        return kind(**values)
+    except UserError as error:
+        place = where.rstrip('.-')
+        raise UserError(f'{place}: {error}' if place else str(error)) from error
+
+
+def default_values(kind: type[Options]) -> dict[str, Any]:
+    """As `defaults`, but groups as the values that they are."""
+    found = {f.name: f.default for f in dataclasses.fields(kind) if f.default is not dataclasses.MISSING}
+    made = {f.name: f.default_factory for f in dataclasses.fields(kind)}
+    return {**found, **{name: make() for name, make in made.items() if make is not dataclasses.MISSING}}
+
+
+def _checked(kind: type[Options], values: Mapping[str, Any], where: str, complete: bool = False) -> dict[str, Any]:
+    """The values, as the fields' types hold them; one UserError for all that is wrong."""
+    known = declared(kind)
+    problems = [unknown(name, known, where) for name in values if name not in known]
+    missing = [name for name in known if name not in values]
+    if missing:
+        problems.append(f'{where}{f", {where}".join(missing)} {"is" if len(missing) == 1 else "are"} missing')
+    checked = {}
+    for name, annotation in known.items():
+        if name in values:
+            try:
+                checked[name] = _value(kind, name, annotation, values[name], where, complete)
+            except UserError as error:
+                problems.append(str(error))
+    if problems:
+        raise UserError('; '.join(problems))
+    return checked
+
+
+def unknown(name: Any, known: typing.Iterable[str], where: str) -> str:
+    """The sentence about an option that does not exist: it names the nearest, or all there are."""
+    names = list(known)
+    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
+    hint = f'did you mean {" or ".join(near)}?' if near else f'there are {", ".join(names)}'
+    return f'there is no option {where}{name}: {hint}'
+
+
+def _value(kind: type[Options], name: str, annotation: Any, value: Any, where: str, complete: bool) -> Any:
+    group = group_of(annotation)
+    if group is not None:
+        if isinstance(value, group) or (value is None and annotation is not group):
+            return value
+        return from_data(group, value, f'{where}{name}.', complete=complete)
+    from pydantic import ValidationError
+
+    try:
+        return _adapter(kind, name).validate_python(value.item() if type(value).__module__ == 'numpy' else value)
+    except (ValidationError, AttributeError, ValueError) as error:
+        wanted = requirement(annotation, describe(kind, name))
+        raise UserError(f'{where}{name} is {_shown(value)}: {wanted}') from error
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN else f'{text[: SHOWN - 3]}...'
+
+
+def group_of(annotation: Any) -> type[Options] | None:
+    """The dataclass of an option that is a group of options itself, or None."""
+    for part in (annotation, *typing.get_args(annotation)):
+        if isinstance(part, type) and issubclass(part, Options):
+            return part
+    return None
+
+
+@functools.cache
+def _adapter(kind: type[Options], name: str) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(_constrained(declared(kind)[name], describe(kind, name)))
+
+
+def _constrained(annotation: Any, said: Option) -> Any:
+    """The type as pydantic checks it: numbers are not made of text, nor whole ones of fractions."""
+    from pydantic import AfterValidator, Field, Strict
+
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (types.UnionType, typing.Union):
+        return typing.Union[tuple(_constrained(part, said) for part in parts)]  # noqa: UP007, the parts are computed
+    if origin is tuple:
+        elements = tuple(part if part is ... else _constrained(part, said) for part in parts)
+        return typing.Annotated[tuple[elements], Field(min_length=said.least_items)]  # pyright: ignore
+    if origin is dict:
+        return typing.Annotated[dict[str, _constrained(parts[1], said)], Field(min_length=said.least_items)]  # pyright: ignore
+    if annotation in (int, float):
+        bounds = Field(ge=said.low, le=said.high, gt=said.above, lt=said.below, multiple_of=said.multiple_of)
+        annotation = typing.Annotated[annotation, Strict(), bounds, Field(allow_inf_nan=False)]
+        annotation = typing.Annotated[annotation, _no_bool()]
+    elif annotation in (bool, str):
+        annotation = typing.Annotated[annotation, Strict()]
+    if said.choices is not None and annotation is not type(None):
+        annotation = typing.Annotated[annotation, AfterValidator(functools.partial(_one_of, said.choices))]
+    return annotation
+
+
+def _no_bool() -> Any:
+    from pydantic import BeforeValidator
+
+    def number(value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError('true and false are no numbers')
+        return value
+
+    return BeforeValidator(number)
+
+
+def _one_of(choices: tuple[Any, ...], value: Any) -> Any:
+    if value not in choices:
+        raise ValueError(f'one of {choices}')
+    return value
+
+
+NOUNS = {int: 'a whole number', float: 'a number', str: 'text', bool: 'true or false', Path: 'a path'}
+
+
+def requirement(annotation: Any, said: Option) -> str:
+    """'it must be a whole number in 1..8', 'choose one of a, b'."""
+    if said.choices is not None and typing.get_origin(annotation) not in (tuple, dict):
+        none = ', or leave it out' if type(None) in typing.get_args(annotation) else ''
+        return f'choose one of {", ".join(str(c) for c in said.choices)}{none}'
+    return f'it must be {_noun(annotation, said)}'
+
+
+def _noun(annotation: Any, said: Option) -> str:
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (types.UnionType, typing.Union):
+        return ' or '.join(_noun(part, said) for part in parts if part is not type(None))
+    if origin is tuple:
+        element = _noun(parts[0], said).replace('a whole number', 'whole numbers').replace('a number', 'numbers')
+        count = f'at least {said.least_items} ' if said.least_items else ''
+        return f'a list of {count}{element}' if parts[-1] is ... else f'{len(parts)} values: {element}'
+    if origin is dict:
+        return f'a group of names, each with {_noun(parts[1], said)}'
+    if said.choices is not None:
+        return f'of {", ".join(str(c) for c in said.choices)}'
+    return f'{NOUNS.get(annotation, annotation)}{allowed(said)}'
+
+
+def allowed(said: Option) -> str:
+    """The range in words, with a space before it: ' in 0..1', ' of at least 1', ' above 0'; '' for none."""
+    words = []
+    if said.low is not None and said.high is not None:
+        words.append(f'in {said.low:g}..{said.high:g}')
+    else:
+        words += [f'of at least {said.low:g}'] if said.low is not None else []
+        words += [f'above {said.above:g}'] if said.above is not None else []
+        words += [f'of at most {said.high:g}'] if said.high is not None else []
+    words += [f'below {said.below:g}'] if said.below is not None else []
+    text = ' and '.join(words)
+    multiple = f'that is a multiple of {said.multiple_of}' if said.multiple_of else ''
+    return ''.join(f' {part}' for part in (text, multiple) if part)
+
+
+def parsed(annotation: Any, text: str) -> Any:
+    """What somebody typed, as a value of that type where it is one; else the text itself, which the check refuses."""
+    if typing.get_origin(annotation) is tuple:
+        element = typing.get_args(annotation)[0]
+        return tuple(parsed(element, part.strip()) for part in text.split(',') if part.strip())
+    for part in (annotation, *typing.get_args(annotation)):
+        if part is bool and text.lower() in ('true', 'false'):
+            return text.lower() == 'true'
+        if part in (int, float):
+            try:
+                return part(text)
+            except ValueError:
+                continue
+    return text
