@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
+from addsr_jax.errors import UserError
 from addsr_jax.networks.autoencoder import Autoencoder
 from addsr_jax.networks.controlnet import ControlNet
 from addsr_jax.networks.discriminator import Heads
@@ -14,6 +16,7 @@ from addsr_jax.networks.text_encoder import TextEncoder
 from addsr_jax.networks.unet import UNet
 from addsr_jax.networks.vit import ViT
 from addsr_jax.specs import ModelSpec
+from addsr_jax.trees import Tree
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,38 @@ class Networks:
     heads: Heads
     dino: ViT | None
     dinov2: ViT | None
+
+    def initial(self, network: str, key: jax.Array) -> Tree:
+        """Untrained parameters of one network, by its field's name; of 'heads' {'params', 'spectral'}."""
+        module = getattr(self, network)
+        if module is None:
+            raise UserError(f'a model of size {self.spec.name} has no {network}')
+        method = 'tokens_and_logits' if network == 'prompt_extractor' else '__call__'  # the tagging head as well
+        variables = module.init(key, *self._inputs(network), method=method)
+        return variables if network == 'heads' else variables['params']
+
+    def shapes(self, network: str) -> Tree:
+        """Shapes of `initial`; nothing is allocated."""
+        return jax.eval_shape(lambda: self.initial(network, jax.random.key(0)))
+
+    def _inputs(self, network: str) -> tuple[Any, ...]:
+        """Zeros of small shapes that the network takes: its parameters do not depend on them."""
+        s, side = self.spec, 16
+        image = jnp.zeros((1, side * s.autoencoder.factor, side * s.autoencoder.factor, s.autoencoder.image_channels))
+        if network == 'autoencoder':
+            return (image,)
+        if network == 'text_encoder':
+            return (jnp.zeros((1, s.text_encoder.positions), jnp.int32),)
+        if network == 'heads':
+            features = [jnp.zeros((1, 16, channels)) for channels in s.discriminator.feature_channels]
+            return features, jnp.zeros((1, s.discriminator.condition_dim))
+        if network in ('prompt_extractor', 'dino', 'dinov2'):
+            pixels = (s.prompt_extractor.swin if network == 'prompt_extractor' else getattr(s, network)).image_size
+            return (jnp.zeros((1, pixels, pixels, 3)),)
+        text = jnp.zeros((1, s.text_encoder.positions, s.text_encoder.width))
+        tokens = jnp.zeros((1, 2, s.prompt_extractor.token_dim))
+        denoiser = (jnp.zeros((1, side, side, s.unet.in_channels)), jnp.zeros((1,), jnp.int32), text, tokens)
+        return (*denoiser, image) if network == 'controlnet' else denoiser
 
 
 def apply(module: nn.Module, params: Any, *inputs: Any, method: str = '__call__') -> Any:

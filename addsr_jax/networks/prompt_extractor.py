@@ -1,11 +1,9 @@
 """RAM as SeeSR's prompt extractor: Swin tokens for the UNet, and a tagging head for the text prompt.
 
-Reference: ram/models/ram_lora.py. DAPE's low-rank adaptation is a separate small tree that `merge_lora` adds to the
-weights; the network itself knows nothing of it.
+Reference: ram/models/ram_lora.py. DAPE's low-rank adaptation is a separate small tree that `dape(spec).merge` adds to
+the weights; the network itself knows nothing of it.
 """
 
-import re
-from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -13,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from addsr_jax import trees
+from addsr_jax.networks.lora import Adapters
 from addsr_jax.networks.swin import Swin
 from addsr_jax.ops.attention import kernel
 from addsr_jax.ops.image import resize
@@ -24,8 +22,12 @@ Dtype = Any
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
-# Where DAPE adapts: q and v of every Swin block, query and key of the tagging head's cross-attention (loralib).
-ADAPTED = r'(visual_encoder/.*/attn/qkv|tagging_head/.*/crossattention/self/(query|key))/kernel'
+
+def dape(spec: PromptExtractorSpec) -> Adapters:
+    """Where DAPE adapts: q and v of every Swin block, query and key of the tagging head's cross-attention (loralib)."""
+    joint = r'visual_encoder/.*/attn/qkv/kernel'
+    tagging = r'tagging_head/.*/crossattention/self/(query|key)/kernel'
+    return Adapters((joint, tagging), spec.lora_rank, spec.lora_scale, joint=(joint,))
 
 
 def normalise(images: jax.Array) -> jax.Array:
@@ -151,41 +153,3 @@ class PromptExtractor(nn.Module):
     def tokens_and_logits(self, images: jax.Array) -> tuple[jax.Array, jax.Array]:
         tokens = self(images)
         return tokens, self.tag(tokens)
-
-
-def init_lora(key: jax.Array, params: Mapping[str, Any], spec: PromptExtractorSpec) -> dict[str, Any]:
-    """A fresh adaptation of every layer that DAPE adapts: A drawn as torch's Linear, B zero (Hu et al. 2022).
-
-    PyTorch's layouts: qkv lora_A [2 r, C] (q's rows, then v's), lora_B [2 C, r]; others A [r, in], B [out, r].
-    """
-    flat, rank = {}, spec.lora_rank
-    adapted = [(path, kernel) for path, kernel in trees.flatten(params).items() if re.fullmatch(ADAPTED, path)]
-    for i, (path, weight) in enumerate(adapted):
-        layer = path.removesuffix('/kernel')
-        fan_in, fan_out = weight.shape
-        groups = 2 if layer.endswith('qkv') else 1
-        rows = fan_out // 3 * 2 if groups == 2 else fan_out
-        bound = fan_in**-0.5
-        draw = jax.random.uniform(jax.random.fold_in(key, i), (groups * rank, fan_in), minval=-bound, maxval=bound)
-        flat[f'{layer}/lora_A'] = draw
-        flat[f'{layer}/lora_B'] = jnp.zeros((rows, rank))
-    return trees.unflatten(flat)
-
-
-def merge_lora(params: Mapping[str, Any], lora: Mapping[str, Any], spec: PromptExtractorSpec) -> dict[str, Any]:
-    """Weights with the adaptation added: W + scale * B A, for qkv to q and v alone (loralib's MergedLinear).
-
-    Added in float32; every weight keeps its dtype.
-    """
-    flat, small = dict(trees.flatten(params)), trees.flatten(lora)
-    for path in [p for p in small if p.endswith('/lora_A')]:
-        layer = path.removesuffix('/lora_A')
-        a, b = (jnp.asarray(small[f'{layer}/{name}'], jnp.float32) for name in ('lora_A', 'lora_B'))
-        weight = flat[f'{layer}/kernel']
-        if layer.endswith('qkv'):
-            rank, width = a.shape[0] // 2, b.shape[0] // 2
-            delta = jnp.concatenate([b[:width] @ a[:rank], jnp.zeros((width, a.shape[1])), b[width:] @ a[rank:]])
-        else:
-            delta = b @ a
-        flat[f'{layer}/kernel'] = (weight.astype(jnp.float32) + spec.lora_scale * delta.T).astype(weight.dtype)
-    return trees.unflatten(flat)

@@ -7,8 +7,8 @@ from flax import struct
 from addsr_jax.networks.discriminator import AugmentDraws, draw_augment
 from addsr_jax.specs import ModelSpec
 from addsr_jax.stages import base
-from addsr_jax.stages.addsr_objective import Objective
 from addsr_jax.stages.base import Batch
+from addsr_jax.stages.objectives import AddsrObjective
 
 
 @struct.dataclass
@@ -27,7 +27,7 @@ class Draws:
     augment_student: AugmentDraws
 
 
-def draw(key: jax.Array, spec: ModelSpec, objective: Objective, batch: Batch) -> Draws:
+def draw(key: jax.Array, spec: ModelSpec, objective: AddsrObjective, batch: Batch) -> Draws:
     """Draws for a batch of hr [B, H, W, 3]; sample i's are the same whatever the batch around it."""
     b, h, w, _ = batch['hr'].shape
     factor = spec.autoencoder.factor

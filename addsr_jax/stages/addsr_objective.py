@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from addsr_jax.stages.objectives import AddsrObjective as Objective
+from addsr_jax.stages.objectives import AddsrObjective
 
 
-def released(objective: Objective) -> Objective:
+def released(objective: AddsrObjective) -> AddsrObjective:
     """Every switch as the published code has it (train_addsr.py)."""
     return dataclasses.replace(
         objective,
@@ -29,14 +29,14 @@ def released(objective: Objective) -> Objective:
     )
 
 
-def step_index(objective: Objective, one_step: jax.Array, chain_start: jax.Array) -> jax.Array:
+def step_index(objective: AddsrObjective, one_step: jax.Array, chain_start: jax.Array) -> jax.Array:
     """p(s) = 1, 2, ... along the chain, float32 [B]."""
     if objective.ta_index == 'graded_step':
         return jnp.where(one_step, 1.0, chain_start + 2.0)
     return jnp.where(one_step, float(len(objective.timesteps)), chain_start + 1.0)
 
 
-def distillation_weight(objective: Objective, abar: np.ndarray, p: jax.Array, t: jax.Array) -> jax.Array:
+def distillation_weight(objective: AddsrObjective, abar: np.ndarray, p: jax.Array, t: jax.Array) -> jax.Array:
     """d(s, t) = sqrt(abar_t) W(p), eq. 7: W = mu nu^(p-1), 0.2 p + 0.5, or 1. p, t: [B]."""
     signal = jnp.sqrt(jnp.asarray(abar)[t])
     if objective.ta_form == 'exponential':

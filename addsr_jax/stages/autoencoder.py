@@ -39,9 +39,9 @@ def make(recipe: Recipe, objective: AutoencoderObjective) -> Stage:
 
     def loss(trained: Tree, frozen: Tree, samples: Tree) -> tuple[jax.Array, base.Metrics]:
         hr, noise = samples['batch']['hr'], samples['draws']
-        mean, std = apply(networks.autoencoder, trained, hr, method='encode')
+        mean, std = apply(networks.autoencoder, trained['autoencoder'], hr, method='encode')
         latents = mean + std * noise
-        x = apply(networks.autoencoder, trained, latents, method='decode').astype(jnp.float32)
+        x = apply(networks.autoencoder, trained['autoencoder'], latents, method='decode').astype(jnp.float32)
         l1 = _mean(jnp.abs(x - hr))
         kl = _mean(0.5 * (mean**2 + std**2 - 1) - jnp.log(std))
         pairs = zip(features(frozen, x), features(frozen, hr), strict=True)
@@ -64,30 +64,32 @@ def make(recipe: Recipe, objective: AutoencoderObjective) -> Stage:
         if 'autoencoder' in bundle:
             params = base.copy(bundle['autoencoder'])
         else:
-            sample = jnp.zeros((1, 8 * factor, 8 * factor, spec.autoencoder.image_channels))
-            params = narrow(networks.autoencoder.init(key, sample)['params'])
-        return base.simple_state(params, recipe.optimizers.student)
+            params = narrow(networks.initial('autoencoder', key))
+        return base.simple_state({'autoencoder': params}, recipe.optimizers.params)
 
     def freeze(bundle: Tree) -> Tree:
         return trees.cast(base.pick(bundle, ('prompt_extractor',), 'autoencoder'), recipe.dtype)
 
-    def reconstruct(params: Tree, images: jax.Array) -> jax.Array:
-        return jnp.clip(apply(networks.autoencoder, params, images).astype(jnp.float32), -1, 1)
-
     def preview(state: State, frozen: Tree, batch: Batch) -> dict[str, jax.Array]:
-        return {'reconstruction': reconstruct(state.ema, batch['hr']), 'HR': batch['hr']}
-
-    def export(state: State, bundle: Tree) -> Tree:
-        return {'autoencoder': state.ema}
+        reconstruction = apply(networks.autoencoder, state.ema['autoencoder'], batch['hr'])
+        return {'reconstruction': jnp.clip(reconstruction.astype(jnp.float32), -1, 1), 'HR': batch['hr']}
 
     def spec_update(state: State, frozen: Tree, batch: Batch) -> ModelSpec:
         """Latents of unit variance: the scaling factor is measured, as Rombach et al. 2022 (section G) do."""
-        mean, _ = apply(networks.autoencoder, state.ema, batch['hr'], method='encode')
+        mean, _ = apply(networks.autoencoder, state.ema['autoencoder'], batch['hr'], method='encode')
         scale = round(float(1 / jnp.std(mean)), 5)
         return dataclasses.replace(spec, autoencoder=dataclasses.replace(spec.autoencoder, scaling_factor=scale))
 
-    update = base.simple_update(loss, draw, recipe)
-    return Stage('autoencoder', init, freeze, update, preview, 'reconstruction', export, spec_update)
+    return Stage(
+        name='autoencoder',
+        init=init,
+        freeze=freeze,
+        update=base.simple_update(loss, draw, recipe),
+        preview=preview,
+        scored='reconstruction',
+        export=lambda state, bundle: state.ema,
+        spec_update=spec_update,
+    )
 
 
 def narrow(params: Tree) -> Tree:

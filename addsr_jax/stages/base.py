@@ -1,12 +1,13 @@
 """What every stage of training is: a few pure functions, a state, and the names of what it trains.
 
-The loop knows nothing else. `update` gets the state, the frozen networks and a batch
+The loop knows nothing else. Parameters are {part: tree} everywhere, with the parts of a bundle. `update` gets the
+state, the frozen parts and a batch
 {'hr': [B, H, W, 3] in [-1, 1], 'lq': the same size and range, 'tokens': [B, 77] int32}.
 """
 
 import dataclasses
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from flax import struct
 
 from addsr_jax import trees
 from addsr_jax.errors import UserError
+from addsr_jax.networks.lora import Adapters
 from addsr_jax.specs import ModelSpec
 from addsr_jax.trees import Tree
 
@@ -29,16 +31,46 @@ class State:
     """Everything that training changes, and nothing else."""
 
     step: jax.Array  # [] int32, updates done
-    student: Tree  # trained leaves only, float32
-    ema: Tree  # exponential moving average of `student`
+    params: Tree  # {part: tree} of what is trained, float32
+    ema: Tree  # exponential moving average of `params`
     optimizer: Tree
     discriminator: Tree  # {'params', 'spectral'}, or None
     discriminator_optimizer: Tree  # or None
 
 
 @dataclass(frozen=True)
+class Trainable:
+    """What is trained of one part: tensors of their own, or low-rank adapters of tensors that stay."""
+
+    part: str
+    source: str  # the part that it begins as, whose other tensors it keeps
+    patterns: tuple[str, ...] = ('.*',)  # regexes of the paths that are trained; not used with adapters
+    adapters: Adapters | None = None
+
+    def begin(self, key: jax.Array, params: Tree) -> Tree:
+        """The trained tensors as they begin, in float32; `params` is the tree of `source`."""
+        if self.adapters is not None:
+            return self.adapters.init(key, params)
+        return copy(trees.select(params, self.patterns))
+
+    def rest(self, params: Tree) -> Tree:
+        """The tensors of `source` that stay as they are."""
+        return params if self.adapters is not None else trees.remove(params, self.patterns)
+
+
+def assemble(trained: Tree, frozen: Tree, trainables: Sequence[Trainable]) -> Tree:
+    """Whole networks {part: tree}: trained tensors laid over the frozen ones of their source, adapters merged."""
+    networks = dict(frozen)
+    for t in trainables:
+        base = frozen.get(t.source, {})
+        own = trained[t.part]
+        networks[t.part] = t.adapters.merge(base, own) if t.adapters is not None else trees.overlay(base, own)
+    return networks
+
+
+@dataclass(frozen=True)
 class Optimizers:
-    student: optax.GradientTransformation
+    params: optax.GradientTransformation
     discriminator: optax.GradientTransformation
 
 
@@ -54,22 +86,21 @@ class Recipe:
     dtype: Any  # of compute; what is trained stays float32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Stage:
     """`init` and `update` are pure and not jitted; `freeze` and `export` only pick and merge trees."""
 
     name: str
     init: Callable[[jax.Array, Tree], State]  # (key, bundle) -> state; never aliases its inputs
-    freeze: Callable[[Tree], Tree]  # bundle -> frozen networks, in the dtype that they compute in
+    freeze: Callable[[Tree], Tree]  # bundle -> frozen parts, in the dtype that they compute in
     update: Callable[[State, Tree, Batch], tuple[State, Metrics]]
     preview: Callable[[State, Tree, Batch], dict[str, jax.Array]]  # name -> images [B, H, W, 3] in [-1, 1], as shown
-    judged: str  # the picture of `preview` that is scored against its 'HR'; '' where a stage makes no pictures
-    export: Callable[
-        [State, Tree], Tree
-    ]  # (state, bundle it started from) -> the parts that changed, EMA weights; None: drop it
+    scored: str  # the picture of `preview` that is scored against its 'HR'; '' where a stage makes no pictures
+    export: Callable[[State, Tree], Tree]  # (state, bundle) -> the parts that changed, EMA weights; None: drop it
     spec_update: Callable[[State, Tree, Batch], ModelSpec]  # the spec that `final/` records
     continues: bool = False  # `init` takes the 'training' part that an earlier `final/` keeps beside its weights
     adapts: bool = False  # works on the prompt extractor's low-rank adaptation, which it gets apart from the weights
+    adapters: Callable[[State], tuple[str, Tree]] | None = None  # (part, its low-rank factors, scale merged into B)
 
 
 @dataclass(frozen=True)
@@ -107,10 +138,10 @@ def per_sample(key: jax.Array, name: str, batch: int, draw: Callable[[jax.Array]
     return jax.vmap(lambda i: draw(jax.random.fold_in(named, i)))(jnp.arange(batch))
 
 
-def ema_update(ema: Tree, student: Tree, decay: float, step: jax.Array) -> Tree:
-    """ema <- d ema + (1 - d) student; d grows as (1 + step) / (10 + step) up to `decay`."""
+def ema_update(ema: Tree, params: Tree, decay: float, step: jax.Array) -> Tree:
+    """ema <- d ema + (1 - d) params; d grows as (1 + step) / (10 + step) up to `decay`."""
     d = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    return jax.tree.map(lambda e, s: e * d + s * (1 - d), ema, student)
+    return jax.tree.map(lambda e, p: e * d + p * (1 - d), ema, params)
 
 
 def apply_gradients(
@@ -121,33 +152,19 @@ def apply_gradients(
     return optax.apply_updates(params, updates), state
 
 
-def accumulated(
-    loss: Callable[[Tree, Tree], tuple[jax.Array, Metrics]], params: Tree, samples: Tree, micro_batches: int
-) -> tuple[Tree, Metrics]:
-    """Mean gradient and mean metrics of `loss(params, samples) -> (loss [B], metrics)` over equal micro-batches.
+def mean_over(f: Callable[[Tree], Tree], samples: Tree, micro_batches: int) -> Tree:
+    """Mean of f(samples) over equal micro-batches, one after the other; f itself where there is one.
 
-    `samples` is a tree of arrays whose first axis is the batch (data and draws alike), so M micro-batches
-    equal one batch to float32 rounding.
+    `samples` is a tree of arrays whose first axis is the batch (data and draws alike), so means over M micro-batches
+    equal those of one batch to float32 rounding.
     """
-
-    def mean_loss(p, part):
-        value, metrics = loss(p, part)
-        return value.mean(), metrics
-
-    gradient = jax.value_and_grad(mean_loss, has_aux=True)
     if micro_batches == 1:
-        (value, metrics), grads = gradient(params, samples)
-        return grads, {**metrics, 'loss': value}
+        return f(samples)
     parts = split(samples, micro_batches)
-    shapes = jax.eval_shape(gradient, params, jax.tree.map(lambda x: x[0], parts))
+    shapes = jax.eval_shape(f, jax.tree.map(lambda x: x[0], parts))
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-
-    def add(total, part):
-        return jax.tree.map(jnp.add, total, gradient(params, part)), None
-
-    total, _ = jax.lax.scan(add, zeros, parts)
-    (value, metrics), grads = jax.tree.map(lambda x: x / micro_batches, total)
-    return grads, {**metrics, 'loss': value}
+    total, _ = jax.lax.scan(lambda t, part: (jax.tree.map(jnp.add, t, f(part)), None), zeros, parts)
+    return jax.tree.map(lambda x: x / micro_batches, total)
 
 
 def split(samples: Tree, micro_batches: int) -> Tree:
@@ -168,16 +185,23 @@ def simple_update(
     """The update of a stage with one player: `loss(trained, frozen, {batch and draws}) -> (loss [B], metrics)`."""
 
     def update(state: State, frozen: Tree, batch: Batch) -> tuple[State, Metrics]:
+        def mean_loss(trained: Tree, samples: Tree) -> tuple[jax.Array, Metrics]:
+            value, metrics = loss(trained, frozen, samples)
+            return value.mean(), metrics
+
+        def gradient(samples: Tree) -> Tree:
+            return jax.value_and_grad(mean_loss, has_aux=True)(state.params, samples)
+
         key = jax.random.fold_in(jax.random.key(recipe.seed), state.step)
         samples = {'batch': batch, 'draws': draw(key, batch)}
-        grads, metrics = accumulated(lambda p, s: loss(p, frozen, s), state.student, samples, recipe.accumulate)
-        student, optimizer = apply_gradients(recipe.optimizers.student, grads, state.optimizer, state.student)
-        metrics = {**metrics, 'gradient_norm': optax.tree.norm(grads)}
+        (value, metrics), gradients = mean_over(gradient, samples, recipe.accumulate)
+        params, optimizer = apply_gradients(recipe.optimizers.params, gradients, state.optimizer, state.params)
+        metrics = {**metrics, 'loss': value, 'gradient_norm': optax.tree.norm(gradients)}
         return dataclasses.replace(
             state,
             step=state.step + 1,
-            student=student,
-            ema=ema_update(state.ema, student, recipe.ema, state.step),
+            params=params,
+            ema=ema_update(state.ema, params, recipe.ema, state.step),
             optimizer=optimizer,
         ), metrics
 
@@ -205,18 +229,13 @@ def resumed(state: State, training: Tree) -> State:
     return dataclasses.replace(state, **parts)
 
 
-def simple_state(student: Tree, optimizer: optax.GradientTransformation) -> State:
+def simple_state(params: Tree, optimizer: optax.GradientTransformation) -> State:
     """The first state of a stage without a discriminator."""
     return State(
         step=jnp.zeros((), jnp.int32),
-        student=student,
-        ema=copy(student),
-        optimizer=optimizer.init(student),
+        params=params,
+        ema=copy(params),
+        optimizer=optimizer.init(params),
         discriminator=None,
         discriminator_optimizer=None,
     )
-
-
-def whole(trained: Tree, frozen: Tree) -> Tree:
-    """Trained leaves laid over the frozen rest of the same networks."""
-    return trees.overlay(frozen, trained)

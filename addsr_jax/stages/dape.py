@@ -15,10 +15,10 @@ from addsr_jax import trees
 from addsr_jax.diffusion.denoiser import to_unit
 from addsr_jax.errors import UserError
 from addsr_jax.networks.build import Networks, apply, build
-from addsr_jax.networks.prompt_extractor import init_lora, merge_lora, preprocess
+from addsr_jax.networks.prompt_extractor import dape, preprocess
 from addsr_jax.ops.image import resize
 from addsr_jax.stages import base, picture_statistics
-from addsr_jax.stages.base import Batch, Recipe, Stage, State
+from addsr_jax.stages.base import Batch, Recipe, Stage, State, Trainable
 from addsr_jax.stages.objectives import DapeObjective
 from addsr_jax.trees import Tree
 
@@ -56,7 +56,7 @@ def make(recipe: Recipe, objective: DapeObjective) -> Stage:
     networks = build(spec, recipe.dtype)
     size = spec.prompt_extractor.swin.image_size
     targets = TARGETS[objective.targets]
-    adapt = objective.trainable == 'lora'
+    adapters, adapt = dape(spec.prompt_extractor), objective.trainable == 'lora'
     has = (spec.prompt_extractor.token_dim, spec.prompt_extractor.tagging.classes)
     fits = (picture_statistics.TOKEN_DIM, len(picture_statistics.WORDS))
     if objective.targets == 'statistics' and has != fits:
@@ -65,14 +65,14 @@ def make(recipe: Recipe, objective: DapeObjective) -> Stage:
             'set --config.objective.targets=clean_tokens'
         )
 
-    def merged(trained: Tree, frozen: Tree) -> Tree:
-        return merge_lora(frozen['prompt_extractor'], trained, spec.prompt_extractor) if adapt else trained
+    trains = (Trainable('prompt_extractor', 'prompt_extractor', adapters=adapters if adapt else None),)
 
     def loss(trained: Tree, frozen: Tree, samples: Tree) -> tuple[jax.Array, base.Metrics]:
         batch = samples['batch']
         wanted_tokens, wanted_tags = targets(networks, frozen, to_unit(batch['hr']))
         lq = preprocess(jnp.clip(to_unit(batch['lq']), 0, 1), size)
-        tokens, logits = apply(networks.prompt_extractor, merged(trained, frozen), lq, method='tokens_and_logits')
+        params = base.assemble(trained, frozen, trains)['prompt_extractor']
+        tokens, logits = apply(networks.prompt_extractor, params, lq, method='tokens_and_logits')
         error = ((tokens.astype(jnp.float32) - wanted_tokens) ** 2).mean(axis=(1, 2))
         tags = binary_cross_entropy(logits.astype(jnp.float32), wanted_tags)
         total = objective.token_weight * error + objective.tag_weight * tags
@@ -80,27 +80,27 @@ def make(recipe: Recipe, objective: DapeObjective) -> Stage:
 
     def init(key: jax.Array, bundle: Tree) -> State:
         if adapt and 'dape' in bundle:
-            student = base.copy(bundle['dape'])
-        elif adapt:
-            student = init_lora(key, bundle['prompt_extractor'], spec.prompt_extractor)
-        elif 'prompt_extractor' in bundle:
-            student = base.copy(bundle['prompt_extractor'])
+            params = base.copy(bundle['dape'])
+        elif adapt or 'prompt_extractor' in bundle:
+            params = trains[0].begin(key, bundle['prompt_extractor'])
         else:
-            image = jnp.zeros((1, size, size, 3))
-            student = networks.prompt_extractor.init(key, image, method='tokens_and_logits')['params']
-        return base.simple_state(student, recipe.optimizers.student)
+            params = networks.initial('prompt_extractor', key)
+        return base.simple_state({'prompt_extractor': params}, recipe.optimizers.params)
 
     def freeze(bundle: Tree) -> Tree:
         return trees.cast(base.pick(bundle, ('prompt_extractor',) if adapt else (), 'dape'), recipe.dtype)
 
-    def preview(state: State, frozen: Tree, batch: Batch) -> dict[str, jax.Array]:
-        return {'LQ': batch['lq'], 'HR': batch['hr']}
-
-    def export(state: State, bundle: Tree) -> Tree:
-        return {'dape' if adapt else 'prompt_extractor': state.ema}
-
     def draw(key: jax.Array, batch: Batch) -> Tree:
         return ()
 
-    update = base.simple_update(loss, draw, recipe)
-    return Stage('dape', init, freeze, update, preview, '', export, lambda *_: spec, adapts=True)
+    return Stage(
+        name='dape',
+        init=init,
+        freeze=freeze,
+        update=base.simple_update(loss, draw, recipe),
+        preview=lambda state, frozen, batch: {'LQ': batch['lq'], 'HR': batch['hr']},
+        scored='',
+        export=lambda state, bundle: {'dape' if adapt else 'prompt_extractor': state.ema['prompt_extractor']},
+        spec_update=lambda state, frozen, batch: spec,
+        adapts=True,
+    )

@@ -19,38 +19,36 @@ from addsr_jax.networks.vit import ViT
 from addsr_jax.ops.image import resize
 from addsr_jax.trees import Tree
 
-Seen = tuple[tuple[jax.Array, ...], jax.Array]
+Features = tuple[tuple[jax.Array, ...], jax.Array]  # of each hook [B, T, C], and the condition [B, E]
 
 
 @dataclass(frozen=True)
 class Projection:
-    """`look` at images, then `judge` what was seen: the heads' parameters and norm vectors -> logits [B, N]."""
+    """`features` of images, then `logits` of them: the heads' parameters and norm vectors -> [B, N]."""
 
     networks: Networks
     parts: tuple[str, ...]  # frozen parts beside those that every student needs
-    features: Callable[[Tree, jax.Array, Conditioning], tuple[jax.Array, ...]]
-    condition: Callable[[Tree, Conditioning], jax.Array]
+    extract: Callable[[Tree, jax.Array, Conditioning], tuple[jax.Array, ...]]
+    embed: Callable[[Tree, Conditioning], jax.Array]
 
-    def look(self, images: jax.Array, draws: AugmentDraws, frozen: Tree, lq: Conditioning) -> Seen:
-        """Features [B, T, C] of each hook and the condition [B, E], of images [B, H, W, 3] in [-1, 1]."""
-        seen = to_unit(diff_augment(images, draws))
-        seen = to_feature_size(seen, draws, self.networks.spec.discriminator.image_size)
-        return self.features(frozen, seen, lq), jax.lax.stop_gradient(self.condition(frozen, lq))
+    def features(self, images: jax.Array, draws: AugmentDraws, frozen: Tree, lq: Conditioning) -> Features:
+        """Features of augmented images [B, H, W, 3] in [-1, 1], and the embedding of the LQ image."""
+        images = to_unit(diff_augment(images, draws))
+        images = to_feature_size(images, draws, self.networks.spec.discriminator.image_size)
+        return self.extract(frozen, images, lq), jax.lax.stop_gradient(self.embed(frozen, lq))
 
-    def judge(self, params: Tree, spectral: Tree, seen: Seen) -> jax.Array:
-        return cast(jax.Array, self.networks.heads.apply({'params': params, 'spectral': spectral}, *seen))
+    def logits(self, params: Tree, spectral: Tree, features: Features) -> jax.Array:
+        return cast(jax.Array, self.networks.heads.apply({'params': params, 'spectral': spectral}, *features))
 
     def init(self, key: jax.Array) -> Tree:
-        """{'params', 'spectral'} of the heads; the number of tokens does not matter to them."""
-        spec = self.networks.spec.discriminator
-        features = [jnp.zeros((1, 16, channels)) for channels in spec.feature_channels]
-        return self.networks.heads.init(key, features, jnp.zeros((1, spec.condition_dim)))
+        """{'params', 'spectral'} of the heads."""
+        return self.networks.initial('heads', key)
 
 
-def gradient_penalty(judge: Callable[[Seen], jax.Array], seen: Seen) -> jax.Array:
+def gradient_penalty(logits: Callable[[Features], jax.Array], features: Features) -> jax.Array:
     """R1 (Mescheder et al. 2018), [B]: squared length of the gradient of a sample's summed logits in its features."""
-    features, condition = seen
-    gradients = jax.grad(lambda f: judge((f, condition)).sum())(features)
+    maps, condition = features
+    gradients = jax.grad(lambda f: logits((f, condition)).sum())(maps)
     return sum(((g**2).sum(axis=tuple(range(1, g.ndim))) for g in gradients), jnp.zeros(()))
 
 
@@ -64,26 +62,26 @@ def make_projection(networks: Networks, c_norm: str) -> Projection:
 def _through_dino(networks: Networks, dino: ViT, dinov2: ViT, c_norm: str) -> Projection:
     hooks, side = networks.spec.discriminator.hooks, dinov2.spec.image_size
 
-    def features(frozen: Tree, seen: jax.Array, lq: Conditioning) -> tuple[jax.Array, ...]:
-        hidden, _ = apply(dino, frozen['dino'], normalise(seen))
+    def extract(frozen: Tree, images: jax.Array, lq: Conditioning) -> tuple[jax.Array, ...]:
+        hidden, _ = apply(dino, frozen['dino'], normalise(images))
         return readout(hidden, hooks)
 
-    def condition(frozen: Tree, lq: Conditioning) -> jax.Array:
+    def embed(frozen: Tree, lq: Conditioning) -> jax.Array:
         image = resize(lq.image, (side, side), 'bilinear')
         image = normalise(image) if c_norm == 'imagenet' else image
         _, tokens = apply(dinov2, frozen['dinov2'], image)
         return tokens[:, 0]
 
-    return Projection(networks, ('dino', 'dinov2'), features, condition)
+    return Projection(networks, ('dino', 'dinov2'), extract, embed)
 
 
 def _through_teacher(networks: Networks) -> Projection:
-    model, hooks = Denoiser(networks), networks.spec.discriminator.hooks
+    teacher, hooks = Denoiser(networks, 'teacher'), networks.spec.discriminator.hooks
 
-    def features(frozen: Tree, seen: jax.Array, lq: Conditioning) -> tuple[jax.Array, ...]:
+    def extract(frozen: Tree, images: jax.Array, lq: Conditioning) -> tuple[jax.Array, ...]:
         """Levels of the teacher's down path on clean latents (t = 0), told the text and tokens of the LQ image."""
-        latents = model.encode(frozen, seen * 2 - 1, jnp.zeros(()))
-        if model.takes_condition_latents:  # the picture is its own condition: the LQ image is not augmented with it
+        latents = teacher.encode(frozen, images * 2 - 1, jnp.zeros(()))
+        if teacher.takes_condition_latents:  # the picture is its own condition: the LQ image is not augmented with it
             latents = jnp.concatenate([latents, latents], axis=-1)
         levels = apply(
             networks.unet,
@@ -96,7 +94,7 @@ def _through_teacher(networks: Networks) -> Projection:
         )
         return tuple(levels[i].reshape(levels[i].shape[0], -1, levels[i].shape[-1]) for i in hooks)
 
-    def condition(frozen: Tree, lq: Conditioning) -> jax.Array:
+    def embed(frozen: Tree, lq: Conditioning) -> jax.Array:
         return lq.image_tokens[:, 0]
 
-    return Projection(networks, (), features, condition)
+    return Projection(networks, (), extract, embed)

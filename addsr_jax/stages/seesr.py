@@ -14,30 +14,31 @@ from addsr_jax.diffusion import schedule
 from addsr_jax.diffusion.denoiser import Denoiser, to_unit
 from addsr_jax.networks.build import Networks, build
 from addsr_jax.stages import base
-from addsr_jax.stages.base import Batch, Recipe, Stage, State
+from addsr_jax.stages.base import Batch, Recipe, Stage, State, Trainable
 from addsr_jax.stages.objectives import SeesrObjective
 from addsr_jax.trees import Tree
 
-# What the published training changes: the whole ControlNet and the UNet's image attentions (reference: train_seesr.py).
-TRAINABLE = {'all': ('.*',), 'image_attentions': ('controlnet/.*', r'unet/.*image_attentions_\d+/.*')}
+# What is trained of which part. Published: the whole ControlNet and the UNet's image attentions (train_seesr.py).
+TRAINABLE = {
+    'all': (Trainable('teacher', 'teacher'), Trainable('text_encoder', 'text_encoder')),
+    'image_attentions': (Trainable('teacher', 'teacher', ('controlnet/.*', r'unet/.*image_attentions_\d+/.*')),),
+}
 
 
 def initial_parts(networks: Networks, key: jax.Array, bundle: Tree) -> Tree:
-    """{'unet', 'controlnet', 'text_encoder'}: the bundle's where it has them, else drawn from `key`.
+    """{'teacher': {'unet', 'controlnet'}, 'text_encoder'}: the bundle's where it has them, else drawn from `key`.
 
     From Stable Diffusion's own UNet (part 'unet'): image attentions are new, and the ControlNet begins as a copy of
     the UNet's way down, the new attentions included, with its zero convolutions (train_seesr.py).
     """
-    parts = drawn_parts(networks, key)
-    if 'teacher' in bundle:
-        parts.update(bundle['teacher'])
-    elif 'unet' in bundle:
-        parts['unet'] = trees.overlay(linear_draws(parts['unet'], base.stream(key, 'linear')), bundle['unet'])
-        own, source = trees.flatten(parts['controlnet']), trees.flatten(parts['unet'])
-        parts['controlnet'] = trees.unflatten({path: source.get(path, value) for path, value in own.items()})
-    if 'text_encoder' in bundle:
-        parts['text_encoder'] = bundle['text_encoder']
-    return base.copy(parts)
+    drawn = {name: networks.initial(name, base.stream(key, name)) for name in ('unet', 'controlnet', 'text_encoder')}
+    teacher = bundle.get('teacher', {name: drawn[name] for name in ('unet', 'controlnet')})
+    if 'teacher' not in bundle and 'unet' in bundle:
+        unet = trees.overlay(linear_draws(drawn['unet'], base.stream(key, 'linear')), bundle['unet'])
+        own, source = trees.flatten(drawn['controlnet']), trees.flatten(unet)
+        controlnet = trees.unflatten({path: source.get(path, value) for path, value in own.items()})
+        teacher = {'unet': unet, 'controlnet': controlnet}
+    return base.copy({'teacher': teacher, 'text_encoder': bundle.get('text_encoder', drawn['text_encoder'])})
 
 
 def linear_draws(params: Tree, key: jax.Array) -> Tree:
@@ -55,23 +56,6 @@ def linear_draws(params: Tree, key: jax.Array) -> Tree:
     return trees.unflatten({path: drawn(path, value) for path, value in flat.items()})
 
 
-def drawn_parts(networks: Networks, key: jax.Array) -> Tree:
-    """Untrained networks."""
-    spec = networks.spec
-    latents = jnp.zeros((1, 16, 16, spec.unet.in_channels))
-    side = 16 * spec.autoencoder.factor
-    tokens = jnp.zeros((1, 2, spec.prompt_extractor.token_dim))
-    text = jnp.zeros((1, spec.text_encoder.positions, spec.text_encoder.width))
-    ids = jnp.zeros((1, spec.text_encoder.positions), jnp.int32)
-    told = (latents, jnp.zeros((1,), jnp.int32), text, tokens)
-    image = jnp.zeros((1, side, side, 3))
-    return {
-        'unet': networks.unet.init(base.stream(key, 'unet'), *told)['params'],
-        'controlnet': networks.controlnet.init(base.stream(key, 'controlnet'), *told, image)['params'],
-        'text_encoder': networks.text_encoder.init(base.stream(key, 'text_encoder'), ids)['params'],
-    }
-
-
 def huber(square: jax.Array, c: float) -> jax.Array:
     """Pseudo-Huber loss of a squared error e^2: 2 c (sqrt(e^2 + c^2) - c), e^2 for small e and 2 c |e| for large.
 
@@ -83,19 +67,18 @@ def huber(square: jax.Array, c: float) -> jax.Array:
 def make(recipe: Recipe, objective: SeesrObjective) -> Stage:
     spec = recipe.spec
     networks = build(spec, recipe.dtype)
-    model = Denoiser(networks, 'teacher')
+    teacher = Denoiser(networks, 'teacher')
     trains = TRAINABLE[objective.trainable]
 
     def loss(trained: Tree, frozen: Tree, samples: Tree) -> tuple[jax.Array, base.Metrics]:
-        params = base.whole(trained, frozen['base'])
+        params = base.assemble(trained, frozen, trains)
         batch, draws = samples['batch'], samples['draws']
-        z0 = jax.lax.stop_gradient(model.encode(frozen, batch['hr'], draws['posterior']))
-        z = model.add_noise(z0, draws['noise'], draws['timesteps'])
-        text = model.embed_text(params, batch['tokens'])
-        condition = model.condition(frozen, to_unit(batch['lq']), text, clip_view=True)
-        output = model.network_output({'teacher': params}, z, draws['timesteps'], condition)
-        target = schedule.training_target(model.abar, spec.schedule.prediction, z0, draws['noise'], draws['timesteps'])
-        square = (output - target) ** 2
+        z0 = jax.lax.stop_gradient(teacher.encode(frozen, batch['hr'], draws['posterior']))
+        z = teacher.add_noise(z0, draws['noise'], draws['timesteps'])
+        text = teacher.embed_text(params, batch['tokens'])
+        condition = teacher.condition(frozen, to_unit(batch['lq']), text, clip_view=True)
+        output = teacher.network_output(params, z, draws['timesteps'], condition)
+        square = (output - teacher.training_target(z0, draws['noise'], draws['timesteps'])) ** 2
         return huber(square, objective.huber_c).mean(axis=(1, 2, 3)), {'mse': square.mean()}
 
     def draw(key: jax.Array, batch: Batch) -> Tree:
@@ -112,34 +95,45 @@ def make(recipe: Recipe, objective: SeesrObjective) -> Stage:
         }
 
     def init(key: jax.Array, bundle: Tree) -> State:
-        return base.simple_state(trees.select(initial_parts(networks, key, bundle), trains), recipe.optimizers.student)
+        parts = initial_parts(networks, key, bundle)
+        return base.simple_state({t.part: t.begin(key, parts[t.source]) for t in trains}, recipe.optimizers.params)
+
+    def kept(bundle: Tree) -> Tree:
+        """{part: tensors} that stay: of Stable Diffusion's own UNet where there is no teacher yet."""
+        started = {'teacher': {'unet': bundle['unet']}} if 'unet' in bundle and 'teacher' not in bundle else {}
+        parts = {**{name: bundle[name] for name in ('teacher', 'text_encoder') if name in bundle}, **started}
+        patterns = {t.source: t for t in trains}
+        return {name: patterns[name].rest(tree) if name in patterns else tree for name, tree in parts.items()}
 
     def freeze(bundle: Tree) -> Tree:
         parts = base.pick(bundle, ('autoencoder', 'prompt_extractor'), 'seesr')
         if objective.trainable != 'all':
             base.pick(bundle, ('unet' if 'unet' in bundle else 'teacher', 'text_encoder'), 'seesr')
-        return trees.cast({**parts, 'base': untrained(bundle)}, recipe.dtype)
-
-    def untrained(bundle: Tree) -> Tree:
-        plain = {name: bundle[name] for name in ('unet', 'text_encoder') if name in bundle}
-        return trees.remove({**plain, **bundle.get('teacher', {})}, trains)
+        return trees.cast({**parts, **kept(bundle)}, recipe.dtype)
 
     def preview(state: State, frozen: Tree, batch: Batch) -> dict[str, jax.Array]:
-        """One look from pure noise level: the prediction at the last timestep, given the LQ image."""
-        params = base.whole(state.ema, frozen['base'])
-        text = model.embed_text(params, batch['tokens'])
-        condition = model.condition(frozen, to_unit(batch['lq']), text, clip_view=True)
-        latents = model.encode(frozen, batch['lq'], jnp.zeros(()))
+        """One step from pure noise level: the prediction at the last timestep, given the LQ image."""
+        params = base.assemble(state.ema, frozen, trains)
+        text = teacher.embed_text(params, batch['tokens'])
+        condition = teacher.condition(frozen, to_unit(batch['lq']), text, clip_view=True)
+        latents = teacher.encode(frozen, batch['lq'], jnp.zeros(()))
         t = jnp.full(latents.shape[:1], spec.schedule.steps - 1)
         noise = jax.random.normal(jax.random.key(recipe.seed), latents.shape[1:])
-        z0 = model.predict_z0({'teacher': params}, model.add_noise(latents, noise, t), t, condition)
-        teacher = model.decode(frozen, z0)
-        return {'LQ': batch['lq'], 'teacher': teacher, 'HR': batch['hr']}
+        z0 = teacher.predict_z0(params, teacher.add_noise(latents, noise, t), t, condition)
+        return {'LQ': batch['lq'], 'teacher': teacher.decode(frozen, z0), 'HR': batch['hr']}
 
     def export(state: State, bundle: Tree) -> Tree:
-        params = base.whole(state.ema, untrained(bundle))
-        teacher = {'unet': params['unet'], 'controlnet': params['controlnet']}
-        return {'text_encoder': params['text_encoder'], 'teacher': teacher, 'unet': None}  # its UNet has it all
+        params = base.assemble(state.ema, kept(bundle), trains)
+        # its UNet holds all of Stable Diffusion's own
+        return {'text_encoder': params['text_encoder'], 'teacher': params['teacher'], 'unet': None}
 
-    update = base.simple_update(loss, draw, recipe)
-    return Stage('seesr', init, freeze, update, preview, 'teacher', export, lambda state, frozen, batch: spec)
+    return Stage(
+        name='seesr',
+        init=init,
+        freeze=freeze,
+        update=base.simple_update(loss, draw, recipe),
+        preview=preview,
+        scored='teacher',
+        export=export,
+        spec_update=lambda state, frozen, batch: spec,
+    )

@@ -103,7 +103,7 @@ def train(
 
     writers = Writers.open(workdir, config.steps, config.batch_size, config.log_every, report)
     run = _Run(stage, placed.frozen, config, checkpoints, writers, held_out, mesh, record_name, start)
-    writers.start(start, state.student)
+    writers.start(start, state.params)
     try:
         with _Signals() as signals, prefetch(batches(start), mesh, run.replacements) as source:
             for step in range(start, config.steps):
@@ -124,7 +124,7 @@ def train(
 def check(stage: Stage, config: LoopConfig, mesh: Mesh) -> None:
     """What can be refused before anything is read or written."""
     sharding.check_batch(mesh, config.batch_size, config.accumulate)
-    if not stage.judged and (config.eval_every or config.preview_every):
+    if not stage.scored and (config.eval_every or config.preview_every):
         raise UserError(f'stage {stage.name} makes no pictures: set --config.eval_every=0 --config.preview_every=0')
 
 
@@ -245,7 +245,7 @@ class _Run:
 
     def _score(self, step: int, pictures: dict[str, np.ndarray]) -> float:
         """Mean PSNR-Y of the judged picture against HR."""
-        images, wanted = (_to_uint8(pictures[name]) for name in (self.stage.judged, 'HR'))
+        images, wanted = (_to_uint8(pictures[name]) for name in (self.stage.scored, 'HR'))
         score = float(np.mean([psnr_y(a, b) for a, b in zip(images, wanted, strict=True)]))
         self.writers.score(step, 'held_out_psnr_y', score)
         return score

@@ -16,14 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from addsr_jax import specs, trees
 from addsr_jax.errors import UserError
 from addsr_jax.networks.build import Networks, build
-from addsr_jax.networks.prompt_extractor import init_lora, merge_lora
-from addsr_jax.networks.unet import UNet
+from addsr_jax.networks.prompt_extractor import dape
 from addsr_jax.specs import ModelSpec
 from addsr_jax.trees import Tree
 
@@ -246,39 +244,19 @@ def expected(spec: ModelSpec, parts: list[str]) -> dict[str, Tree]:
     networks, shapes = build(spec), {}
     for part in parts:
         twin = next((known for known in DENOISERS if part in DENOISERS and known in shapes), None)  # the same networks
-        shapes[part] = shapes[twin] if twin else jax.eval_shape(lambda part=part: _initial(networks, part))
+        shapes[part] = shapes[twin] if twin else _shapes(spec, networks, part)
     return shapes
 
 
-def _initial(networks: Networks, part: str) -> Tree:
-    spec, key = networks.spec, jax.random.key(0)
-    side = 8 * spec.autoencoder.factor
-    image = jnp.zeros((1, side, side, 3))
-    if part == 'autoencoder':
-        return networks.autoencoder.init(key, image)['params']
-    if part == 'text_encoder':
-        return networks.text_encoder.init(key, jnp.zeros((1, spec.text_encoder.positions), jnp.int32))['params']
-    if part == 'prompt_extractor':
-        size = spec.prompt_extractor.swin.image_size
-        zeros = jnp.zeros((1, size, size, 3))
-        return networks.prompt_extractor.init(key, zeros, method='tokens_and_logits')['params']
-    if part == 'dape':
-        return init_lora(key, _initial(networks, 'prompt_extractor'), spec.prompt_extractor)
-    if part in ('dino', 'dinov2'):
-        vit = getattr(networks, part)
-        if vit is None:
-            raise UserError(f'a model of size {spec.name} has no {part}')
-        return vit.init(key, jnp.zeros((1, vit.spec.image_size, vit.spec.image_size, 3)))['params']
-    latents, t = jnp.zeros((1, 8, 8, spec.unet.in_channels)), jnp.zeros((1,), jnp.int32)
-    text = jnp.zeros((1, spec.text_encoder.positions, spec.text_encoder.width))
-    tokens = jnp.zeros((1, 2, spec.prompt_extractor.token_dim))
+def _shapes(spec: ModelSpec, networks: Networks, part: str) -> Tree:
+    if part in DENOISERS:
+        return {name: networks.shapes(name) for name in ('unet', 'controlnet')}
     if part == 'unet':
-        plain = UNet(dataclasses.replace(spec.unet, image_dim=None))
-        return plain.init(key, latents, t, text, tokens)['params']
-    return {
-        'unet': networks.unet.init(key, latents, t, text, tokens)['params'],
-        'controlnet': networks.controlnet.init(key, latents, t, text, tokens, image)['params'],
-    }
+        return build(dataclasses.replace(spec, unet=dataclasses.replace(spec.unet, image_dim=None))).shapes('unet')
+    if part == 'dape':
+        adapters, extractor = dape(spec.prompt_extractor), networks.shapes('prompt_extractor')
+        return jax.eval_shape(lambda: adapters.init(jax.random.key(0), extractor))
+    return networks.shapes(part)
 
 
 def tree_hash(tree: Tree) -> str:
@@ -308,7 +286,7 @@ def adapted(bundle: Bundle) -> Bundle:
     if 'dape' not in bundle.params:
         return bundle
     params = {part: tree for part, tree in bundle.params.items() if part != 'dape'}
-    merged = merge_lora(params['prompt_extractor'], bundle.params['dape'], bundle.spec.prompt_extractor)
+    merged = dape(bundle.spec.prompt_extractor).merge(params['prompt_extractor'], bundle.params['dape'])
     return dataclasses.replace(bundle, params={**params, 'prompt_extractor': merged})
 
 

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 
 from addsr_jax.networks.build import Networks, build
-from addsr_jax.networks.prompt_extractor import merge_lora
+from addsr_jax.networks.prompt_extractor import dape
 from addsr_jax.specs import SD2, ModelSpec
 from addsr_jax.weights import layout
 from tests import golden
@@ -48,7 +48,7 @@ def frozen():
     kinds = {'vae': 'autoencoder', 'text_encoder': 'text_encoder', 'dino': 'dino', 'dinov2': 'dinov2'}
     parts = {kind: layout.from_state_dict(golden.state_dict(name), kind)[0] for name, kind in kinds.items()}
     ram, lora, _ = layout.from_state_dict(golden.state_dict('ram'), 'prompt_extractor')
-    parts['prompt_extractor'] = merge_lora(ram, lora, spec().prompt_extractor)
+    parts['prompt_extractor'] = dape(spec().prompt_extractor).merge(ram, lora)
     return {**parts, 'teacher': denoiser()}
 
 

@@ -10,7 +10,7 @@ import pytest
 from addsr_jax import specs, trees
 from addsr_jax.networks.build import apply, build
 from addsr_jax.networks.discriminator import draw_augment, power_iteration, translate
-from addsr_jax.networks.prompt_extractor import init_lora, merge_lora
+from addsr_jax.networks.prompt_extractor import dape
 from addsr_jax.weights import bundle as bundles
 
 NANO = specs.NANO
@@ -114,8 +114,8 @@ def test_low_rank_factors_change_queries_and_values_but_not_keys():
     spec = NANO.prompt_extractor
     shapes = bundles.expected(NANO, ['prompt_extractor'])['prompt_extractor']
     params = jax.tree.map(lambda s: jnp.zeros(s.shape), shapes)
-    lora = jax.tree.map(jnp.ones_like, init_lora(jax.random.key(0), params, spec))
-    merged = trees.flatten(merge_lora(params, lora, spec))
+    lora = jax.tree.map(jnp.ones_like, dape(spec).init(jax.random.key(0), params))
+    merged = trees.flatten(dape(spec).merge(params, lora))
     path = next(p for p in merged if p.endswith('attn/qkv/kernel'))
     q, k, v = jnp.split(merged[path], 3, axis=1)
     np.testing.assert_allclose(q, spec.lora_rank * spec.lora_scale, rtol=1e-6)

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from addsr_jax.networks.prompt_extractor import PromptExtractor, merge_lora
+from addsr_jax.networks.prompt_extractor import PromptExtractor, dape
 from addsr_jax.weights.layout import from_state_dict, to_state_dict
 from tests import golden
 from tests.golden import specs
@@ -23,7 +23,7 @@ def test_tokens_and_tags_are_as_recorded(case):
     state = golden.state_dict('ram', low_variance=case.startswith('lowvariance'))
     params, lora, _ = from_state_dict(state, 'prompt_extractor')
     if case.startswith('dape'):
-        params = merge_lora(params, lora, specs.prompt_extractor())
+        params = dape(specs.prompt_extractor()).merge(params, lora)
     tokens, logits = run(params, golden.to_nhwc(golden.inputs('ram', case)['image']))
     golden.check('ram', case, 'image_embeds', tokens)
     golden.check('ram', case, 'logits', logits)

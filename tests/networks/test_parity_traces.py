@@ -8,7 +8,7 @@ import pytest
 from addsr_jax import trees
 from addsr_jax.networks.autoencoder import Autoencoder
 from addsr_jax.networks.controlnet import ControlNet
-from addsr_jax.networks.prompt_extractor import PromptExtractor, merge_lora, normalise
+from addsr_jax.networks.prompt_extractor import PromptExtractor, dape, normalise
 from addsr_jax.networks.text_encoder import TextEncoder
 from addsr_jax.networks.unet import UNet
 from addsr_jax.networks.vit import ViT
@@ -88,7 +88,7 @@ def test_every_part_of_the_text_encoder_answers_as_recorded():
 
 def test_every_part_of_the_prompt_extractor_answers_as_recorded():
     params, lora, _ = from_state_dict(golden.state_dict('ram'), 'prompt_extractor')
-    params = merge_lora(params, lora, specs.prompt_extractor())
+    params = dape(specs.prompt_extractor()).merge(params, lora)
     arguments = {'images': golden.to_nhwc(golden.inputs('ram', 'trace_dape')['image'])}
     module = PromptExtractor(specs.prompt_extractor())
     check('ram', 'trace_dape', answers(module, params, arguments, 'prompt_extractor', 'tokens_and_logits'))

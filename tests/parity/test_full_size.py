@@ -12,7 +12,7 @@ import pytest
 from addsr_jax import specs
 from addsr_jax.networks.build import apply, build
 from addsr_jax.networks.discriminator import power_iteration, readout
-from addsr_jax.networks.prompt_extractor import merge_lora, normalise
+from addsr_jax.networks.prompt_extractor import dape, normalise
 from addsr_jax.ops.image import resize
 from addsr_jax.weights import layout, names
 from tests import golden
@@ -94,7 +94,7 @@ def test_text_encoder():
 def test_prompt_extractor_with_dape():
     params, _, _ = parameters('ram', 'prompt_extractor')
     _, lora, _ = parameters('dape', 'dape')
-    merged = merge_lora(params, lora, specs.SD2.prompt_extractor)
+    merged = dape(specs.SD2.prompt_extractor).merge(params, lora)
     image = golden.to_nhwc(golden.inputs('full_ram', 'dape_384')['image'])
     run = jax.jit(lambda p, a: apply(NETWORKS.prompt_extractor, p, a, method='tokens_and_logits'))
     embedded, logits = run(merged, image)

@@ -5,20 +5,21 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from addsr_jax import trees
 from addsr_jax.diffusion import schedule
-from addsr_jax.diffusion.denoiser import Denoiser
 from addsr_jax.errors import UserError
-from addsr_jax.stages.addsr import Losses
+from addsr_jax.stages.addsr import Heads, Prediction, make_losses
 from addsr_jax.stages.addsr_draws import draw
 from addsr_jax.stages.addsr_objective import distillation_weight, released, step_index
-from addsr_jax.stages.projected import make_projection
+from addsr_jax.stages.base import Optimizers, Recipe
 from tests import tiny
 from tests.stages.common import bundle, objective, run, stage, update
 
 ABAR = schedule.alphas_cumprod(tiny.SPEC.schedule)
+NO_OPTIMIZERS = Optimizers(optax.identity(), optax.identity())
 # switches of what precedes the graded step, and what of it they change
 PREPARED = {
     'second_step_latent': ('hr', 'z_s'),
@@ -40,7 +41,7 @@ def test_a_step_reports_every_term_and_moves_both_players(plain):
     assert all(np.isfinite(v) for v in metrics.values())
     start = stage('addsr').init(jax.random.key(0), bundle())
     for before, after in (
-        (start.student, state.student),
+        (start.params, state.params),
         (start.discriminator['params'], state.discriminator['params']),
     ):
         moved = jax.tree.map(lambda a, b: bool((a != b).any()), before, after)
@@ -54,15 +55,15 @@ def test_loss_is_distillation_plus_a_share_of_the_adversarial_term(plain):
 
 
 def prepared(**changes):
-    """(objective, losses, draws, context): a batch of which the last samples take two steps."""
+    """(losses, sample): a batch of which the last samples take two steps."""
     made, batch = objective('addsr', **changes), tiny.batch(0, 4)
-    losses = Losses(Denoiser(tiny.networks()), make_projection(tiny.networks(), made.c_norm), made)
+    recipe = Recipe(tiny.SPEC, NO_OPTIMIZERS, ema=0.0, seed=0, accumulate=1, dtype=jnp.float32)
+    losses = make_losses(recipe, made)
     draws = dataclasses.replace(
         draw(jax.random.key(0), tiny.SPEC, made, batch), one_step=jnp.array([True, False, False, False])
     )
-    samples = {'batch': batch, 'draws': draws}
-    context = jax.jit(losses.prepare)(bundle()['teacher'], bundle(), samples)
-    return losses, samples, context
+    trained = {'student': bundle()['teacher']}
+    return losses, jax.jit(losses.prepare)(trained, bundle(), batch, draws)
 
 
 @pytest.fixture(scope='module')
@@ -73,34 +74,32 @@ def paper():
 @pytest.mark.parametrize('switch', PREPARED)
 def test_switches_of_refinement_change_the_second_step_and_leave_the_rest(paper, switch):
     value, changed = PREPARED[switch]
-    context = prepared(**{switch: value})[2]
-    for name, theirs in paper[2].items():
-        moved = [
-            bool(jnp.abs(a - b).max() > 1e-5)
-            for a, b in zip(*map(jax.tree.leaves, (theirs, context[name])), strict=True)
-        ]
-        assert any(moved) == (name == changed), name
+    other = prepared(**{switch: value})[1]
+    for name in ('s', 'p', 'z_s', 'student', 'teacher', 'lq'):
+        pairs = zip(*(jax.tree.leaves(getattr(s, name)) for s in (paper[1], other)), strict=True)
+        assert any(bool(jnp.abs(a - b).max() > 1e-5) for a, b in pairs) == (name == changed), name
 
 
 def test_refinement_leaves_samples_of_one_step_alone(paper):
-    _, samples, context = paper
-    np.testing.assert_allclose(context['student'].image[0], context['lq'].image[0], atol=1e-6)
-    assert float(jnp.abs(context['student'].image[1:] - context['lq'].image[1:]).max()) > 0.01
-    assert context['s'][0] == objective('addsr').timesteps[0]
-    assert context['s'][1:].tolist() == [objective('addsr').timesteps[i + 1] for i in samples['draws'].chain_start[1:]]
+    _, sample = paper
+    np.testing.assert_allclose(sample.student.image[0], sample.lq.image[0], atol=1e-6)
+    assert float(jnp.abs(sample.student.image[1:] - sample.lq.image[1:]).max()) > 0.01
+    assert sample.s[0] == objective('addsr').timesteps[0]
+    assert sample.s[1:].tolist() == [objective('addsr').timesteps[i + 1] for i in sample.draws.chain_start[1:]]
 
 
 def test_the_weighting_switches_change_the_distillation_by_their_closed_form(paper):
-    _, samples, context = paper
-    x, z0 = tiny.batch(1, 4)['hr'], jnp.zeros_like(context['z_s'])
-    draws = dataclasses.replace(samples['draws'], teacher_timesteps=samples['draws'].teacher_timesteps[:, :1])
+    _, sample = paper
+    prediction = Prediction(tiny.batch(1, 4)['hr'], jnp.zeros_like(sample.z_s))
+    draws = dataclasses.replace(sample.draws, teacher_timesteps=sample.draws.teacher_timesteps[:, :1])
     draws = dataclasses.replace(draws, teacher_noise=draws.teacher_noise[:, :1])
 
     def distillation(**changes):
         losses = dataclasses.replace(paper[0], objective=objective('addsr', **changes))
-        told = {**context, 'p': step_index(losses.objective, draws.one_step, draws.chain_start)}
-        loss = jax.jit(losses.distillation)(x, z0, bundle(), {**samples, 'draws': draws}, told)[0]
-        return losses.objective, told['p'], np.asarray(loss)
+        p = step_index(losses.objective, draws.one_step, draws.chain_start)
+        told = dataclasses.replace(sample, draws=draws, p=p)
+        loss = jax.jit(losses.distillation)(prediction, Heads({}, {}), told)[0]
+        return losses.objective, p, np.asarray(loss)
 
     made, p, loss = distillation()
     t = draws.teacher_timesteps[:, 0]
@@ -130,9 +129,9 @@ def test_a_student_may_start_from_a_student_and_trains_only_what_is_named():
     key = jax.random.key(0)
     for start in ('teacher', 'student'):
         state = stage('addsr', start=start).init(key, bundle())
-        first, wanted = trees.flatten(state.student), trees.flatten(bundle()[start])
+        first, wanted = trees.flatten(state.params['student']), trees.flatten(bundle()[start])
         assert all((first[p] == wanted[p]).all() for p in wanted)
-    paths = list(trees.flatten(stage('addsr', trainable='image_attentions').init(key, bundle()).student))
+    paths = list(trees.flatten(stage('addsr', trainable='image_attentions').init(key, bundle()).params['student']))
     assert paths
     assert all('image_attentions' in p or 'controlnet_cond_embedding' in p for p in paths)
 
@@ -160,7 +159,7 @@ def test_micro_batches_equal_one_batch(plain):
     parts, _, (m2,) = run(stage('addsr', accumulate=2), bundle())
     for name in m1:
         assert m2[name] == pytest.approx(m1[name], rel=2e-4, abs=1e-6), name
-    for a, b in zip(jax.tree.leaves(whole.student), jax.tree.leaves(parts.student), strict=True):
+    for a, b in zip(jax.tree.leaves(whole.params), jax.tree.leaves(parts.params), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=2e-6)
     for a, b in zip(jax.tree.leaves(whole.discriminator), jax.tree.leaves(parts.discriminator), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=2e-6)

@@ -15,7 +15,7 @@ def start():
 def test_the_loss_falls_and_the_posterior_starts_narrow():
     state, _, metrics = run(stage('autoencoder'), start(), 20)
     assert metrics[-1]['loss'] < metrics[0]['loss']
-    _, std = apply(tiny.networks().autoencoder, state.ema, tiny.batch(0, 4)['hr'], method='encode')
+    _, std = apply(tiny.networks().autoencoder, state.ema['autoencoder'], tiny.batch(0, 4)['hr'], method='encode')
     assert float(std.mean()) < 0.05
 
 
@@ -23,7 +23,7 @@ def test_the_scaling_factor_makes_latents_of_unit_variance():
     made, batch = stage('autoencoder'), tiny.batch(0, 4)
     state, frozen, _ = run(made, start())
     spec = made.spec_update(state, frozen, batch)
-    mean, _ = apply(tiny.networks().autoencoder, state.ema, batch['hr'], method='encode')
+    mean, _ = apply(tiny.networks().autoencoder, state.ema['autoencoder'], batch['hr'], method='encode')
     assert float(np.std(mean) * spec.autoencoder.scaling_factor) == pytest.approx(1, rel=1e-3)
 
 

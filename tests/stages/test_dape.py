@@ -20,7 +20,7 @@ def test_low_rank_adaptation_trains_nothing_else_and_starts_as_the_identity():
     start = {'prompt_extractor': bundle()['prompt_extractor']}
     made = stage('dape', targets='clean_tokens', trainable='lora')
     state = made.init(jax.random.key(0), start)
-    assert all(p.rsplit('/')[-1] in ('lora_A', 'lora_B') for p in trees.flatten(state.student))
+    assert all(p.rsplit('/')[-1] in ('lora_A', 'lora_B') for p in trees.flatten(state.params))
     exported = made.export(state, start)
     assert set(exported) == {'dape'}  # kept apart from the weights, which stay as they were
     merged = bundles.adapted(dataclasses.replace(tiny.bundle(), params={**start, **exported})).params

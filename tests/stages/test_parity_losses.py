@@ -11,7 +11,7 @@ import pytest
 
 from addsr_jax.diffusion import schedule
 from addsr_jax.diffusion.denoiser import Denoiser
-from addsr_jax.stages.addsr import Losses
+from addsr_jax.stages.addsr import Heads, Losses, Prediction, Sample
 from addsr_jax.stages.addsr_draws import draw
 from addsr_jax.stages.addsr_objective import distillation_weight, released, step_index
 from addsr_jax.stages.base import ema_update
@@ -33,28 +33,45 @@ def check(case, output, actual):
 class Echo(Projection):
     """A discriminator that answers with the "picture" itself: logits go in where pictures do."""
 
-    def look(self, images, draws, frozen, lq):
+    def features(self, images, draws, frozen, lq):
         return images, jnp.zeros(())
 
-    def judge(self, params, spectral, seen):
-        return seen[0]
+    def logits(self, params, spectral, features):
+        return features[0]
 
 
 class Lines(Echo):
     """Of the target the logits are tanh of the features by a matrix, here in place of the norm vectors."""
 
-    def look(self, images, draws, frozen, lq):
+    def features(self, images, draws, frozen, lq):
         return (images,), jnp.zeros(())
 
-    def judge(self, params, spectral, seen):
-        x = seen[0][0]
+    def logits(self, params, spectral, features):
+        x = features[0][0]
         return x if spectral is None else jnp.tanh(x.reshape(len(x), -1) @ spectral / 5)
 
 
 def losses_with(kind, **changes):
     whole = make_projection(model.networks(), 'none')
-    projection = kind(whole.networks, whole.parts, whole.features, whole.condition)
-    return Losses(Denoiser(model.networks()), projection, dataclasses.replace(objective('addsr'), **changes))
+    projection = kind(whole.networks, whole.parts, whole.extract, whole.embed)
+    student, teacher = (Denoiser(model.networks(), part) for part in ('student', 'teacher'))
+    return Losses(student, teacher, projection, dataclasses.replace(objective('addsr'), **changes), ())
+
+
+def sample(draws, **batch):
+    """Data and draws alone: the terms of logits look at nothing else."""
+    nothing: Any = None
+    return Sample(
+        frozen={},
+        batch=batch,
+        draws=draws,
+        s=nothing,
+        p=nothing,
+        z_s=nothing,
+        student=nothing,
+        teacher=nothing,
+        lq=nothing,
+    )
 
 
 @pytest.fixture(scope='module')
@@ -67,11 +84,10 @@ def test_hinge_losses_and_their_gradients(losses_of_logits):
     draws = draw(jax.random.key(0), tiny.SPEC, objective('addsr'), tiny.batch(0, 2))
 
     def d_loss(real, fake):
-        samples = {'draws': draws, 'batch': {'hr': real}}
-        return losses_of_logits.discriminator({}, (None, None), fake, {}, samples, {'lq': None})[0].mean()
+        return losses_of_logits.discriminator({}, (None, None), fake, sample(draws, hr=real))[0].mean()
 
     def g_loss(fake):
-        return losses_of_logits.adversarial(fake, {}, None, {}, {'draws': draws}, {'lq': None})[0].mean()
+        return losses_of_logits.adversarial(Prediction(fake, fake), Heads({}, None), sample(draws))[0].mean()
 
     value, (to_real, to_fake) = jax.value_and_grad(d_loss, argnums=(0, 1))(jnp.asarray(real), jnp.asarray(fake))
     check('hinge', 'loss_d', value)
@@ -92,8 +108,7 @@ def test_r1_and_its_gradient(weight):
     draws = draw(jax.random.key(0), tiny.SPEC, objective('addsr'), tiny.batch(0, 3))
 
     def d_loss(hr):
-        samples = {'draws': draws, 'batch': {'hr': hr}}
-        return losses.discriminator({}, (matrix, None), fake, {}, samples, {'lq': None})[0].mean()
+        return losses.discriminator({}, (matrix, None), fake, sample(draws, hr=hr))[0].mean()
 
     value, gradient = jax.value_and_grad(d_loss)(x)
     check('hinge_r1', f'loss_{weight}', value)

@@ -158,11 +158,13 @@ def their_leaf(tree, network: str, name: str) -> np.ndarray:
 @pytest.mark.parametrize('name', ['plain', 'psr'])
 def test_gradients_and_updates_of_the_student_are_as_recorded(name):
     before, after, _ = taken(name)
-    gradients = after.optimizer[0]
+    gradients = after.optimizer[0]['student']
     for i, full in enumerate(CASES[name]['G_tensors']):
         network, tensor = full.split('/')
         check(name, f'grad_G_{i}', their_leaf(gradients[network], network, tensor))
-        old, new = (their_leaf(s.student[network], network, tensor).astype(np.float64) for s in (before, after))
+        old, new = (
+            their_leaf(s.params['student'][network], network, tensor).astype(np.float64) for s in (before, after)
+        )
         check(name, f'update_G_{i}', new - old)
     for network in ('unet', 'controlnet'):
         check(name, f'grad_norm_{network}', optax.tree.norm(gradients[network]))
@@ -186,6 +188,6 @@ def test_gradients_and_norm_vectors_of_the_discriminator_are_as_recorded(name):
 def test_what_is_trained_is_what_the_published_code_trains():
     before, _, _ = taken('plain')
     for network in ('unet', 'controlnet'):
-        count = len(trees.flatten(before.student[network]))
+        count = len(trees.flatten(before.params['student'][network]))
         assert count == CASES['plain']['trained_tensors'][network]
-    assert names.to_path('conv_in.weight', 4) not in trees.flatten(before.student['controlnet'])
+    assert names.to_path('conv_in.weight', 4) not in trees.flatten(before.params['student']['controlnet'])

@@ -42,7 +42,7 @@ def setting(spec, c_norm='imagenet'):
     heads = projection.init(jax.random.key(0))
     draws = draw_augment(jax.random.key(1), 3, tiny.SIDE)
     return (
-        lambda x: projection.judge(heads['params'], heads['spectral'], projection.look(x, draws, frozen, told)),
+        lambda x: projection.logits(heads['params'], heads['spectral'], projection.features(x, draws, frozen, told)),
         batch['hr'],
         projection,
     )

@@ -23,7 +23,7 @@ def one_step(name: str, text: str):
     frozen = sharding.put_replicated(made.freeze(bundle), mesh)
     update = compile_once(made, abstract, places, frozen, mesh, tiny.Batches().shapes)
     state, metrics = update(state, frozen, sharding.put_batch(tiny.batch(0), mesh))
-    return {k: float(v) for k, v in metrics.items()}, jax.device_get(state.student)
+    return {k: float(v) for k, v in metrics.items()}, jax.device_get(state.params)
 
 
 @pytest.mark.parametrize(('name', 'meshes'), [('seesr', ('data:8', 'data:2,fsdp:4')), ('addsr', ('data:8',))])

@@ -88,7 +88,7 @@ def test_fine_tuning_goes_on_with_the_student_and_the_discriminator_that_are_kep
     assert not np.array_equal(
         *(jax.tree.leaves(s.discriminator['params'])[0] for s in (state, stage.init(jax.random.key(0), start.params)))
     )
-    student, first = trees.flatten(bundles.load(final).params['student']), trees.flatten(state.student)
+    student, first = trees.flatten(bundles.load(final).params['student']), trees.flatten(state.params['student'])
     assert all(np.array_equal(first[p], student[p]) for p in student)
 
 
