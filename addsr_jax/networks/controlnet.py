@@ -68,8 +68,3 @@ class ControlNet(nn.Module):
         )
         middle = conv(x.shape[-1], 1, dtype, 'controlnet_mid_block', zero=True)(x) * scales[-1]
         return down, middle
-
-
-def guess_scales(count: int) -> jax.Array:
-    """guess_mode: 0.1 to 1 in even ratios over the residuals, the middle last with 1."""
-    return jnp.logspace(-1, 0, count)

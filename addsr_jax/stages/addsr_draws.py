@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from addsr_jax.networks.discriminator import AugmentDraws, draw_augment
+from addsr_jax.ops.augment import AugmentDraws, draw_augment
 from addsr_jax.specs import ModelSpec
 from addsr_jax.stages import base
 from addsr_jax.stages.base import Batch

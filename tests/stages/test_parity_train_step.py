@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from addsr_jax import trees
-from addsr_jax.networks.discriminator import AugmentDraws
+from addsr_jax.ops.augment import AugmentDraws
 from addsr_jax.stages.addsr_draws import Draws
 from addsr_jax.stages.addsr_objective import released
 from addsr_jax.stages.base import Optimizers, Recipe
@@ -103,7 +103,7 @@ def draws(case) -> Draws:
 def start():
     made = stage()
     bundle = {**model.frozen(), 'student': model.denoiser('stu/')}
-    params, _, spectral = layout.from_state_dict(golden.state_dict('discriminator'), 'discriminator')
+    params, _, spectral = layout.from_tensors(golden.state_dict('discriminator').items(), 'discriminator')
     state = made.init(jax.random.key(0), jax.tree.map(jnp.asarray, bundle))
     discriminator = {**state.discriminator, 'params': params, 'spectral': spectral}
     optimizer = stage_optimizers(params)
