@@ -31,14 +31,22 @@ def initial_parts(networks: Networks, key: jax.Array, bundle: Tree) -> Tree:
     From Stable Diffusion's own UNet (part 'unet'): image attentions are new, and the ControlNet begins as a copy of
     the UNet's way down, the new attentions included, with its zero convolutions (train_seesr.py).
     """
-    drawn = {name: networks.initial(name, base.stream(key, name)) for name in ('unet', 'controlnet', 'text_encoder')}
-    teacher = bundle.get('teacher', {name: drawn[name] for name in ('unet', 'controlnet')})
-    if 'teacher' not in bundle and 'unet' in bundle:
-        unet = trees.overlay(linear_draws(drawn['unet'], base.stream(key, 'linear')), bundle['unet'])
-        own, source = trees.flatten(drawn['controlnet']), trees.flatten(unet)
+
+    def drawn(name: str) -> Tree:
+        return networks.initial(name, base.stream(key, name))
+
+    if 'teacher' in bundle:
+        teacher = bundle['teacher']
+    elif 'unet' in bundle:
+        unet = trees.overlay(linear_draws(drawn('unet'), base.stream(key, 'linear')), bundle['unet'])
+        source = trees.flatten(unet)
+        own = trees.flatten(drawn('controlnet'))
         controlnet = trees.unflatten({path: source.get(path, value) for path, value in own.items()})
         teacher = {'unet': unet, 'controlnet': controlnet}
-    return base.copy({'teacher': teacher, 'text_encoder': bundle.get('text_encoder', drawn['text_encoder'])})
+    else:
+        teacher = {name: drawn(name) for name in ('unet', 'controlnet')}
+    text_encoder = bundle['text_encoder'] if 'text_encoder' in bundle else drawn('text_encoder')
+    return base.copy({'teacher': teacher, 'text_encoder': text_encoder})
 
 
 def linear_draws(params: Tree, key: jax.Array) -> Tree:
