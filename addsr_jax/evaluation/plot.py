@@ -22,7 +22,7 @@ def perception_distortion(
     groups: dict[str, list[tuple[float, float, float]]] = {}
     for method, figures in curve.items():
         steps, weight = split(method, psr_weight)
-        groups.setdefault(steps, []).append((weight, *place(figures)))
+        groups.setdefault(steps, []).append((weight, *point(figures)))
     for steps, points in groups.items():
         points.sort()
         axes.plot([p for _, p, _ in points], [n for _, _, n in points], 'o-', label=steps)
@@ -30,13 +30,13 @@ def perception_distortion(
             if len(points) > 1:
                 axes.annotate(f'{weight:g}', (psnr, niqe), textcoords='offset points', xytext=(5, 4), fontsize=8)
     for name, figures in others.items():
-        axes.plot(*place(figures), 'x', color='black')
-        axes.annotate(name, place(figures), textcoords='offset points', xytext=(6, -3), fontsize=9)
+        axes.plot(*point(figures), 'x', color='black')
+        axes.annotate(name, point(figures), textcoords='offset points', xytext=(6, -3), fontsize=9)
     axes.legend(title='small numbers: PSR weight', fontsize=8)
-    atomic.write(path, lambda beside: figure.savefig(beside, format='png'))
+    atomic.write(path, lambda temporary: figure.savefig(temporary, format='png'))
 
 
-def place(figures: Figures) -> tuple[float, float]:
+def point(figures: Figures) -> tuple[float, float]:
     return number(figures['psnr']), number(figures['niqe'])
 
 

@@ -1,6 +1,7 @@
 """ControlNet with image attentions (Zhang et al. 2023; reference: models/controlnet.py of AddSR).
 
-The UNet's down path and middle, told an image, whose zero-initialised 1x1 convolutions are added to the UNet's skips.
+The UNet's down path and middle, conditioned on an image; their zero-initialised 1x1 convolutions are added to the
+UNet's skips.
 """
 
 import itertools

@@ -145,7 +145,7 @@ class Losses:
         return self.student_model.decode(sample.frozen, z0), z0
 
     def distillation(self, prediction: Prediction, heads: Heads, sample: Sample) -> tuple[jax.Array, Metrics]:
-        """mean_k d(s, t_k) mean((x_theta - x_psi,k)^2 / 4): the teacher repairs the re-noised student, told h."""
+        """mean_k d(s, t_k) mean((x_theta - x_psi,k)^2 / 4): the teacher sees h and repairs the re-noised student."""
         model, z0 = self.teacher_model, jax.lax.stop_gradient(prediction.z0)
 
         def one_teacher(total, k):

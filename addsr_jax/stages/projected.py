@@ -82,7 +82,7 @@ def _through_teacher(networks: Networks) -> Projection:
     down_path = DownPath(networks.unet.spec, networks.unet.dtype)
 
     def extract(frozen: Tree, images: jax.Array, lq: Conditioning) -> tuple[jax.Array, ...]:
-        """Levels of the teacher's down path on clean latents (t = 0), told the text and tokens of the LQ image."""
+        """Levels of the teacher's down path on clean latents (t = 0), with text and tokens of the LQ image."""
         latents = teacher.encode(frozen, images * 2 - 1, jnp.zeros(()))
         if teacher.takes_condition_latents:  # the picture is its own condition: the LQ image is not augmented with it
             latents = jnp.concatenate([latents, latents], axis=-1)

@@ -1,4 +1,4 @@
-"""Stage `seesr`: the teacher, a diffusion model told by the low-quality image (Wu et al. 2024, SeeSR, section 3.3).
+"""Stage `seesr`: the teacher, diffusion conditioned on the low-quality image (Wu et al. 2024, SeeSR, section 3.3).
 
 loss = MSE(network(z_t, t; l, e(l), p), target), z_t = sqrt(abar_t) E(h) + sqrt(1 - abar_t) noise, where the
 target is noise or velocity as the model's schedule says. With `huber_c` the pseudo-Huber loss takes the place of the

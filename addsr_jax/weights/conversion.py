@@ -153,13 +153,13 @@ def from_pytorch(made: Plan, output: Path, report: Callable[[str], None]) -> dic
             for source in made.sources:
                 report(f'{source.network}: {len(source.tensors)} tensors of {source.path}')
                 bundles.write_network(unfinished, source.network, _converted(source, entries))
-            told = _report(entries)
-            (unfinished / REPORT).write_text(json.dumps(told, indent=1) + '\n', encoding='utf-8')
-            info = {'converted': [s.network for s in made.sources], 'sha256': told['sha256']}
+            summary = _report(entries)
+            (unfinished / REPORT).write_text(json.dumps(summary, indent=1) + '\n', encoding='utf-8')
+            info = {'converted': [s.network for s in made.sources], 'sha256': summary['sha256']}
             bundles.write_record(unfinished, Bundle(made.spec, {}, made.tokenizer, info), 'orbax', parts)
     except OSError as error:
         raise UserError(f'{output} could not be written ({error})') from error
-    return told
+    return summary
 
 
 def check(made: Plan) -> None:
