@@ -1,41 +1,83 @@
-"""What the doors share: flags whose mistakes are one line, and lines on stdout."""
+"""Flags and help texts of the commands, made from declared options; their mistakes are one line."""
 
 import argparse
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
+from addsr_jax import options
 from addsr_jax.errors import UserError
+from addsr_jax.options import Options
+
+Kind = TypeVar('Kind', bound=Options)
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse whose errors are UserErrors, and whose help says every default."""
+    """argparse that only collects texts: `take` checks them as every other option is checked."""
 
     def __init__(self, command: str, description: str):
-        super().__init__(
-            prog=f'addsr {command}',
-            description=description,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-            allow_abbrev=False,
-        )
+        super().__init__(prog=f'addsr {command}', description=description, allow_abbrev=False)
+        self._headings: dict[str, argparse._ArgumentGroup] = {}
 
     def error(self, message: str):
         raise UserError(f'{self.prog.removeprefix("addsr ")}: {message}: see {self.prog} --help')
 
+    def declare(self, kind: type[Options], *, without: Iterable[str] = ()) -> None:
+        """A flag for every option of `kind`, under the heading of its group."""
+        given = options.defaults(kind)
+        for name, annotation in options.declared(kind).items():
+            if name in without:
+                continue
+            said = options.describe(kind, name)
+            place = self if not said.group else self._heading(said.group)
+            flags = [f'-{said.short}'] * bool(said.short) + [f'--{name}']
+            common = {'help': help_line(annotation, said, given.get(name)), 'default': argparse.SUPPRESS}
+            if annotation is bool:
+                place.add_argument(*flags, action='store_true', **common)
+            else:
+                place.add_argument(*flags, metavar=metavar(annotation, said), required=name not in given, **common)
 
-def number(kind: type, low: float, high: float) -> Callable[[str], float]:
-    """An argparse type: a number of that kind in low..high."""
+    def _heading(self, group: str) -> 'argparse._ArgumentGroup':
+        if group not in self._headings:
+            self._headings[group] = self.add_argument_group(group)
+        return self._headings[group]
 
-    def parse(text: str):
-        try:
-            value = kind(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(f'{text!r} is no {kind.__name__}') from error
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f'{text} is not in {low}..{high}')
-        return value
 
-    return parse
+def take(values: argparse.Namespace, kind: type[Kind], **more: Any) -> Kind:
+    """The options of `kind` among parsed flags, and `more`; a UserError names the flag and what it allows."""
+    known, data = options.declared(kind), {}
+    for name, text in vars(values).items():
+        if name in known:
+            data[name] = options.parsed(known[name], text) if isinstance(text, str) else text
+    return options.from_data(kind, {**data, **more}, '--')
+
+
+def help_line(annotation: Any, said: options.Option, default: Any = None) -> str:
+    """'what it is, in pixels (in 0..4096; default 512)': the field's line, its range and its default."""
+    text = f'{said.help}, in {said.unit}' if said.unit else said.help
+    facts = [options.allowed(said).strip()]
+    if said.choices is not None:
+        facts = [', '.join(str(choice) for choice in said.choices)]
+    if default not in (None, '', (), False) and annotation is not bool:
+        facts.append(f'default {shown(default)}')
+    told = '; '.join(fact for fact in facts if fact)
+    return (f'{text} ({told})' if told else text).replace('%', '%%')
+
+
+def shown(value: Any) -> str:
+    """A default as one would type it."""
+    return ','.join(str(part) for part in value) if isinstance(value, tuple) else str(value)
+
+
+def metavar(annotation: Any, said: options.Option) -> str:
+    if said.choices is not None:
+        return 'NAME'
+    kinds = options.kinds_of(annotation)
+    return next((text for kind, text in METAVARS.items() if kind in kinds), 'TEXT')
+
+
+METAVARS = {int: 'N', float: 'X', options.Path: 'PATH'}
 
 
 def require(extra: str, *modules: str) -> None:

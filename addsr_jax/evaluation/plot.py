@@ -1,10 +1,10 @@
 """The perception-distortion plane: PSNR to the right, NIQE downwards is better, one line for each way to move."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from addsr_jax import atomic
+from addsr_jax.diffusion.methods import spelled
 from addsr_jax.evaluation.ablation import Figures, number
 
 
@@ -21,8 +21,9 @@ def perception_distortion(
     axes = figure.add_subplot(xlabel='PSNR on luma, dB (more faithful to the right)', ylabel='NIQE (sharper below)')
     groups: dict[str, list[tuple[float, float, float]]] = {}
     for method, figures in curve.items():
-        steps, weight = split(method, psr_weight)
-        groups.setdefault(steps, []).append((weight, *point(figures)))
+        name = spelled(method)
+        weight = psr_weight if name.psr_weight is None else name.psr_weight
+        groups.setdefault(name.without_weight, []).append((weight, *point(figures)))
     for steps, points in groups.items():
         points.sort()
         axes.plot([p for _, p, _ in points], [n for _, _, n in points], 'o-', label=steps)
@@ -38,11 +39,3 @@ def perception_distortion(
 
 def point(figures: Figures) -> tuple[float, float]:
     return number(figures['psnr']), number(figures['niqe'])
-
-
-def split(method: str, psr_weight: float) -> tuple[str, float]:
-    """'addsr-4@0.2' -> ('addsr-4', 0.2); `psr_weight` where none stands."""
-    found = re.fullmatch(r'([a-z]+-\d+(?:x2)?)(?:@([\d.]+))?', method)
-    if found is None:
-        raise ValueError(f'{method!r} is no METHOD-STEPS[x2][@WEIGHT]')
-    return found[1], float(found[2] or psr_weight)

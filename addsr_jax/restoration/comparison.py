@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from addsr_jax.diffusion.methods import METHODS, STUDENT, spelled
 from addsr_jax.errors import UserError
 from addsr_jax.evaluation import report
 from addsr_jax.restoration import files
 from addsr_jax.restoration.pipeline import Pipeline
-from addsr_jax.restoration.settings import STEPS, Settings
+from addsr_jax.restoration.settings import Settings
 
+BICUBIC = 'bicubic'
 Restore = Callable[[np.ndarray, str], np.ndarray]  # (uint8 [H, W, 3], name) -> uint8 [4 H, 4 W, 3]
 
 
@@ -62,26 +64,29 @@ def read_pairs(pairs: Sequence[Pair], *, factor: int) -> Iterator[tuple[Pair, np
 
 
 def parse_method(text: str, defaults: Settings) -> Settings | None:
-    """METHOD[-STEPS[x2]][@PSR_WEIGHT] with the rest of `defaults`, x2 for antithetic; None for bicubic."""
-    front, at, weight = text.strip().partition('@')
-    name, dash, steps = front.partition('-')
-    if name == 'bicubic' and not dash and not at:
+    """METHOD[-STEPS[x2]][@PSR_WEIGHT] with the rest of `defaults`, x2 for antithetic; None for bicubic.
+
+    The defaults' guidance is for methods that are guided, their PSR weight for those that refine.
+    """
+    if text.strip() == BICUBIC:
         return None
     try:
-        if name not in STEPS or (at and name != 'addsr'):
-            raise ValueError(text)
-        steps, twice, rest = steps.partition('x2')
-        if rest or (twice and name != 'addsr'):
-            raise ValueError(text)
-        settings = dataclasses.replace(defaults, method=name, steps=int(steps) if dash else None)
-        settings = dataclasses.replace(settings, antithetic=bool(twice))
-        settings = settings if name == 'seesr' else dataclasses.replace(settings, guidance_scale=None)
-        return dataclasses.replace(settings, psr_weight=float(weight)) if at else settings
+        name = spelled(text)
     except ValueError as error:
+        usual = ', '.join(f'{m.name}-STEPS' for m in METHODS.values())
         raise UserError(
-            f'{text!r} is no method: write bicubic, seesr-STEPS or addsr-STEPS, the last also with @PSR_WEIGHT, or '
-            'as addsr-STEPSx2'
+            f'{text!r} is no method: write {BICUBIC} or one of {usual}; {STUDENT.name} also with x2 and @PSR_WEIGHT, '
+            f'as {STUDENT.name}-4x2@0.8'
         ) from error
+    weight = defaults.psr_weight if name.psr_weight is None else name.psr_weight
+    return dataclasses.replace(
+        defaults,
+        method=name.method.name,
+        steps=name.steps,
+        antithetic=name.antithetic,
+        psr_weight=weight if name.method.refines else None,
+        guidance_scale=defaults.guidance_scale if name.method.guided else None,
+    )
 
 
 def make_methods(names: Sequence[str], defaults: Settings, model: Callable[[], Pipeline]) -> dict[str, Restore]:

@@ -25,8 +25,10 @@ import optax
 from flax import struct
 
 from addsr_jax import trees
-from addsr_jax.diffusion import sampler, schedule
+from addsr_jax.diffusion import sampler
 from addsr_jax.diffusion.denoiser import Conditioning, Denoiser, to_unit
+from addsr_jax.diffusion.methods import STUDENT, TEACHER
+from addsr_jax.diffusion.sampler import Inputs, Sampling
 from addsr_jax.networks.build import build
 from addsr_jax.networks.discriminator import power_iteration
 from addsr_jax.networks.lora import Adapters
@@ -347,20 +349,18 @@ def scaled_adapters(student: Trainable, state: State) -> tuple[str, Tree]:
 
 def preview(losses: Losses, recipe: Recipe, state: State, frozen: Tree, batch: Batch) -> dict[str, jax.Array]:
     """The held-out pictures by the averaged student's chain and by ten steps of the teacher."""
-    o, params = losses.objective, base.assemble(state.ema, frozen, losses.trains)
-    networks, spec = losses.student_model.networks, recipe.spec
-    few_steps = partial(sampler.addsr, psr_weight=o.psr_preview)
-    key = jax.random.key(recipe.seed)
+    o, spec, params = losses.objective, recipe.spec, base.assemble(state.ema, frozen, losses.trains)
+    few_steps = Sampling(STUDENT, o.timesteps)
+    many_steps = Sampling.of(TEACHER, 10, spec.schedule.steps)
+    b, h, w, _ = batch['lq'].shape
+    f, c = spec.autoencoder.factor, spec.autoencoder.latent_channels
     images = {}
-    for name, method, run, steps in (
-        ('student', 'addsr', few_steps, o.timesteps),
-        ('teacher', 'seesr', sampler.seesr, schedule.teacher_timesteps(10)),
-    ):
-        b, h, w, _ = batch['lq'].shape
-        f, c = spec.autoencoder.factor, spec.autoencoder.latent_channels
-        shape = (sampler.noise_count(method, len(steps)), h // f, w // f, c)
-        noise = base.per_sample(key, name, b, lambda k, shape=shape: jax.random.normal(k, shape)).swapaxes(0, 1)
-        images[name] = run(networks, params, batch['lq'], batch['tokens'], noise, timesteps=steps)
+    for name, sampling in (('student', few_steps), ('teacher', many_steps)):
+        shape = (sampling.noise_fields, h // f, w // f, c)
+        draw_one = partial(jax.random.normal, shape=shape)
+        noise = base.per_sample(jax.random.key(recipe.seed), name, b, draw_one).swapaxes(0, 1)
+        inputs = Inputs(lq=batch['lq'], tokens=batch['tokens'], noise=noise, psr_weight=o.psr_preview)
+        images[name] = sampler.sample(losses.student_model.networks, sampling, params, inputs)
     return {'LQ': batch['lq'], **images, 'HR': batch['hr']}
 
 

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from addsr_jax import trees
-from addsr_jax.diffusion import schedule
 from addsr_jax.diffusion.denoiser import Denoiser, to_unit
+from addsr_jax.diffusion.methods import student_timesteps
 from addsr_jax.networks.build import Networks, build
 from addsr_jax.stages import base
 from addsr_jax.stages.base import Batch, Recipe, Stage, State, Trainable
@@ -93,7 +93,7 @@ def make(recipe: Recipe, objective: SeesrObjective) -> Stage:
         b, h, w, _ = batch['hr'].shape
         shape = (h // spec.autoencoder.factor, w // spec.autoencoder.factor, spec.unet.out_channels)
         uniform = base.per_sample(key, 'timestep', b, lambda k: jax.random.randint(k, (), 0, spec.schedule.steps))
-        chain = jnp.asarray(schedule.student_timesteps(4, spec.schedule.steps))
+        chain = jnp.asarray(student_timesteps(4, spec.schedule.steps))
         late = base.per_sample(key, 'late', b, lambda k: chain[jax.random.randint(k, (), 0, 4)])
         use_late = base.per_sample(key, 'is_late', b, lambda k: jax.random.uniform(k)) < objective.late_timesteps
         return {

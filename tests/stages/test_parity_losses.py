@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from addsr_jax.diffusion import schedule
+from addsr_jax.diffusion import methods, schedule
 from addsr_jax.diffusion.denoiser import Denoiser
 from addsr_jax.stages.addsr import Heads, Losses, Prediction, Sample
 from addsr_jax.stages.addsr_draws import draw
@@ -138,7 +138,7 @@ def test_arithmetic_of_the_schedule():
 
 def test_timesteps_of_the_teacher():
     for count, wanted in CASES['set_timesteps']['table'].items():
-        assert list(schedule.teacher_timesteps(int(count))) == wanted
+        assert list(methods.teacher_timesteps(int(count))) == wanted
 
 
 @pytest.mark.parametrize(('count', 't'), [(3, 667), (3, 1), (50, 981), (50, 1)])
