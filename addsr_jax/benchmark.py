@@ -95,9 +95,9 @@ def train(values) -> None:
     from addsr_jax.training import job, loop
 
     prepare()
-    config = config_file.read(values.config, ())
+    config = config_file.train_options(values.config, ())
     start, mesh = job.starting_weights(config), sharding.make_mesh(config.mesh)
-    stage = job.make_stage(config, start.spec)
+    stage = job.make_stage(config, start.spec, mesh)
     known = job.known_params(stage, start)
     rng, side = np.random.default_rng(0), config.data.hr_size
     images = [rng.uniform(-1, 1, (config.batch_size, side, side, 3)).astype(np.float32) for _ in range(2)]
@@ -125,25 +125,16 @@ def train(values) -> None:
 def data(values) -> None:
     require('train', 'grain', 'skimage')
     from addsr_jax.data import sources
-    from addsr_jax.data.batches import DataConfig, make_dataset, make_iterator
+    from addsr_jax.data.batches import make_dataset, make_iterator
+    from addsr_jax.data.options import DataOptions
     from addsr_jax.data.tokens import load_tokenizer
     from addsr_jax.weights.bundle import NANO
 
-    config = DataConfig(
-        source='sample_photos',
-        path='',
-        hr_size=values.hr_size,
-        batch_size=4,
-        seed=0,
-        null_text=0.5,
-        captions='record',
-        degraded_target=0.0,
-        degradation='standard',
-        threads=0,
-        workers=0,
-    )
+    options = DataOptions(source='sample_photos', hr_size=values.hr_size, captions='record', threads=0)
     tokenizer = load_tokenizer(NANO / 'tokenizer')
-    dataset = make_dataset(config, sources.sample_photos(), tokenizer, 0, 1)
+    dataset = make_dataset(
+        options, sources.sample_photos(), tokenizer, batch_size=4, seed=0, process_index=0, process_count=1
+    )
     iterator = make_iterator(dataset, 0, 0, 0)
     next(iterator)
     wall, cpu = time.monotonic(), time.process_time()

@@ -21,13 +21,13 @@ from addsr_jax.data.batches import random_crop
 from addsr_jax.data.degradation import (
     LUMA,
     SCALE,
-    TABLES,
     DegradationDraws,
     StageDraws,
     degrade,
     draw_degradation,
     sharpen,
 )
+from addsr_jax.data.degradation_tables import TABLES
 from addsr_jax.ops.ycbcr import TO_YCBCR
 
 TABLE = TABLES['standard']

@@ -40,8 +40,8 @@ def refused(command, arguments, capsys) -> str:
 TRAIN = [
     (['--config', 'nothere.py'], 'there is no config file'),
     (['--config', ADDSR, '--config.stepz=3'], 'did you mean steps'),
-    (['--config', ADDSR, '--config.steps=x'], 'is no int'),
-    (['--config', ADDSR, '--config.steps=0'], 'at least 1'),
+    (['--config', ADDSR, '--config.steps=x'], 'it must be a whole number in 1..'),
+    (['--config', ADDSR, '--config.steps=0'], 'config.steps is 0: it must be'),
     (['--config', f'{ROOT}/configs/addsr.py'], 'starts from published weights: set --config.weights'),
     (['--config', f'{ROOT}/configs/addsr.py:huge'], 'choose one of sd2, nano'),
     (['--config', ADDSR, '--config.weights=nowhere'], r'nowhere holds no model.json'),

@@ -15,49 +15,17 @@ import grain
 import numpy as np
 
 from addsr_jax.data.captions import CLEAN, degrade_target
-from addsr_jax.data.degradation import SCALE, TABLES, Table, degrade, draw_degradation, sharpen
+from addsr_jax.data.degradation import SCALE, degrade, draw_degradation, sharpen
+from addsr_jax.data.degradation_tables import TABLES, Table
+from addsr_jax.data.options import DataOptions
 from addsr_jax.data.resize import resize
 from addsr_jax.data.sources import Source, decode
 from addsr_jax.data.tokens import LENGTH
 from addsr_jax.errors import UserError
 
 Tokenizer = Callable[[list[str]], np.ndarray]
-SMALLEST = 74  # pixels: the blur after the strongest shrinking reflects 10 of them
+Shapes = dict[str, tuple[tuple[int, ...], Any]]  # of arrays by name: (shape, dtype)
 TRIES = 50  # undecodable records in a row before giving up
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Plain data of `config.data`, checked; `batch_size` and `seed` are the run's."""
-
-    source: str
-    path: str
-    hr_size: int
-    batch_size: int
-    seed: int
-    null_text: float
-    captions: str
-    degraded_target: float
-    degradation: str
-    threads: int
-    workers: int
-
-    def __post_init__(self):
-        if self.hr_size < SMALLEST or self.hr_size % 16:
-            raise UserError(
-                f'--config.data.hr_size is {self.hr_size}: it must be a multiple of 16, at least {SMALLEST}'
-            )
-        if self.degradation not in TABLES:
-            raise UserError(f'--config.data.degradation is {self.degradation!r}: choose one of {", ".join(TABLES)}')
-        if self.captions not in ('sidecar', 'record'):
-            raise UserError(f"--config.data.captions is {self.captions!r}: choose 'sidecar' or 'record'")
-        for name in ('null_text', 'degraded_target'):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f'--config.data.{name} is {getattr(self, name)}: a probability lies in 0..1')
-        if self.degraded_target and self.captions != 'record':
-            raise UserError('--config.data.degraded_target needs --config.data.captions=record, which names the faults')
-        if self.threads < 0 or self.workers < 0:
-            raise UserError('--config.data.threads and --config.data.workers are 0 or more')
 
 
 @dataclass(frozen=True)
@@ -84,20 +52,20 @@ class Decoded:
 class MakePair:
     """Decoded record and its generator -> training example."""
 
-    config: DataConfig
+    options: DataOptions
     tokenizer: Tokenizer
 
     def __call__(self, record: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-        config, table = self.config, TABLES[self.config.degradation]
-        hr = random_crop(record['image'], config.hr_size, rng)
+        options, table = self.options, TABLES[self.options.degradation]
+        hr = random_crop(record['image'], options.hr_size, rng)
         if rng.random() < 0.5:
             hr = hr[:, ::-1]
         clean = np.ascontiguousarray(hr, np.float32) / np.float32(255)
         hr, lq = pair(clean, table, rng)
-        caption = CLEAN if config.captions == 'record' else record['caption']
-        if rng.random() < config.degraded_target:
+        caption = CLEAN if options.captions == 'record' else record['caption']
+        if rng.random() < options.degraded_target:
             hr, caption = degrade_target(hr, rng)
-        if rng.random() < config.null_text:
+        if rng.random() < options.null_text:
             caption = ''
         return {
             'hr': to_signed(hr),
@@ -143,22 +111,24 @@ def degrade_image(hr: np.ndarray, seed: int, degradation: str = 'standard') -> n
 
 
 def make_dataset(
-    config: DataConfig, source: Source, tokenizer: Tokenizer, process_index: int, process_count: int
+    options: DataOptions,
+    source: Source,
+    tokenizer: Tokenizer,
+    *,
+    batch_size: int,
+    seed: int,
+    process_index: int,
+    process_count: int,
 ) -> grain.MapDataset:
-    """The endless data set of batches of this process's share."""
-    if config.batch_size % process_count:
-        raise UserError(f'--config.batch_size {config.batch_size} is not divisible by {process_count} processes')
+    """The endless data set of batches of this process's share; batch_size is that of all processes together."""
+    if batch_size % process_count:
+        raise UserError(f'--config.batch_size {batch_size} is not divisible by {process_count} processes')
     if len(source) < process_count:
         raise UserError(f'{len(source)} photographs cannot be shared by {process_count} processes')
     cv2.setNumThreads(0)  # Grain's threads are the parallelism
     share = grain.MapDataset.source(Decoded(source))[process_index::process_count]
-    return (
-        share.seed(config.seed)
-        .shuffle()
-        .repeat()
-        .random_map(MakePair(config, tokenizer))
-        .batch(config.batch_size // process_count)
-    )
+    pairs = share.seed(seed).shuffle().repeat().random_map(MakePair(options, tokenizer))
+    return pairs.batch(batch_size // process_count)
 
 
 @dataclass(frozen=True)
@@ -168,23 +138,42 @@ class Batches:
     dataset: grain.MapDataset
     threads: int
     workers: int
-    shapes: dict[str, tuple[tuple[int, ...], Any]]  # of the global batch, without 'replaced'
+    shapes: Shapes  # of the global batch, without 'replaced'
 
     def __call__(self, start: int) -> Iterator[dict[str, np.ndarray]]:
         return make_iterator(self.dataset, start, self.threads, self.workers)
 
 
+def batch_shapes(options: DataOptions, batch_size: int) -> Shapes:
+    """{name: (shape, dtype)} of a batch of all processes together."""
+    images = ((batch_size, options.hr_size, options.hr_size, 3), np.dtype(np.float32))
+    return {'hr': images, 'lq': images, 'tokens': ((batch_size, LENGTH), np.dtype(np.int32))}
+
+
 def make_batches(
-    config: DataConfig, source: Source, tokenizer: Tokenizer, process_index: int, process_count: int
+    options: DataOptions,
+    source: Source,
+    tokenizer: Tokenizer,
+    *,
+    batch_size: int,
+    seed: int,
+    process_index: int,
+    process_count: int,
 ) -> Batches:
     """Everything that training needs of its data."""
-    images = ((config.batch_size, config.hr_size, config.hr_size, 3), np.dtype(np.float32))
-    tokens = ((config.batch_size, LENGTH), np.dtype(np.int32))
     return Batches(
-        dataset=make_dataset(config, source, tokenizer, process_index, process_count),
-        threads=config.threads,
-        workers=config.workers,
-        shapes={'hr': images, 'lq': images, 'tokens': tokens},
+        dataset=make_dataset(
+            options,
+            source,
+            tokenizer,
+            batch_size=batch_size,
+            seed=seed,
+            process_index=process_index,
+            process_count=process_count,
+        ),
+        threads=options.threads,
+        workers=options.workers,
+        shapes=batch_shapes(options, batch_size),
     )
 
 

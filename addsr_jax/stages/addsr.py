@@ -241,7 +241,7 @@ def student_gradient(losses: Losses, heads: Heads, f: Forward) -> Tree:
 def make(recipe: Recipe, objective: AddsrObjective) -> Stage:
     losses = make_losses(recipe, objective)
     projection, trains = losses.projection, losses.trains
-    source = objective.start
+    source, adapters = objective.start, trains[0].adapters
     parts = ('autoencoder', 'text_encoder', 'prompt_extractor', 'teacher', *projection.parts)
 
     def update(state: State, frozen: Tree, batch: Batch) -> tuple[State, Metrics]:
@@ -314,7 +314,7 @@ def make(recipe: Recipe, objective: AddsrObjective) -> Stage:
         export=export,
         spec_update=lambda state, frozen, batch: recipe.spec,
         continues=source == 'student' and objective.trainable != 'lora',
-        adapters=None if trains[0].adapters is None else partial(scaled_adapters, trains[0]),
+        adapters=None if adapters is None else lambda state: adapters.scaled(state.ema['student']),
     )
 
 
@@ -339,12 +339,6 @@ def spectral_vectors(objective: AddsrObjective, discriminator: Tree) -> tuple[Tr
     first = power_iteration(discriminator['params'], discriminator['spectral'])
     second = power_iteration(discriminator['params'], first) if objective.spectral_steps == 3 else first
     return first, second
-
-
-def scaled_adapters(student: Trainable, state: State) -> tuple[str, Tree]:
-    """('student', its averaged factors with alpha / rank inside lora_B): what a file of its own holds."""
-    assert student.adapters is not None
-    return 'student', student.adapters.scaled(state.ema['student'])
 
 
 def preview(losses: Losses, recipe: Recipe, state: State, frozen: Tree, batch: Batch) -> dict[str, jax.Array]:

@@ -24,35 +24,12 @@ from addsr_jax.evaluation.metrics import psnr_y
 from addsr_jax.runtime import compiler_options, return_freed_memory
 from addsr_jax.stages.base import Stage, State
 from addsr_jax.training.checkpoints import Checkpoints
+from addsr_jax.training.options import LoopOptions
 from addsr_jax.training.prefetch import prefetch
 from addsr_jax.training.writers import Writers
 from addsr_jax.trees import Tree
 
 Batch = dict[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class LoopConfig:
-    """The numbers of a run that the loop itself needs; 0 switches an `every` off."""
-
-    steps: int
-    batch_size: int
-    accumulate: int
-    checkpoint_every: int
-    keep: int
-    eval_every: int
-    log_every: int
-    preview_every: int
-    profile_start: int
-    profile_steps: int
-
-    def __post_init__(self):
-        for name in ('steps', 'batch_size', 'accumulate', 'keep', 'log_every', 'checkpoint_every'):
-            if getattr(self, name) < 1:
-                raise UserError(f'--config.{name} is {getattr(self, name)}: it must be at least 1')
-        for name in ('eval_every', 'preview_every', 'profile_start', 'profile_steps'):
-            if getattr(self, name) < 0:
-                raise UserError(f'{name} of the config is {getattr(self, name)}: it must be 0 or more')
 
 
 @dataclass(frozen=True)
@@ -73,7 +50,7 @@ def train(
     stage: Stage,
     bundle: Tree,
     batches: Batches,
-    config: LoopConfig,
+    options: LoopOptions,
     *,
     workdir: Path,
     mesh: Mesh,
@@ -82,13 +59,13 @@ def train(
     record_name: Callable[[int], str],
     report: Callable[[str], None],
 ) -> Result:
-    """Trains to `config.steps`, resuming what `workdir` holds.
+    """Trains to `options.steps`, resuming what `workdir` holds.
 
     bundle: parameters by part, on the host. held_out: one host batch for evaluation and previews, or None.
     record_name: of a record that could not be decoded, by its index. report: gets lines for people.
     """
-    check(stage, config, mesh)
-    checkpoints = Checkpoints.open(workdir, config.keep)
+    sharding.check_batch(mesh, options.batch_size, options.accumulate)
+    checkpoints = Checkpoints.open(workdir, options.keep)
 
     placed = place(stage, bundle, batches.shapes, mesh, seed)  # the step is compiled before any data is touched
 
@@ -98,15 +75,15 @@ def train(
         report(f'resuming at step {start}')
     else:
         state, start = placed.new_state(), 0
-    if start > config.steps:
-        raise UserError(f'{workdir} is at step {start}, beyond --config.steps {config.steps}: raise steps')
+    if start > options.steps:
+        raise UserError(f'{workdir} is at step {start}, beyond --config.steps {options.steps}: raise steps')
 
-    writers = Writers.open(workdir, config.steps, config.batch_size, config.log_every, report)
-    run = _Run(stage, placed.frozen, config, checkpoints, writers, held_out, mesh, record_name, start)
+    writers = Writers.open(workdir, options.steps, options.batch_size, options.log_every, report)
+    run = _Run(stage, placed.frozen, options, checkpoints, writers, held_out, mesh, record_name, start)
     writers.start(start, state.params)
     try:
         with _Signals() as signals, prefetch(batches(start), mesh, run.replacements) as source:
-            for step in range(start, config.steps):
+            for step in range(start, options.steps):
                 if signals.caught:
                     break
                 run.profile(step)
@@ -116,16 +93,9 @@ def train(
     finally:
         checkpoints.close()
         writers.close()
-    if stopped_at < config.steps:
+    if stopped_at < options.steps:
         report(f'stopped at step {stopped_at}, checkpoint written: run the same command to go on')
-    return Result(state, placed.frozen, stopped_at >= config.steps)
-
-
-def check(stage: Stage, config: LoopConfig, mesh: Mesh) -> None:
-    """What can be refused before anything is read or written."""
-    sharding.check_batch(mesh, config.batch_size, config.accumulate)
-    if not stage.scored and (config.eval_every or config.preview_every):
-        raise UserError(f'stage {stage.name} makes no pictures: set --config.eval_every=0 --config.preview_every=0')
+    return Result(state, placed.frozen, stopped_at >= options.steps)
 
 
 @dataclass(frozen=True)
@@ -173,7 +143,7 @@ class _Run:
 
     stage: Stage
     frozen: Tree
-    config: LoopConfig
+    options: LoopOptions
     checkpoints: Checkpoints
     writers: Writers
     held_out: Batch | None
@@ -191,12 +161,12 @@ class _Run:
         if previous is not None:
             self._arrived(*previous)
         self.writers.progress(step, time.time())
-        show, judge = (self._due(step, every) for every in (self.config.preview_every, self.config.eval_every))
+        show, judge = (self._due(step, every) for every in (self.options.preview_every, self.options.eval_every))
         pictures = self._look(state) if show or judge else {}
         if pictures and show:
             self.writers.images(step, pictures)
         score = self._score(step, pictures) if pictures and judge else None
-        if self._due(step, self.config.checkpoint_every) or score is not None:
+        if self._due(step, self.options.checkpoint_every) or score is not None:
             self._save(step, state, score)
 
     def settle(self, state: State) -> int:
@@ -207,7 +177,7 @@ class _Run:
         return self.step
 
     def _due(self, step: int, every: int) -> bool:
-        return bool(every) and (step % every == 0 or step == self.config.steps)
+        return bool(every) and (step % every == 0 or step == self.options.steps)
 
     def _flush(self) -> None:
         if self.pending is not None:
@@ -223,7 +193,7 @@ class _Run:
                 f'{self.checkpoints.latest or "none"}: lower the learning rate and run again'
             )
         self.window.append(values)
-        if self._due(step, self.config.log_every):
+        if self._due(step, self.options.log_every):
             means = {name: float(np.mean([w[name] for w in self.window])) for name in values}
             if self.replaced:
                 means['replaced_records'] = float(len(self.replaced))
@@ -264,7 +234,7 @@ class _Run:
             )
 
     def profile(self, step: int) -> None:
-        start, steps = self.config.profile_start, self.config.profile_steps
+        start, steps = self.options.profile.start, self.options.profile.steps
         if steps and step == start:
             jax.profiler.start_trace(str(self.checkpoints.manager.directory.parent / 'profile'))
         if steps and step == start + steps:

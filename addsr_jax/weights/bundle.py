@@ -161,7 +161,7 @@ def load(path_or_name: str | Path, dtype: Any = None) -> Bundle:
         record = json.loads((folder / MODEL_FILE).read_text(encoding='utf-8'))
         spec = specs.from_json(ModelSpec, record['spec'])
         form, parts, info = record['form'], record['parts'], record['info']
-    except (ValueError, KeyError, TypeError) as error:
+    except (UserError, ValueError, KeyError, TypeError) as error:
         raise UserError(f'{folder / MODEL_FILE} cannot be read: {error}') from error
     wanted = expected(spec, parts)
     params = _load_safetensors(folder, parts, dtype) if form == 'safetensors' else _load_orbax(folder, wanted, dtype)

@@ -16,7 +16,8 @@ from addsr_jax.stages.addsr_draws import draw
 from addsr_jax.stages.addsr_objective import distillation_weight, released, step_index
 from addsr_jax.stages.base import ema_update
 from addsr_jax.stages.projected import Projection, make_projection
-from addsr_jax.training.optimizers import OptimizerConfig, make_optimizer
+from addsr_jax.training.optimizers import make_optimizer
+from addsr_jax.training.options import OptimizerOptions
 from tests import golden, tiny
 from tests.golden import model, pictures
 from tests.stages.common import objective
@@ -164,7 +165,7 @@ def test_moving_average_of_the_student():
 
 def test_clipped_adamw():
     told = CASES['adamw_clip']['inputs']
-    config = OptimizerConfig(
+    config = OptimizerOptions(
         learning_rate=told['lr'],
         final_learning_rate=told['lr'],
         warmup=0,
