@@ -5,36 +5,47 @@ python -m addsr_jax.benchmark sample|train|data|start
 
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import jax
-import numpy as np
-from PIL import Image
-
 from addsr_jax.errors import UserError, guard
-from addsr_jax.flags import Parser, number, require, say
-from addsr_jax.runtime import prepare
+from addsr_jax.flags import Parser, require, say, take
+from addsr_jax.options import Options, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command(Options):
+    """What `benchmark` takes."""
+
+    repeats: int = option('runs of each', default=3, low=1, high=1000)
+    weights: str = option("'nano' or a folder", default='nano', group='sample, start')
+    sizes: tuple[int, ...] = option(
+        'sides of the inputs', default=(32, 64, 128), low=8, high=8192, least_items=1, unit='pixels', group='sample'
+    )
+    methods: tuple[str, ...] = option(
+        'METHOD-STEPS, with commas', default=('addsr-1', 'addsr-4', 'seesr-50'), least_items=1, group='sample'
+    )
+    config: str = option('config file', default='configs/addsr.py:nano', group='train, start')
+    hr_size: int = option(
+        'side of the target', default=512, low=80, high=4096, multiple_of=16, unit='pixels', group='data'
+    )
 
 
 def main(arguments: Sequence[str]) -> None:
-    p = Parser('benchmark', 'Measures this machine; every figure is the median of --repeats runs after a warm-up.')
+    p = Parser('benchmark', 'Measures this machine; every figure is the median of several runs after a warm-up.')
     p.add_argument(
         'what', choices=tuple(BENCHMARKS), help='upscaling, training steps, the data pipeline, or cold and warm starts'
     )
-    p.add_argument('--weights', default='nano', help="sample: 'nano' or a folder")
-    p.add_argument('--sizes', default='32,64,128', help='sample: sides of the inputs in pixels, with commas')
-    p.add_argument('--methods', default='addsr-1,addsr-4,seesr-50', help='sample: METHOD-STEPS, with commas')
-    p.add_argument('--config', default='configs/addsr.py:nano', help='train: config file')
-    p.add_argument('--hr_size', type=number(int, 80, 4096), default=512, help='data: pixels of the target')
-    p.add_argument('--repeats', type=number(int, 1, 1000), default=3, help='runs of each')
+    p.declare(Command)
     values = p.parse_args(arguments)
-    BENCHMARKS[values.what](values)
+    BENCHMARKS[values.what](take(values, Command))
 
 
 def median_seconds(call: Callable[[], object], repeats: int) -> float:
@@ -43,11 +54,13 @@ def median_seconds(call: Callable[[], object], repeats: int) -> float:
         start = time.monotonic()
         call()
         times.append(time.monotonic() - start)
-    return float(np.median(times))
+    return statistics.median(times)
 
 
 def peak_memory() -> float:
     """GB: of the device where it says so, else the largest resident size of this process so far."""
+    import jax
+
     stats = jax.devices()[0].memory_stats()
     if stats and 'peak_bytes_in_use' in stats:
         return stats['peak_bytes_in_use'] / 1e9
@@ -58,24 +71,30 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
-def sample(values) -> None:
-    from addsr_jax.restoration import pipeline
+def sample(values: Command) -> None:
+    import jax
+    import numpy as np
+    from PIL import Image
+
+    from addsr_jax.restoration import comparison, pipeline
     from addsr_jax.restoration.settings import Settings
+    from addsr_jax.runtime import prepare
 
     prepare()
     model = pipeline.load(values.weights)
     rng = np.random.default_rng(0)
     say(f'{jax.devices()[0].device_kind}, {len(os.sched_getaffinity(0))} cores; seconds per image, one image a call')
     say(f'{"input":>9} {"output":>9} {"method":>18} {"s/image":>9} {"images/s":>9} {"first call s":>13} {"peak GB":>8}')
-    for side in (int(text) for text in values.sizes.split(',')):
+    for side in values.sizes:
         image = Image.fromarray(rng.integers(0, 256, (side // 4, side // 4, 3), np.uint8)).resize((side, side))
-        seconds = {}
-        for text in values.methods.split(','):
-            method, _, steps = text.partition('-')
-            guided = [None, 1.0] if method == 'seesr' else [None]
-            for guidance in guided:
+        seconds, slow = {}, []
+        for text in values.methods:
+            for guidance in guidances(text):
                 name = text + (' no guidance' if guidance else '')
-                settings = Settings(method=method, steps=int(steps), guidance_scale=guidance)
+                settings = comparison.parse_method(text, Settings(guidance_scale=guidance))
+                if settings is None:
+                    raise UserError(f'{text} compiles nothing: name METHOD-STEPS')
+                slow += [] if settings.of_method.refines else [name]
                 once = partial(model.restore, image, settings, '')
                 first = median_seconds(once, 1)
                 seconds[name] = median_seconds(once, values.repeats)
@@ -83,14 +102,28 @@ def sample(values) -> None:
                     f'{side:>9} {4 * side:>9} {name:>18} {seconds[name]:9.3f} {1 / seconds[name]:9.2f} '
                     f'{first:13.1f} {peak_memory():8.2f}'
                 )
-        for slow in (name for name in seconds if name.startswith('seesr')):
-            ratios = [f'{name} {seconds[slow] / s:.1f}x' for name, s in seconds.items() if name.startswith('addsr')]
-            say(f'{side:>9} faster than {slow}: {", ".join(ratios)}')
+        for base in slow:
+            ratios = [f'{name} {seconds[base] / s:.1f}x' for name, s in seconds.items() if name not in slow]
+            say(f'{side:>9} faster than {base}: {", ".join(ratios)}')
 
 
-def train(values) -> None:
+def guidances(text: str) -> list[float | None]:
+    """The model's own guidance; of a method that is guided, none as well."""
+    from addsr_jax.diffusion.methods import spelled
+
+    try:
+        return [None, 1.0] if spelled(text).method.guided else [None]
+    except ValueError as error:
+        raise UserError(f'--methods: {error}') from error
+
+
+def train(values: Command) -> None:
     require('train', 'clu', 'grain', 'ml_collections', 'tensorflow')
+    import jax
+    import numpy as np
+
     from addsr_jax import sharding
+    from addsr_jax.runtime import prepare
     from addsr_jax.training import config as config_file
     from addsr_jax.training import job, loop
 
@@ -122,7 +155,7 @@ def train(values) -> None:
     )
 
 
-def data(values) -> None:
+def data(values: Command) -> None:
     require('train', 'grain', 'skimage')
     from addsr_jax.data import sources
     from addsr_jax.data.batches import make_dataset, make_iterator
@@ -148,8 +181,11 @@ def data(values) -> None:
     )
 
 
-def start(values) -> None:
+def start(values: Command) -> None:
     """Cold and warm starts, with a cache of their own: `upscale` to a first small picture, `train` to one step."""
+    import numpy as np
+    from PIL import Image
+
     require('train', 'clu', 'grain', 'ml_collections', 'tensorflow', 'skimage')
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)

@@ -20,8 +20,25 @@ class Parser(argparse.ArgumentParser):
         super().__init__(prog=f'addsr {command}', description=description, allow_abbrev=False)
         self._headings: dict[str, argparse._ArgumentGroup] = {}
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:  # pyright: ignore
+        """As argparse's; the usage line names what has to be given and leaves the rest to the list below it."""
+        needed = []
+        for action in self._actions:
+            shape = '{' + ','.join(action.choices) + '}' if action.choices else str(action.metavar or action.dest)
+            if not action.option_strings:
+                needed.append(f'{shape}{" ..." if action.nargs == "+" else ""}')
+            elif action.required:
+                needed.append(f'{action.option_strings[0]} {shape}')
+        self.usage = ' '.join(['%(prog)s', *needed, '[options]'])
+        return super().parse_args(args, namespace)
+
     def error(self, message: str):
         raise UserError(f'{self.prog.removeprefix("addsr ")}: {message}: see {self.prog} --help')
+
+    def order(self, *groups: str) -> None:
+        """Headings of the help in this order."""
+        for group in groups:
+            self._heading(group)
 
     def declare(self, kind: type[Options], *, without: Iterable[str] = ()) -> None:
         """A flag for every option of `kind`, under the heading of its group."""
@@ -32,11 +49,12 @@ class Parser(argparse.ArgumentParser):
             said = options.describe(kind, name)
             place = self if not said.group else self._heading(said.group)
             flags = [f'-{said.short}'] * bool(said.short) + [f'--{name}']
-            common = {'help': help_line(annotation, said, given.get(name)), 'default': argparse.SUPPRESS}
+            text, none = help_line(annotation, said, given.get(name)), argparse.SUPPRESS
             if annotation is bool:
-                place.add_argument(*flags, action='store_true', **common)
+                place.add_argument(*flags, action='store_true', help=text, default=none)
             else:
-                place.add_argument(*flags, metavar=metavar(annotation, said), required=name not in given, **common)
+                shape, needed = metavar(annotation, said), name not in given
+                place.add_argument(*flags, metavar=shape, required=needed, help=text, default=none)
 
     def _heading(self, group: str) -> 'argparse._ArgumentGroup':
         if group not in self._headings:
@@ -54,15 +72,14 @@ def take(values: argparse.Namespace, kind: type[Kind], **more: Any) -> Kind:
 
 
 def help_line(annotation: Any, said: options.Option, default: Any = None) -> str:
-    """'what it is, in pixels (in 0..4096; default 512)': the field's line, its range and its default."""
-    text = f'{said.help}, in {said.unit}' if said.unit else said.help
-    facts = [options.allowed(said).strip()]
-    if said.choices is not None:
-        facts = [', '.join(str(choice) for choice in said.choices)]
-    if default not in (None, '', (), False) and annotation is not bool:
-        facts.append(f'default {shown(default)}')
+    """'what it is (in 0..4096 pixels; default: 512)': the field's line, its range and its default."""
+    if annotation is bool:
+        return said.help.replace('%', '%%')
+    allowed = options.allowed(said).strip() if said.choices is None else ', '.join(map(str, said.choices))
+    value = said.unset if default in (None, '') else shown(default)
+    facts = [f'{allowed} {said.unit}'.strip(), f'default: {value}' if value else '']
     told = '; '.join(fact for fact in facts if fact)
-    return (f'{text} ({told})' if told else text).replace('%', '%%')
+    return (f'{said.help} ({told})' if told else said.help).replace('%', '%%')
 
 
 def shown(value: Any) -> str:

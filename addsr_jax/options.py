@@ -42,6 +42,7 @@ class Option:
     group: str = ''  # heading of a help text under which it stands; '': at the top
     free: bool = False  # may change between the starts of one training run
     short: str = ''  # one letter that a flag has as well
+    unset: str = ''  # what it is where nobody gives a value
 
 
 def option(help: str, *, default: Any = dataclasses.MISSING, **rest: Any) -> Any:
@@ -156,7 +157,7 @@ def _value(kind: type[Options], name: str, annotation: Any, value: Any, where: s
     from pydantic import ValidationError
 
     try:
-        said = dataclasses.replace(describe(kind, name), help='', unit='', group='', free=False, short='')
+        said = dataclasses.replace(describe(kind, name), help='', unit='', group='', free=False, short='', unset='')
         return _adapter(annotation, said).validate_python(value.item() if type(value).__module__ == 'numpy' else value)
     except (ValidationError, AttributeError, ValueError) as error:
         wanted = requirement(annotation, describe(kind, name))

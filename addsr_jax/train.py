@@ -13,16 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from addsr_jax.errors import UserError, guard
-from addsr_jax.flags import Parser, require, say
+from addsr_jax.flags import Parser, require, say, take
+from addsr_jax.options import Options, option
 from addsr_jax.training.help import config_help
 
 
-@dataclass(frozen=True)
-class Arguments:
-    config: str
-    overrides: tuple[tuple[str, str], ...]
-    workdir: Path
-    distributed: bool
+@dataclass(frozen=True, kw_only=True)
+class Command(Options):
+    """What `train` takes beside the keys of its config."""
+
+    config: str = option('configs/STAGE.py, or configs/STAGE.py:nano')
+    workdir: Path = option('where checkpoints/ and final/ go')
+    distributed: bool = option('join the other processes of this TPU slice or cluster', default=False)
 
 
 class TrainParser(Parser):
@@ -33,7 +35,7 @@ class TrainParser(Parser):
 
 
 def main(arguments: Sequence[str]) -> None:
-    values = parse(arguments)
+    command, overrides = parse(arguments)
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # tensorflow only writes the logs here
     os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
     require('train', 'clu', 'grain', 'ml_collections', 'tensorflow')
@@ -42,23 +44,19 @@ def main(arguments: Sequence[str]) -> None:
     from addsr_jax.runtime import prepare
     from addsr_jax.training import config, job
 
-    options = config.train_options(values.config, values.overrides)
+    options = config.train_options(command.config, overrides)
     prepare()
-    if values.distributed:
+    if command.distributed:
         jax.distributed.initialize()
-    job.run(options, values.workdir, say)
+    job.run(options, command.workdir, say)
 
 
-def parse(arguments: Sequence[str]) -> Arguments:
+def parse(arguments: Sequence[str]) -> tuple[Command, tuple[tuple[str, str], ...]]:
+    """The command's own flags, and the overrides of its config."""
     parser = TrainParser('train', 'Trains one stage; the same command again resumes.')
-    parser.add_argument('--config', required=True, help='configs/STAGE.py, or configs/STAGE.py:nano')
-    parser.add_argument('--workdir', required=True, type=Path, help='where checkpoints/ and final/ go')
-    parser.add_argument(
-        '--distributed', action='store_true', help='join the other processes of this TPU slice or cluster'
-    )
+    parser.declare(Command)
     own, overrides = split_overrides(arguments)
-    values = parser.parse_args(own)
-    return Arguments(values.config, overrides, values.workdir, values.distributed)
+    return take(parser.parse_args(own), Command), overrides
 
 
 def split_overrides(arguments: Sequence[str]) -> tuple[list[str], tuple[tuple[str, str], ...]]:

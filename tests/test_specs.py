@@ -9,7 +9,7 @@ import pytest
 from addsr_jax import specs
 from addsr_jax.errors import UserError
 from addsr_jax.ops import attention
-from addsr_jax.restoration import finish
+from addsr_jax.restoration import settings
 from addsr_jax.specs import MODELS, ModelSpec
 from addsr_jax.weights import bundle as bundles
 
@@ -96,7 +96,7 @@ def test_heads_of_levels_without_transformers_are_free():
 
 def test_names_of_choices_are_those_there_are():
     assert tuple(attention.KERNELS) == specs.KERNELS
-    assert specs.COLORS == finish.COLORS
+    assert specs.COLORS == settings.COLORS
 
 
 def test_a_damaged_model_file_is_refused_by_the_key_that_is_wrong(tmp_path):

@@ -17,6 +17,7 @@ from addsr_jax.restoration.pipeline import Pipeline
 from addsr_jax.restoration.settings import Settings
 
 BICUBIC = 'bicubic'
+ANCESTRAL = [name for name, method in METHODS.items() if not method.refines]
 Restore = Callable[[np.ndarray, str], np.ndarray]  # (uint8 [H, W, 3], name) -> uint8 [4 H, 4 W, 3]
 
 
@@ -87,6 +88,12 @@ def parse_method(text: str, defaults: Settings) -> Settings | None:
         psr_weight=weight if name.method.refines else None,
         guidance_scale=defaults.guidance_scale if name.method.guided else None,
     )
+
+
+def slowest(scores: Sequence[report.Score]) -> str | None:
+    """The method that others are held against in speed: the first that takes ancestral steps, if there is one."""
+    names = dict.fromkeys(s.method for s in scores)
+    return next((name for name in names if name.split('-')[0] in ANCESTRAL), None)
 
 
 def make_methods(names: Sequence[str], defaults: Settings, model: Callable[[], Pipeline]) -> dict[str, Restore]:

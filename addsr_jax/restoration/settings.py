@@ -27,15 +27,17 @@ class Settings(Options):
         'student, or its many-step teacher', default=STUDENT.name, choices=tuple(METHODS), group=SAMPLING
     )
     steps: int | None = option(
-        f'({", ".join(f"{m.steps} for {m.name}" for m in METHODS.values())})',
+        'how often the network is asked',
         default=None,
+        unset=', '.join(f'{m.steps} for {m.name}' for m in METHODS.values()),
         low=1,
         high=1000,
         group=SAMPLING,
     )
     psr_weight: float | None = option(
-        f'student: share of the last prediction in the next condition ({PSR_WEIGHT})',
+        'student: share of the last prediction in the next condition',
         default=None,
+        unset=f'{PSR_WEIGHT}',
         low=0,
         high=1,
         group=SAMPLING,
@@ -46,23 +48,30 @@ class Settings(Options):
         group=SAMPLING,
     )
     guidance_scale: float | None = option(
-        "1: off (off for the student, else the model's)", default=None, low=0, high=30, group=SAMPLING
+        'classifier-free guidance; 1: off',
+        default=None,
+        unset="off for the student, else the model's",
+        low=0,
+        high=30,
+        group=SAMPLING,
     )
     start_point: str = option(
         'begin at the noised small picture, or at noise', default='lr', choices=('lr', 'noise'), group=SAMPLING
     )
     start_timestep: int | None = option(
-        'teacher: how far the small picture is noised; lower keeps more of it (999)',
+        'teacher: how far the small picture is noised; lower keeps more of it',
         default=None,
+        unset='999',
         low=1,
         high=999,
         group=SAMPLING,
     )
     seed: int = option('of all random numbers', default=0, low=0, high=2**31 - 1, group=SAMPLING)
-    color: str | None = option("colour fix (the model's own)", default=None, choices=COLORS, group=FINISH)
+    color: str | None = option('colour fix', default=None, unset="the model's own", choices=COLORS, group=FINISH)
     grain: float | None = option(
-        "smooths luma that varies by less; 0: nothing (the model's own)",
+        'smooths luma that varies by less; 0: nothing',
         default=None,
+        unset="the model's own",
         low=0,
         high=20,
         unit='levels of 255',
@@ -70,7 +79,7 @@ class Settings(Options):
     )
     prompt: str = option('words about the picture', default='', group=WORDS)
     tags: str = option("what the prompt extractor's tagging head says of the picture", default='', group=WORDS)
-    negative_prompt: str | None = option("what to stay away from (the model's own)", default=None, group=WORDS)
+    negative_prompt: str | None = option('what to stay away from', default=None, unset="the model's own", group=WORDS)
     tile: int = option(
         'side of a tile, a multiple of 64 from 192 on; 0: the whole picture at once',
         default=512,
