@@ -125,7 +125,7 @@ def train(values: Command) -> None:
     from addsr_jax import sharding
     from addsr_jax.runtime import prepare
     from addsr_jax.training import config as config_file
-    from addsr_jax.training import job, loop
+    from addsr_jax.training import job, step
 
     prepare()
     config = config_file.train_options(values.config, ())
@@ -136,19 +136,20 @@ def train(values: Command) -> None:
     images = [rng.uniform(-1, 1, (config.batch_size, side, side, 3)).astype(np.float32) for _ in range(2)]
     tokens = np.zeros((config.batch_size, start.spec.text_encoder.positions), np.int32)
     arrays = {'hr': images[0], 'lq': images[1], 'tokens': tokens}
-    shapes = {name: (array.shape, array.dtype) for name, array in arrays.items()}
     began = time.monotonic()
-    placed = loop.place(stage, known, shapes, mesh, config.seed)
+    shapes = step.state_shapes(stage, known, mesh)
+    update = step.compile_step(stage, shapes, {name: (a.shape, a.dtype) for name, a in arrays.items()}, mesh)
     compiled = time.monotonic() - began
-    state, batch = placed.new_state(), sharding.put_batch(arrays, mesh)
+    frozen = sharding.put_replicated(stage.freeze(known), mesh)
+    state, batch = step.first_state(stage, known, shapes, config.seed), sharding.put_batch(arrays, mesh)
 
-    def step() -> None:
+    def once() -> None:
         nonlocal state
-        state, metrics = placed.update(state, placed.frozen, batch)
+        state, metrics = update(state, frozen, batch)
         jax.block_until_ready(metrics)
 
-    step()
-    seconds = median_seconds(step, values.repeats)
+    once()
+    seconds = median_seconds(once, values.repeats)
     say(
         f'{values.config}: {seconds:.3f} s a step, {config.batch_size / seconds:.2f} images/s at {side} pixels, batch '
         f'{config.batch_size}, {mesh.size} devices; ready after {compiled:.1f} s; peak {peak_memory():.2f} GB'

@@ -33,7 +33,7 @@ class DataOptions(Options):
         high=1,
     )
     degradation: str = option('table of blur, noise and JPEG', default='standard', choices=tuple(TABLES))
-    threads: int = option('that decode in one process', default=8, low=0, high=1024, free=True)
+    threads: int = option('threads that decode, in one process', default=8, low=0, high=1024, free=True)
     workers: int = option(
         'processes that decode; the batches are the same for any number', default=0, low=0, high=1024, free=True
     )

@@ -10,14 +10,14 @@ from jax.sharding import Mesh
 
 from addsr_jax import sharding
 from addsr_jax.data import sources
-from addsr_jax.data.batches import make_batches
+from addsr_jax.data.batches import batch_shapes, make_batches
 from addsr_jax.data.held_out import held_out_batch
 from addsr_jax.data.tokens import load_tokenizer
 from addsr_jax.errors import UserError
 from addsr_jax.specs import MODELS, ModelSpec
 from addsr_jax.stages.base import Optimizers, Recipe, Stage, resumable
 from addsr_jax.stages.table import STAGES
-from addsr_jax.training import config
+from addsr_jax.training import config, step
 from addsr_jax.training.loop import train
 from addsr_jax.training.optimizers import make_optimizer
 from addsr_jax.training.options import TrainOptions
@@ -87,6 +87,16 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
 def known_params(stage: Stage, start: Bundle) -> dict[str, Any]:
     """The weights as a stage gets them: the prompt extractor adapted, but for the stage that trains the adaptation."""
     return (start if stage.adapts else bundles.adapted(start)).params
+
+
+def lower_step(options: TrainOptions, mesh: Mesh) -> Any:
+    """The run's train step, lowered for the devices of `mesh` from shapes alone: needs neither weights nor data."""
+    spec = MODELS[options.size]
+    stage = make_stage(options, spec, mesh)
+    parts = ['prompt_extractor', 'autoencoder', 'text_encoder', 'teacher', 'student']
+    parts += [part for part in ('dino', 'dinov2') if getattr(spec, part) is not None]
+    shapes = step.state_shapes(stage, bundles.expected(spec, parts), mesh)
+    return step.lower_step(stage, shapes, batch_shapes(options.data, options.batch_size), mesh)
 
 
 def make_stage(options: TrainOptions, spec: ModelSpec, mesh: Mesh) -> Stage:

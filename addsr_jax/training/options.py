@@ -19,7 +19,7 @@ class OptimizerOptions(Options):
 
     learning_rate: float = option('after the warm-up', default=2e-5, above=0, high=1)
     final_learning_rate: float = option('at the last update', default=2e-5, low=0, high=1)
-    warmup: int = option('from 0 to learning_rate', default=0, low=0, high=MOST, unit='updates')
+    warmup: int = option('rise from 0 to learning_rate', default=0, low=0, high=MOST, unit='updates')
     beta1: float = option("decay of Adam's first moment", default=0.9, low=0, below=1)
     beta2: float = option("decay of Adam's second moment", default=0.999, low=0, below=1)
     epsilon: float = option("Adam's, in the denominator", default=1e-8, above=0, high=1)
@@ -41,7 +41,7 @@ class EvaluationOptions(Options):
 class ProfileOptions(Options):
     """A trace of a few updates for TensorBoard."""
 
-    start: int = option('first update of the trace', default=10, low=0, high=MOST)
+    start: int = option('update before which the trace starts, counted from 0', default=10, low=0, high=MOST)
     steps: int = option('its length; 0: no trace', default=0, low=0, high=10_000, unit='updates')
 
 
@@ -50,16 +50,30 @@ class LoopOptions(Options):
     """What the loop itself needs."""
 
     steps: int = option('length of the run', default=50_000, low=1, high=MOST, unit='updates', free=True)
-    batch_size: int = option('in an update, over all devices', default=16, low=1, high=1_000_000, unit='images')
+    batch_size: int = option('batch of an update, over all devices', default=16, low=1, high=1_000_000, unit='images')
     accumulate: int = option('micro-batches an update is split into', default=1, low=1, high=1_000_000)
-    checkpoint_every: int = option('between checkpoints', default=1000, low=1, high=MOST, unit='updates', free=True)
+    checkpoint_every: int = option(
+        'from one checkpoint to the next', default=1000, low=1, high=MOST, unit='updates', free=True
+    )
     keep: int = option('newest checkpoints that stay, beside the best', default=2, low=1, high=1_000_000, free=True)
     eval_every: int = option(
-        'between scores on held-out pictures; 0: never', default=1000, low=0, high=MOST, unit='updates', free=True
+        'from one score on held-out pictures to the next; 0: never',
+        default=1000,
+        low=0,
+        high=MOST,
+        unit='updates',
+        free=True,
     )
-    log_every: int = option('between lines of progress', default=50, low=1, high=MOST, unit='updates', free=True)
+    log_every: int = option(
+        'from one line of progress to the next', default=50, low=1, high=MOST, unit='updates', free=True
+    )
     preview_every: int = option(
-        'between image grids for TensorBoard; 0: never', default=1000, low=0, high=MOST, unit='updates', free=True
+        'from one image grid for TensorBoard to the next; 0: never',
+        default=1000,
+        low=0,
+        high=MOST,
+        unit='updates',
+        free=True,
     )
     profile: ProfileOptions = option('trace for TensorBoard', default=ProfileOptions, free=True)
 

@@ -20,9 +20,9 @@ programs = {}
 compile_step = loop.compile_step  # before a test puts `compile_once` in its place
 
 
-def compile_once(made, abstract, places, frozen, mesh, shapes):
+def compile_once(made, shapes, batch, mesh):
     if (made, mesh) not in programs:
-        programs[made, mesh] = compile_step(made, abstract, places, frozen, mesh, shapes)
+        programs[made, mesh] = compile_step(made, shapes, batch, mesh)
     return programs[made, mesh]
 
 

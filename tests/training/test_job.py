@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import jax
@@ -14,7 +15,8 @@ from addsr_jax.errors import UserError
 from addsr_jax.restoration import pipeline
 from addsr_jax.stages.base import resumable
 from addsr_jax.training import config as config_file
-from addsr_jax.training import job
+from addsr_jax.training import job, step
+from addsr_jax.training.options import TRAINING
 from addsr_jax.weights import bundle as bundles
 from tests import tiny
 from tests.data import photos
@@ -120,3 +122,25 @@ def test_the_extractor_is_trained_from_nothing(tmp_path):
     final = run(tmp_path, '', 'dape', lines.append)
     assert set(bundles.load(final).params) == {'prompt_extractor'}
     assert lines[0].startswith('dape, size nano: 2 steps of 8 images from 5 photographs on 8 cpu devices')
+
+
+@pytest.mark.parametrize('stage', TRAINING)
+def test_the_step_is_lowered_from_shapes_alone_as_from_weights(weights, stage):
+    options = configured(weights, stage)
+    mesh = sharding.make_mesh('data:2,fsdp:4')
+    made = job.make_stage(options, SPEC, mesh)
+    shapes = step.state_shapes(made, tiny.bundle().params, mesh)
+    lowered = job.lower_step(options, mesh)
+    (state, frozen, batch), _ = lowered.in_avals
+    assert jax.tree.map(lambda a: (a.shape, a.dtype), (state, frozen)) == jax.tree.map(
+        lambda a: (a.shape, a.dtype), (shapes.state, shapes.frozen)
+    )
+    assert batch['hr'].shape == (8, 80, 80, 3)
+
+
+def test_the_devices_of_the_mesh_decide_the_precision(weights):
+    options = configured(weights, 'seesr', **{'objective.trainable': 'image_attentions'})
+    elsewhere = SimpleNamespace(devices=np.array([SimpleNamespace(platform='tpu')]))
+    for mesh, dtype in ((sharding.make_mesh('data:8'), 'float32'), (elsewhere, 'bfloat16')):
+        frozen = job.make_stage(options, SPEC, mesh).freeze(tiny.bundle().params)
+        assert {str(leaf.dtype) for leaf in jax.tree.leaves(frozen)} == {dtype}

@@ -57,6 +57,14 @@ def test_a_run_stopped_at_half_and_started_again_ends_bit_for_bit_the_same(tmp_p
     assert_equal(again.state, whole.state)
 
 
+def test_a_run_goes_on_on_a_mesh_of_other_axes(tmp_path):
+    run(tmp_path, steps=3, mesh='data:8')
+    lines: list[str] = []
+    again = run(tmp_path, mesh='data:2,fsdp:4', report=lines.append)
+    assert lines[0] == 'resuming at step 3'
+    assert again.finished
+
+
 def test_a_finished_run_is_not_trained_further(tmp_path, whole):
     run(tmp_path)
     assert_equal(run(tmp_path).state, whole.state)
@@ -172,6 +180,13 @@ def events(folder: Path) -> set[str]:
 def test_a_profile_of_the_window_is_written(tmp_path):
     lines: list[str] = []
     run(tmp_path, steps=3, profile=ProfileOptions(start=1, steps=1), report=lines.append)
+    assert any('profile of steps 1 to 2 written' in line for line in lines)
+    assert list((tmp_path / 'profile').rglob('*.xplane.pb'))
+
+
+def test_a_profile_that_the_end_of_the_run_cuts_short_is_written(tmp_path):
+    lines: list[str] = []
+    run(tmp_path, steps=2, profile=ProfileOptions(start=1, steps=5), report=lines.append)
     assert any('profile of steps 1 to 2 written' in line for line in lines)
     assert list((tmp_path / 'profile').rglob('*.xplane.pb'))
 
