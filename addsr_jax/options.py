@@ -202,7 +202,8 @@ def _constrained(annotation: Any, said: Option) -> Any:
         elements = tuple(part if part is ... else _constrained(part, said) for part in parts)
         return typing.Annotated[tuple[elements], Field(min_length=said.least_items)]  # pyright: ignore
     if origin is dict:
-        return typing.Annotated[dict[str, _constrained(parts[1], said)], Field(min_length=said.least_items)]  # pyright: ignore
+        inner = dataclasses.replace(said, least_items=0)
+        return typing.Annotated[dict[str, _constrained(parts[1], inner)], Field(min_length=said.least_items)]  # pyright: ignore
     if annotation in (int, float):
         bounds = Field(ge=said.low, le=said.high, gt=said.above, lt=said.below, multiple_of=said.multiple_of)
         annotation = typing.Annotated[annotation, Strict(), bounds, Field(allow_inf_nan=False)]
@@ -256,10 +257,12 @@ def _noun(annotation: Any, said: Option) -> str:
         return ' or '.join(_noun(part, said) for part in parts if part is not type(None))
     if origin is tuple:
         element = _noun(parts[0], said).replace('a whole number', 'whole numbers').replace('a number', 'numbers')
+        element = 'texts' if element == NOUNS[str] else element
         count = f'at least {said.least_items} ' if said.least_items else ''
         return f'a list of {count}{element}' if parts[-1] is ... else f'{len(parts)} values: {element}'
     if origin is dict:
-        return f'a group of names, each with {_noun(parts[1], said)}'
+        count = f'at least {said.least_items} names' if said.least_items else 'names'
+        return f'a group of {count}, each with {_noun(parts[1], dataclasses.replace(said, least_items=0))}'
     if said.choices is not None:
         return f'of {", ".join(str(c) for c in said.choices)}'
     return f'{NOUNS.get(annotation, annotation)}{allowed(said)}'

@@ -182,11 +182,20 @@ def inside(value: Options) -> list[Options]:
 EXAMPLES = {type(found): found for value in (*MODELS.values(), *SHIPPED) for found in inside(value)}
 
 
+def in_use(kind: type[Options]) -> dict:
+    """What a group needs that has no defaults, or whose defaults want something beside them."""
+    shipped = config.read(f'{ROOT}/configs/ablation.py', ()).to_dict()
+    given = {'addsr_jax.ablate.Plan': shipped, 'addsr_jax.evaluate.Command': {'hr': 'hr', 'lq': 'lq'}}
+    needed = set(declared(kind)) - set(options.default_values(kind))
+    return given.get(
+        f'{kind.__module__}.{kind.__name__}', {name: (describe(kind, name).choices or ('x',))[0] for name in needed}
+    )
+
+
 def example(kind: type[Options]) -> Options:
     """A right value: one in use, else the defaults with the first choice where there is none."""
     if kind not in EXAMPLES:
-        without = set(declared(kind)) - set(options.default_values(kind))
-        EXAMPLES[kind] = kind(**{name: (describe(kind, name).choices or ('',))[0] for name in without})
+        EXAMPLES[kind] = from_data(kind, in_use(kind))
     return EXAMPLES[kind]
 
 
