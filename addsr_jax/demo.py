@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from addsr_jax.errors import UserError, guard
+from addsr_jax.errors import guard
 from addsr_jax.flags import Parser, require, say, take
 from addsr_jax.options import Options, option
 
@@ -80,13 +80,11 @@ def held_out_pair() -> 'tuple[np.ndarray, np.ndarray]':
     """A crop of the photograph that training never sees, and its degraded quarter; uint8 [H, W, 3]."""
     import numpy as np
 
-    from addsr_jax.data import sources
+    from addsr_jax.data import pictures, sources
     from addsr_jax.data.batches import degrade_image
 
     record = sources.held_out()[0]
-    image = sources.decode(record['image'])
-    if image is None:
-        raise UserError(f'{record["name"]} cannot be decoded: pip install --force-reinstall scikit-image')
+    image = pictures.decode(record['image'], record['name'])
     height, width = image.shape[:2]
     top, left = max(height - SIDE, 0) // 4, (width - SIDE) // 3
     high = np.ascontiguousarray(image[top : top + SIDE, left : left + SIDE])

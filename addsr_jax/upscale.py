@@ -61,6 +61,7 @@ def parser() -> Parser:
 def main(arguments: Sequence[str]) -> None:
     values = parser().parse_args(arguments)
     command, settings = take(values, Command), take(values, Settings)
+    from addsr_jax.data import pictures
     from addsr_jax.restoration import files, pipeline, tags
     from addsr_jax.runtime import prepare
 
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str]) -> None:
         vocabulary = tags.read_vocabulary(command.tag_list, command.thresholds, classes)
     for i, job in enumerate(jobs, 1):
         start = time.monotonic()
-        image = files.read_image(job.source)
+        image = pictures.read(job.source)
         if vocabulary is not None:
             settings = dataclasses.replace(settings, tags=vocabulary.text(model.tag_probabilities(image)))
         result = model.restore(image, settings, job.source.name)

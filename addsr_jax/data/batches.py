@@ -14,23 +14,28 @@ import cv2
 import grain
 import numpy as np
 
+from addsr_jax.data import pictures
 from addsr_jax.data.captions import CLEAN, degrade_target
 from addsr_jax.data.degradation import SCALE, degrade, draw_degradation, sharpen
 from addsr_jax.data.degradation_tables import TABLES, Table
 from addsr_jax.data.options import DataOptions
 from addsr_jax.data.resize import resize
-from addsr_jax.data.sources import Source, decode
+from addsr_jax.data.sources import Source
 from addsr_jax.data.tokens import LENGTH
 from addsr_jax.errors import UserError
 
 Tokenizer = Callable[[list[str]], np.ndarray]
 Shapes = dict[str, tuple[tuple[int, ...], Any]]  # of arrays by name: (shape, dtype)
-TRIES = 50  # undecodable records in a row before giving up
+TRIES = 50  # records in a row that cannot be used, before giving up
+LEAST_SIDE = 8  # pixels of a photograph
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A source whose record i is the first one that can be decoded from i on; `replaced` is i, or -1."""
+    """A source whose record i is the first one from i on that can be used; `replaced` is i, or -1.
+
+    Whatever reading or decoding a record raises makes it one that cannot be used.
+    """
 
     source: Source
 
@@ -38,14 +43,25 @@ class Decoded:
         return len(self.source)
 
     def __getitem__(self, index: Any) -> dict[str, Any]:
-        index = int(index)
+        index, problem = int(index), ''
         for offset in range(min(TRIES, len(self.source))):
-            record = self.source[(index + offset) % len(self.source)]
-            image = decode(record['image'])
-            if image is not None:
-                return {'image': image, 'caption': record['caption'], 'replaced': index if offset else -1}
-        name = self.source[index]['name']
-        raise UserError(f'{name} and the {TRIES} records after it cannot be decoded: check --config.data.path')
+            try:
+                record = usable(self.source, (index + offset) % len(self.source))
+            except Exception as error:
+                problem = problem or pictures.reason(error)
+                continue
+            return {**record, 'replaced': index if offset else -1}
+        name = self.source.name(index)
+        raise UserError(f'{name} and the records after it cannot be used ({problem}): check --config.data.path')
+
+
+def usable(source: Source, index: int) -> dict[str, Any]:
+    """{'image': uint8 [H, W, 3], 'caption'} of a record; raises where it has none that training can use."""
+    record = source[index]
+    image = pictures.decode(record['image'], record['name'])
+    if min(image.shape[:2]) < LEAST_SIDE:
+        raise UserError(f'{record["name"]} is {image.shape[1]} x {image.shape[0]}: too small')
+    return {'image': image, 'caption': record['caption']}
 
 
 @dataclass(frozen=True)
@@ -78,6 +94,8 @@ class MakePair:
 def random_crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
     """[H, W, 3] -> [size, size, 3]; smaller images are reflected up to the size first."""
     h, w, _ = image.shape
+    if min(h, w) < 2:
+        raise ValueError(f'a picture of {w} x {h} has nothing to reflect')
     while h < size or w < size:  # one reflection reaches at most twice the side
         image = np.pad(image, ((0, min(max(size - h, 0), h - 1)), (0, min(max(size - w, 0), w - 1)), (0, 0)), 'reflect')
         h, w, _ = image.shape

@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from addsr_jax.data import pictures
 from addsr_jax.data.batches import Tokenizer, degrade_image, random_crop, to_signed
 from addsr_jax.data.resize import resize
-from addsr_jax.data.sources import Source, decode
-from addsr_jax.errors import UserError
+from addsr_jax.data.sources import Source
 
 
 def held_out_batch(
@@ -15,10 +15,9 @@ def held_out_batch(
     pairs = []
     for i in range(count):
         record = source[i % len(source)]
-        image = decode(record['image'])
-        if image is None:
-            raise UserError(f'{record["name"]} cannot be decoded: mend --config.evaluation.path')
-        hr = np.ascontiguousarray(random_crop(image, size, np.random.default_rng(i)))
+        hr = np.ascontiguousarray(
+            random_crop(pictures.decode(record['image'], record['name']), size, np.random.default_rng(i))
+        )
         small = degrade_image(hr, i, degradation).astype(np.float32) / 255
         lq = np.clip(resize(small, hr.shape[:2], 'bicubic'), 0, 1)
         pairs.append((to_signed(hr.astype(np.float32) / 255), to_signed(lq)))

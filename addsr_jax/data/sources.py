@@ -1,14 +1,11 @@
 """Random-access sources of encoded photographs: record i is {'image': bytes, 'caption': str, 'name': str}."""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, SupportsIndex
 
-import cv2
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
-
+from addsr_jax.data.listing import photographs
+from addsr_jax.data.pictures import reason
 from addsr_jax.errors import UserError
 
 # Photographs inside the scikit-image package (no download); the last one is never trained on.
@@ -17,9 +14,18 @@ HELD_OUT_PHOTOS = ('chelsea.png',)
 
 
 class Source(Protocol):
+    @property
+    def left_out(self) -> str:
+        """What is not taken, in words."""
+        ...
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: SupportsIndex) -> dict[str, Any]: ...
+
+    def name(self, index: int) -> str:
+        """Of a record, without reading it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,7 @@ class FileSource:
     """Image files, each with the text of its sidecar (same stem, .txt), if it has one."""
 
     paths: tuple[Path, ...]
+    left_out: str = ''  # what else the folder holds, in words
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -34,8 +41,14 @@ class FileSource:
     def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
         path = self.paths[index]
         sidecar = path.with_suffix('.txt')
-        caption = sidecar.read_text(encoding='utf-8').strip() if sidecar.exists() else ''
+        try:
+            caption = sidecar.read_text(encoding='utf-8').strip() if sidecar.exists() else ''
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f'{sidecar} is no caption in UTF-8: {reason(error)}') from error
         return {'image': path.read_bytes(), 'caption': caption, 'name': str(path)}
+
+    def name(self, index: int) -> str:
+        return str(self.paths[index])
 
 
 @dataclass(frozen=True)
@@ -43,7 +56,8 @@ class TfdsSource:
     """A tensorflow-datasets data source with an 'image' feature, kept encoded."""
 
     data: Any
-    name: str
+    data_set: str
+    left_out: str = ''
 
     def __len__(self) -> int:
         return len(self.data)
@@ -52,19 +66,21 @@ class TfdsSource:
         record = self.data[index]
         caption = record.get('caption', '')
         caption = caption.decode() if isinstance(caption, bytes) else str(caption)
-        return {'image': bytes(record['image']), 'caption': caption, 'name': f'{self.name}[{index}]'}
+        return {'image': bytes(record['image']), 'caption': caption, 'name': self.name(int(index))}
+
+    def name(self, index: int) -> str:
+        return f'{self.data_set}[{index}]'
 
 
 def folder(path: str) -> FileSource:
-    """All images under a folder, sorted; any format that Pillow reads."""
+    """All photographs under a folder (`listing.photographs`)."""
     root = Path(path).expanduser()
     if not path or not root.is_dir():
         raise UserError(f'there is no folder {path!r}: set --config.data.path to a folder of photographs')
-    readable = set(Image.registered_extensions())
-    found = sorted(p for p in root.rglob('*') if p.suffix.lower() in readable and p.is_file())
-    if not found:
-        raise UserError(f'{root} holds no images: set --config.data.path to a folder of photographs')
-    return FileSource(tuple(found))
+    found = photographs(root, recursive=True)
+    if not found.paths:
+        raise UserError(f'{root} holds no images{found.told}: set --config.data.path to a folder of photographs')
+    return FileSource(found.paths, found.told)
 
 
 def sample_photos() -> FileSource:
@@ -114,18 +130,3 @@ def open_source(kind: str, path: str) -> Source:
     if kind not in SOURCES:
         raise UserError(f'--config.data.source is {kind!r}: choose one of {", ".join(SOURCES)}')
     return SOURCES[kind](path)
-
-
-def decode(data: bytes) -> np.ndarray | None:
-    """Encoded bytes -> [H, W, 3] uint8 RGB, or None where nothing can read them.
-
-    EXIF orientation is applied, alpha dropped, grey repeated, 16 bit cut to 8.
-    """
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    if image is not None:
-        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    try:
-        with Image.open(io.BytesIO(data)) as opened:
-            return np.asarray(ImageOps.exif_transpose(opened).convert('RGB'))
-    except (UnidentifiedImageError, OSError, ValueError):
-        return None

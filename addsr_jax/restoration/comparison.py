@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from addsr_jax.data import pictures
 from addsr_jax.diffusion.methods import METHODS, STUDENT, spelled
 from addsr_jax.errors import UserError
 from addsr_jax.evaluation import report
@@ -55,7 +56,7 @@ def find_pairs(low: Path, high: Path, limit: int | None = None) -> list[Pair]:
 def read_pairs(pairs: Sequence[Pair], *, factor: int) -> Iterator[tuple[Pair, np.ndarray, np.ndarray]]:
     """The pictures of each pair; the high one must be `factor` times as large as the low one."""
     for pair in pairs:
-        low, high = files.read_image(pair.low), files.read_image(pair.high)
+        low, high = pictures.read(pair.low), pictures.read(pair.high)
         wanted = (low.shape[0] * factor, low.shape[1] * factor, 3)
         if high.shape != wanted:
             raise UserError(

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from addsr_jax import atomic
+from addsr_jax.data.listing import photographs
 from addsr_jax.errors import UserError
 
 
@@ -20,14 +21,13 @@ class Job:
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Image files directly in a folder, sorted; UserError where there are none."""
+    """Photographs directly in a folder (`data.listing`), sorted; UserError where there are none."""
     if not folder.is_dir():
         raise UserError(f'there is no folder {folder}')
-    readable = set(Image.registered_extensions())
-    found = sorted(p for p in folder.iterdir() if p.is_file() and p.suffix.lower() in readable)
-    if not found:
-        raise UserError(f'{folder} holds no images')
-    return found
+    found = photographs(folder, recursive=False)
+    if not found.paths:
+        raise UserError(f'{folder} holds no images{found.told}')
+    return list(found.paths)
 
 
 def plan_jobs(inputs: Sequence[str], output: Path, scale: int, overwrite: bool) -> list[Job]:
@@ -65,19 +65,6 @@ def check_targets(jobs: Sequence[Job], overwrite: bool) -> None:
         raise UserError(f'{existing[0]}{more} exists: add --overwrite, or choose another -o')
 
 
-def read_image(path: Path) -> np.ndarray:
-    """uint8 [H, W, 3] RGB, turned as its EXIF says, transparency on white."""
-    try:
-        with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.has_transparency_data:
-                rgba = image.convert('RGBA')
-                image = Image.alpha_composite(Image.new('RGBA', rgba.size, 'white'), rgba)
-            return np.asarray(image.convert('RGB'))
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f'{path} cannot be read as an image: {error}') from error
-
-
 def write_image(path: Path, image: np.ndarray) -> None:
     """uint8 [H, W, 3] as PNG, whole or not at all."""
-    atomic.write(path, lambda beside: Image.fromarray(image).save(beside, format='PNG'))
+    atomic.write(path, lambda temporary: Image.fromarray(image).save(temporary, format='PNG'))

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from PIL import Image
 
 from addsr_jax import sharding
+from addsr_jax.data import pictures
 from addsr_jax.data.tokens import Tokenizer, load_tokenizer
 from addsr_jax.diffusion.sampler import Sampling
 from addsr_jax.diffusion.windows import Windows
@@ -229,11 +230,14 @@ def prompt_of(settings: Settings, prompts: PromptSpec) -> str:
 
 
 def _as_pillow(image: np.ndarray | Image.Image) -> Image.Image:
+    """RGB by the rules that files are read by."""
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise UserError(f'an image is uint8 [H, W, 3], not {image.dtype} {list(image.shape)}')
         image = Image.fromarray(image)
-    image = image.convert('RGB')
+    else:
+        pictures.check_size(image.width, image.height)
+        image = Image.fromarray(pictures.rgb(image))
     if min(image.size) < SMALLEST:
         raise UserError(f'an image of {image.width} x {image.height} is too small: {SMALLEST} pixels a side at least')
     return image

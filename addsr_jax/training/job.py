@@ -61,6 +61,7 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
     report(
         f'{options.stage}, size {options.size}: {options.steps} steps of {options.batch_size} images from '
         f'{len(source)} photographs on {mesh.size} {kind} device{"s" if mesh.size > 1 else ""}'
+        f'{source.left_out}'
     )
     result = train(
         stage,
@@ -71,7 +72,7 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
         mesh=mesh,
         seed=options.seed,
         held_out=held_out,
-        record_name=lambda index: source[index]['name'],
+        record_name=source.name,
         report=report,
     )
     if result.finished:

@@ -1,12 +1,9 @@
 """Where photographs come from."""
 
-import io
-
-import numpy as np
 import pytest
 from PIL import Image
 
-from addsr_jax.data import sources
+from addsr_jax.data import pictures, sources
 from addsr_jax.errors import UserError
 from tests.data import photos
 
@@ -20,10 +17,9 @@ def test_a_folder_is_searched_through_in_order_whatever_the_format_and_the_depth
     (tmp_path / 'notes.txt').write_text('no image')
     found = sources.folder(str(tmp_path))
     assert [p.name for p in found.paths] == ['a.jpg', 'b.png', 'd.TIFF', 'c.webp', 'e.bmp']
+    assert found.left_out == ''
     for i in range(len(found)):
-        decoded = sources.decode(found[i]['image'])
-        assert decoded is not None
-        assert decoded.shape == (160, 160, 3)
+        assert pictures.decode(found[i]['image'], '').shape == (160, 160, 3)
 
 
 def test_a_sidecar_of_the_same_stem_is_the_caption(tmp_path):
@@ -39,38 +35,11 @@ def test_a_folder_without_photographs_is_refused(tmp_path, name, message):
         sources.folder(str(tmp_path / name) if name else '')
 
 
-def encoded(image: Image.Image, **options) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, **options)
-    return buffer.getvalue()
-
-
-def test_grey_transparent_and_16_bit_files_become_rgb():
-    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    kinds = (
-        Image.fromarray(grey),
-        Image.fromarray(grey).convert('RGBA'),
-        Image.fromarray(grey.astype(np.uint16) * 257),
-        Image.fromarray(grey).convert('P'),
-    )
-    for image in kinds:
-        out = sources.decode(encoded(image, format='PNG'))
-        assert out is not None
-        np.testing.assert_array_equal(out, np.repeat(grey[..., None], 3, axis=2))
-
-
-def test_photographs_are_turned_as_their_exif_says():
-    image = Image.fromarray(photos.crops(1)[0][:, :80])
-    exif = Image.Exif()
-    exif[0x0112] = 6  # a quarter turn
-    out = sources.decode(encoded(image, format='JPEG', exif=exif))
-    assert out is not None
-    assert out.shape == (80, 160, 3)
-
-
-@pytest.mark.parametrize('data', [b'', b'no image', b'\x89PNG\r\n\x1a\n broken'])
-def test_what_nothing_can_read_is_none(data):
-    assert sources.decode(data) is None
+def test_a_caption_that_is_no_utf_8_is_named(tmp_path):
+    photos.folder(tmp_path, 1)
+    (tmp_path / '00.txt').write_bytes('caf\u00e9'.encode('cp1252'))
+    with pytest.raises(UserError, match=r'00\.txt is no caption in UTF-8'):
+        sources.folder(str(tmp_path))[0]
 
 
 def test_the_held_out_photograph_is_not_trained_on():
@@ -115,7 +84,5 @@ def test_a_tfds_data_set_is_read_through_its_data_source(tmp_path, monkeypatch):
     assert len(source) == 3
     crops = {image.tobytes() for image in photos.crops(3)}
     for i in range(3):
-        image = sources.decode(source[i]['image'])
-        assert image is not None
-        assert image.tobytes() in crops
+        assert pictures.decode(source[i]['image'], '').tobytes() in crops
         assert source[i]['name'] == f'photos:train[{i}]'

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from addsr_jax.data import pictures
 from addsr_jax.errors import UserError
 from addsr_jax.restoration import files
 
@@ -64,24 +65,10 @@ def test_impossible_inputs_and_outputs_are_refused(photos, tmp_path, inputs, out
         files.plan_jobs([str(tmp_path / i) for i in inputs], tmp_path / output, 4, False)
 
 
-def test_transparency_lies_on_white_and_palettes_become_colours(tmp_path):
-    clear = np.zeros((8, 8, 4), np.uint8)
-    Image.fromarray(clear).save(tmp_path / 'clear.png')
-    assert (files.read_image(tmp_path / 'clear.png') == 255).all()
-    Image.fromarray(GREY).convert('P').save(tmp_path / 'p.png')
-    assert files.read_image(tmp_path / 'p.png').shape == (12, 16, 3)
-
-
-def test_an_unreadable_image_is_named(tmp_path):
-    (tmp_path / 'x.png').write_bytes(b'\x89PNG broken')
-    with pytest.raises(UserError, match=r'x\.png cannot be read as an image'):
-        files.read_image(tmp_path / 'x.png')
-
-
 def test_a_picture_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     target = tmp_path / 'deep' / 'x.png'
     files.write_image(target, GREY)
-    np.testing.assert_array_equal(files.read_image(target), GREY)
+    np.testing.assert_array_equal(pictures.read(target), GREY)
 
     def full(*_, **__):
         raise OSError('no space left')
@@ -90,5 +77,5 @@ def test_a_picture_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(UserError, match='no space left'):
         files.write_image(target, GREY * 2)
     monkeypatch.undo()
-    np.testing.assert_array_equal(files.read_image(target), GREY)
+    np.testing.assert_array_equal(pictures.read(target), GREY)
     assert [p.name for p in target.parent.iterdir()] == ['x.png']
