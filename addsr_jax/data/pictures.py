@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from addsr_jax.errors import UserError
 
@@ -23,6 +23,7 @@ MOST_PIXELS = 89_478_485  # of a file: above, Pillow warns of bombs
 GREY_16 = ('I;16', 'I;16B', 'I;16L', 'I;16N', 'I')
 
 warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)  # sizes are refused here, by name
+warnings.filterwarnings('ignore', category=UserWarning, module=r'PIL\.')  # of small damage that is read over
 
 
 def read(path: Path) -> np.ndarray:
@@ -47,6 +48,8 @@ def decode(data: bytes, name: str) -> np.ndarray:
             return rgb(opened)
     except UserError as error:
         raise UserError(f'{name} cannot be read as an image: {error}') from error
+    except UnidentifiedImageError as error:
+        raise UserError(f'{name} cannot be read as an image: it is none of {", ".join(formats)}') from error
     except Exception as error:  # the libraries raise all kinds over files that are damaged or made to harm
         raise UserError(f'{name} cannot be read as an image: {reason(error)}') from error
 

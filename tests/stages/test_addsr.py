@@ -88,6 +88,66 @@ def test_refinement_leaves_samples_of_one_step_alone(paper):
     assert sample.s[1:].tolist() == [objective('addsr').timesteps[i + 1] for i in sample.draws.chain_start[1:]]
 
 
+def test_a_second_step_starts_from_the_prediction_of_the_first_under_fresh_noise(paper):
+    losses, sample = paper
+    params = {**bundle(), 'student': bundle()['teacher']}
+    model, d, o = losses.student_model, sample.draws, losses.objective
+
+    @jax.jit
+    def first_prediction(params):
+        s = jnp.asarray(o.timesteps)[d.chain_start]
+        z_first = model.add_noise(model.encode(params, sample.batch['hr'], d.posterior), d.first_noise, s)
+        z0 = model.predict_z0(params, z_first, s, sample.lq)
+        return z0, model.decode(params, z0) / 2 + 0.5
+
+    z0, x = first_prediction(params)
+    signal = np.sqrt(ABAR[np.asarray(sample.s)]).reshape(-1, 1, 1, 1)
+    sigma = np.sqrt(1 - ABAR[np.asarray(sample.s)]).reshape(-1, 1, 1, 1)
+    np.testing.assert_allclose(sample.z_s[1:], (signal * z0 + sigma * d.noise)[1:], atol=2e-4)
+    np.testing.assert_allclose(sample.student.image[1:], x[1:], atol=2e-4)  # and it is the next condition
+
+
+def test_the_moving_average_follows_the_student(plain):
+    state, _ = plain
+    start = trees.flatten(stage('addsr').init(jax.random.key(0), bundle()).params)
+    now, average = trees.flatten(state.params), trees.flatten(state.ema)
+    moved = 0.0
+    for path, value in average.items():  # decay of the first step: (1 + 0) / (10 + 0)
+        np.testing.assert_allclose(value, 0.1 * start[path] + 0.9 * now[path], atol=1e-6)
+        moved = max(moved, float(jnp.abs(now[path] - start[path]).max()))
+    assert moved > 1e-4
+    exported = stage('addsr').export(state, bundle())['student']
+    assert all((value == average[f'student/{path}']).all() for path, value in trees.flatten(exported).items())
+
+
+def test_low_rank_adapters_alone_are_trained_and_the_result_is_exported_merged():
+    made = stage('addsr', trainable='lora', lora_rank=2, lora_alpha=4.0)
+    state = made.init(jax.random.key(0), bundle())
+    paths = list(trees.flatten(state.params))
+    assert all(path.endswith(('lora_A', 'lora_B')) and 'attentions' in path for path in paths)
+    assert any(path.startswith('student/controlnet') for path in paths)
+    same = trees.flatten(made.export(state, bundle())['student'])
+    assert all((same[p] == v).all() for p, v in trees.flatten(bundle()['teacher']).items())  # fresh: a no-op
+    moved = dataclasses.replace(state, ema=jax.tree.map(lambda x: x + 0.1, state.ema))
+    exported = trees.flatten(made.export(moved, bundle())['student'])
+    assert made.adapters is not None
+    factors = trees.flatten(made.adapters(moved))
+    for path, base in trees.flatten(bundle()['teacher']).items():
+        layer = path.removesuffix('/kernel')
+        if f'{layer}/lora_A' in factors:
+            wanted = base + (factors[f'{layer}/lora_B'] @ factors[f'{layer}/lora_A']).T  # the scale is inside B
+            np.testing.assert_allclose(exported[path], wanted, atol=1e-6)
+        else:
+            np.testing.assert_array_equal(exported[path], base)
+    frozen = made.freeze(bundle())
+    assert 'student' not in frozen  # its other tensors are the teacher's, held once
+
+
+def test_a_new_loss_is_one_row(paper):
+    losses, _ = paper
+    assert [weight for weight, _ in losses.terms] == [1.0, losses.objective.adversarial_weight]
+
+
 def test_the_weighting_switches_change_the_distillation_by_their_closed_form(paper):
     _, sample = paper
     prediction = Prediction(tiny.batch(1, 4)['hr'], jnp.zeros_like(sample.z_s))

@@ -3,11 +3,14 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from addsr_jax import trees
+from addsr_jax.diffusion.denoiser import Denoiser
 from addsr_jax.errors import UserError
+from addsr_jax.stages import base
 from addsr_jax.stages import seesr as seesr_stage
 from addsr_jax.weights import bundle as bundles
 from configs import seesr
@@ -33,6 +36,41 @@ def test_micro_batches_equal_one_batch():
 def test_late_timesteps_change_what_is_learned():
     (_, _, a), (_, _, b) = (run(stage('seesr', **c), bundle()) for c in ({}, {'late_timesteps': 1.0}))
     assert losses(a) != losses(b)
+
+
+def test_the_loss_is_the_denoising_of_hr_conditioned_on_lq_written_out():
+    batch, parts = tiny.batch(0, 4), bundle()
+    _, _, (metrics,) = run(stage('seesr', late_timesteps=0.0), parts)
+    teacher, key = Denoiser(tiny.networks(), 'teacher'), jax.random.fold_in(jax.random.key(0), 0)
+    t = base.per_sample(key, 'timestep', 4, lambda k: jax.random.randint(k, (), 0, 1000))
+    noise, posterior = (
+        base.per_sample(key, name, 4, lambda k: jax.random.normal(k, (8, 8, 4))) for name in ('noise', 'posterior')
+    )
+
+    @jax.jit
+    def answer(parts):
+        text = teacher.embed_text(parts, batch['tokens'])
+        condition = teacher.condition(parts, batch['lq'] / 2 + 0.5, text, clip_view=True)
+        z0 = teacher.encode(parts, batch['hr'], posterior)
+        signal = jnp.sqrt(teacher.abar[t]).reshape(4, 1, 1, 1)
+        sigma = jnp.sqrt(1 - teacher.abar[t]).reshape(4, 1, 1, 1)
+        output = teacher.network_output(parts, signal * z0 + sigma * noise, t, condition)
+        return output, signal * noise - sigma * z0  # the tiny model predicts velocity
+
+    output, velocity = answer(parts)
+    assert metrics['mse'] == pytest.approx(float(((output - velocity) ** 2).mean()), rel=1e-4)
+
+
+def test_late_timesteps_are_the_students_four_as_often_as_is_said():
+    made = stage('seesr', late_timesteps=0.3)
+    draw = made.update.__closure__  # the stage's own draws, through its update's arguments
+    assert draw is not None
+    draws = next(c.cell_contents for c in draw if getattr(c.cell_contents, '__name__', '') == 'draw')
+    times = np.asarray(jax.jit(draws)(jax.random.key(3), {'hr': jnp.zeros((4000, 8, 8, 3))})['timesteps'])
+    share = np.isin(times, (999, 749, 499, 249)).mean()
+    assert share == pytest.approx(0.3 + 0.7 * 0.004, abs=0.04)
+    rest = times[~np.isin(times, (999, 749, 499, 249))]
+    assert np.abs(np.bincount(rest // 100, minlength=10) / len(rest) - 0.1).max() < 0.03
 
 
 def test_huber_is_the_square_of_small_errors_and_a_multiple_of_large_ones():
