@@ -133,10 +133,10 @@ class Pipeline:
 
         settings: those fields of `Settings` that concern the sampler. Image i uses the numbers of fold_in(key, i).
         """
-        chosen = from_data(Settings, settings, 'sample: ')
         unused = sorted(set(settings) & set(OF_FILES))
         if unused:
             raise UserError(f'sample: {", ".join(unused)} concern whole pictures and not the sampler: use upscale')
+        chosen = from_data(Settings, {**settings, 'tile': 0}, 'sample: ')
         sampling = self._sampling(chosen)
         shape = (
             sampling.noise_fields,
