@@ -110,7 +110,7 @@ def from_data(kind: type[Kind], data: Any, where: str = '', *, complete: bool = 
     try:
         return kind(**values)
     except UserError as error:
-        place = where.rstrip('.-: ')
+        place = where.rstrip('.-')
         raise UserError(f'{place}: {error}' if place else str(error)) from error
 
 
