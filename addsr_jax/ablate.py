@@ -14,11 +14,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from addsr_jax.diffusion.methods import spelled
 from addsr_jax.errors import UserError, guard
 from addsr_jax.flags import Parser, require, say, take
 from addsr_jax.options import Options, from_data, option
-from addsr_jax.restoration.settings import PSR_WEIGHT, Settings
+from addsr_jax.restoration.settings import BICUBIC, PSR_WEIGHT, Settings, parse_method
 from addsr_jax.train import run_apart, split_overrides
 
 if TYPE_CHECKING:
@@ -57,13 +56,13 @@ class Plan(Options):
         unknown = sorted({*self.seeds, *self.without_psr} - set(self.runs))
         if unknown:
             raise UserError(f'seeds or without_psr name {", ".join(unknown)}, which runs lacks')
+        if len(set(self.seeds)) < len(self.seeds):
+            raise UserError(f'seeds names one run twice: {", ".join(self.seeds)}')
         if set(RESERVED) & set(self.runs):
             raise UserError(f'runs has one named {" or ".join(RESERVED)}: the results use these names, choose another')
-        try:
-            for method in (*self.methods, *self.curve, self.teacher):
-                spelled(method)
-        except ValueError as error:
-            raise UserError(str(error)) from error
+        for method in (*self.methods, *self.curve, self.teacher):
+            if parse_method(method, Settings()) is None:
+                raise UserError(f'{BICUBIC} needs no training and is scored once anyway: leave it out')
         for override in (text for run in self.runs.values() for text in run):
             if '=' not in override:
                 raise UserError(f'runs has {override!r}: write KEY=VALUE')
@@ -126,7 +125,7 @@ def score_all(
         for name, weights in trained.items()
     }
     scored['curve'] = score(first, trained[first], plan.curve, defaults)
-    scored['teacher'] = score('teacher', trained[first], (comparison.BICUBIC, plan.teacher), defaults)
+    scored['teacher'] = score('teacher', trained[first], (BICUBIC, plan.teacher), defaults)
     return scored
 
 

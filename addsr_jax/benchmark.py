@@ -3,6 +3,7 @@
 python -m addsr_jax.benchmark sample|train|data|start
 """
 
+import dataclasses
 import os
 import resource
 import statistics
@@ -18,6 +19,7 @@ from pathlib import Path
 from addsr_jax.errors import UserError, guard
 from addsr_jax.flags import Parser, require, say, take
 from addsr_jax.options import Options, option
+from addsr_jax.restoration.settings import Settings, parse_method
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +78,10 @@ def sample(values: Command) -> None:
     import numpy as np
     from PIL import Image
 
-    from addsr_jax.restoration import comparison, pipeline
-    from addsr_jax.restoration.settings import Settings
+    from addsr_jax.restoration import pipeline
     from addsr_jax.runtime import prepare
 
+    methods = named(values.methods)
     prepare()
     model = pipeline.load(values.weights)
     rng = np.random.default_rng(0)
@@ -87,34 +89,32 @@ def sample(values: Command) -> None:
     say(f'{"input":>9} {"output":>9} {"method":>18} {"s/image":>9} {"images/s":>9} {"first call s":>13} {"peak GB":>8}')
     for side in values.sizes:
         image = Image.fromarray(rng.integers(0, 256, (side // 4, side // 4, 3), np.uint8)).resize((side, side))
-        seconds, slow = {}, []
-        for text in values.methods:
-            for guidance in guidances(text):
-                name = text + (' no guidance' if guidance else '')
-                settings = comparison.parse_method(text, Settings(guidance_scale=guidance))
-                if settings is None:
-                    raise UserError(f'{text} compiles nothing: name METHOD-STEPS')
-                slow += [] if settings.of_method.refines else [name]
-                once = partial(model.restore, image, settings, '')
-                first = median_seconds(once, 1)
-                seconds[name] = median_seconds(once, values.repeats)
-                say(
-                    f'{side:>9} {4 * side:>9} {name:>18} {seconds[name]:9.3f} {1 / seconds[name]:9.2f} '
-                    f'{first:13.1f} {peak_memory():8.2f}'
-                )
+        seconds = {}
+        for name, settings in methods.items():
+            once = partial(model.restore, image, settings, '')
+            first = median_seconds(once, 1)
+            seconds[name] = median_seconds(once, values.repeats)
+            say(
+                f'{side:>9} {4 * side:>9} {name:>18} {seconds[name]:9.3f} {1 / seconds[name]:9.2f} '
+                f'{first:13.1f} {peak_memory():8.2f}'
+            )
+        slow = [name for name, settings in methods.items() if not settings.of_method.refines]
         for base in slow:
             ratios = [f'{name} {seconds[base] / s:.1f}x' for name, s in seconds.items() if name not in slow]
             say(f'{side:>9} faster than {base}: {", ".join(ratios)}')
 
 
-def guidances(text: str) -> list[float | None]:
-    """The model's own guidance; of a method that is guided, none as well."""
-    from addsr_jax.diffusion.methods import spelled
-
-    try:
-        return [None, 1.0] if spelled(text).method.guided else [None]
-    except ValueError as error:
-        raise UserError(f'--methods: {error}') from error
+def named(texts: Sequence[str]) -> dict[str, Settings]:
+    """Settings of every method; of one that is guided, without guidance as well."""
+    found = {}
+    for text in texts:
+        settings = parse_method(text, Settings())
+        if settings is None:
+            raise UserError(f'--methods: {text} runs no network: name METHOD-STEPS')
+        found[text] = settings
+        if settings.of_method.guided:
+            found[f'{text} no guidance'] = dataclasses.replace(settings, guidance_scale=1.0)
+    return found
 
 
 def train(values: Command) -> None:

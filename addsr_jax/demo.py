@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from addsr_jax.errors import guard
 from addsr_jax.flags import Parser, require, say, take
 from addsr_jax.options import Options, option
+from addsr_jax.restoration.settings import Settings, parse_method
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,10 +49,8 @@ def main(arguments: Sequence[str]) -> None:
 
 def compare(fresh: Path, output: Path) -> None:
     """Bicubic, teacher, shipped student and fresh student on the held-out photograph: picture and table."""
-    from addsr_jax.diffusion.methods import spelled
     from addsr_jax.evaluation import report
     from addsr_jax.restoration import comparison, files, pipeline
-    from addsr_jax.restoration.settings import Settings
     from addsr_jax.runtime import prepare
 
     prepare()
@@ -62,8 +61,8 @@ def compare(fresh: Path, output: Path) -> None:
     large = comparison.bicubic(low, 'demo')
     row, scores = {'bicubic': large}, [report.score('held-out', 'bicubic', large, high, None)]
     for name, model in models.items():
-        method = spelled(name.removeprefix('fresh '))
-        settings = Settings(method=method.method.name, steps=method.steps)
+        settings = parse_method(name.removeprefix('fresh '), Settings())
+        assert settings is not None  # none of them is bicubic
         if not name.startswith('fresh'):
             say(f'compiling {name} ...')
             model.restore(low, settings, 'demo')

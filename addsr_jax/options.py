@@ -196,13 +196,13 @@ def _constrained(annotation: Any, said: Option) -> Any:
     from pydantic import AfterValidator, Field, Strict
 
     origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    inner = dataclasses.replace(said, least_items=0)  # the count is of the outermost tuple or dict
     if origin in (types.UnionType, typing.Union):
         return typing.Union[tuple(_constrained(part, said) for part in parts)]  # noqa: UP007, the parts are computed
     if origin is tuple:
-        elements = tuple(part if part is ... else _constrained(part, said) for part in parts)
+        elements = tuple(part if part is ... else _constrained(part, inner) for part in parts)
         return typing.Annotated[tuple[elements], Field(min_length=said.least_items)]  # pyright: ignore
     if origin is dict:
-        inner = dataclasses.replace(said, least_items=0)
         return typing.Annotated[dict[str, _constrained(parts[1], inner)], Field(min_length=said.least_items)]  # pyright: ignore
     if annotation in (int, float):
         bounds = Field(ge=said.low, le=said.high, gt=said.above, lt=said.below, multiple_of=said.multiple_of)
@@ -255,14 +255,15 @@ def _noun(annotation: Any, said: Option) -> str:
     origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (types.UnionType, typing.Union):
         return ' or '.join(_noun(part, said) for part in parts if part is not type(None))
+    inner = dataclasses.replace(said, least_items=0)
     if origin is tuple:
-        element = _noun(parts[0], said).replace('a whole number', 'whole numbers').replace('a number', 'numbers')
+        element = _noun(parts[0], inner).replace('a whole number', 'whole numbers').replace('a number', 'numbers')
         element = 'texts' if element == NOUNS[str] else element
         count = f'at least {said.least_items} ' if said.least_items else ''
         return f'a list of {count}{element}' if parts[-1] is ... else f'{len(parts)} values: {element}'
     if origin is dict:
-        count = f'at least {said.least_items} names' if said.least_items else 'names'
-        return f'a group of {count}, each with {_noun(parts[1], dataclasses.replace(said, least_items=0))}'
+        count = f'at least {said.least_items} ' if said.least_items > 1 else ''
+        return f'a group of {count}names, each with {_noun(parts[1], inner)}'
     if said.choices is not None:
         return f'of {", ".join(str(c) for c in said.choices)}'
     return f'{NOUNS.get(annotation, annotation)}{allowed(said)}'

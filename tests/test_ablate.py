@@ -72,9 +72,18 @@ def test_ablate_trains_scores_and_tabulates_and_scores_nothing_twice(asked, caps
 
 
 BAD = [
-    (["'seeds': ('whole', 'again')", "'seeds': ('whole',)"], 'at least 2 texts'),
+    (
+        ["'seeds': ('whole', 'again')", "'seeds': ('whole',)"],
+        "config.seeds is ('whole',): it must be a list of at least 2 texts",
+    ),
+    (["'seeds': ('whole', 'again')", "'seeds': ('whole', 'whole')"], 'seeds names one run twice'),
     (["'seeds': ('whole', 'again')", "'seeds': ('whole', 'other')"], 'name other'),
-    (["'addsr-2@1'", "'seesr-2@1'"], 'is no METHOD-STEPS'),
+    (["'addsr-2@1'", "'seesr-2@1'"], 'is no method'),
+    (["'addsr-2@1'", "'addsr-2@7'"], 'psr_weight is 7.0'),
+    (["'addsr-2@1'", "'bicubic'"], 'leave it out'),
+    (["'steps': 3", "'steps': 0"], 'config.steps is 0: it must be a whole number'),
+    (["'steps': 3", "'stepz': 3"], 'no option config.stepz: did you mean steps'),
+    (["('seed=1',)", "'seed=1'"], 'config.runs is'),
     (["'seed=1'", "'seed'"], 'write KEY=VALUE'),
     (["'whole': (), ", "'whole': (), 'curve': (), "], 'choose another'),
     (["'pairs': 2, ", ''], 'config.pairs is missing'),

@@ -1,6 +1,5 @@
 """Methods side by side on pairs of images: names like 'addsr-4@0.8' become functions, results become scores."""
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,14 +9,13 @@ import numpy as np
 from PIL import Image
 
 from addsr_jax.data import pictures
-from addsr_jax.diffusion.methods import METHODS, STUDENT, spelled
+from addsr_jax.diffusion.methods import METHODS
 from addsr_jax.errors import UserError
 from addsr_jax.evaluation import report
 from addsr_jax.restoration import files
 from addsr_jax.restoration.pipeline import Pipeline
-from addsr_jax.restoration.settings import Settings
+from addsr_jax.restoration.settings import Settings, parse_method
 
-BICUBIC = 'bicubic'
 ANCESTRAL = [name for name, method in METHODS.items() if not method.refines]
 Restore = Callable[[np.ndarray, str], np.ndarray]  # (uint8 [H, W, 3], name) -> uint8 [4 H, 4 W, 3]
 
@@ -63,32 +61,6 @@ def read_pairs(pairs: Sequence[Pair], *, factor: int) -> Iterator[tuple[Pair, np
                 f'{pair.high} is {high.shape[1]} x {high.shape[0]}, not {wanted[1]} x {wanted[0]} as {pair.low} asks'
             )
         yield pair, low, high
-
-
-def parse_method(text: str, defaults: Settings) -> Settings | None:
-    """METHOD[-STEPS[x2]][@PSR_WEIGHT] with the rest of `defaults`, x2 for antithetic; None for bicubic.
-
-    The defaults' guidance is for methods that are guided, their PSR weight for those that refine.
-    """
-    if text.strip() == BICUBIC:
-        return None
-    try:
-        name = spelled(text)
-    except ValueError as error:
-        usual = ', '.join(f'{m.name}-STEPS' for m in METHODS.values())
-        raise UserError(
-            f'{text!r} is no method: write {BICUBIC} or one of {usual}; {STUDENT.name} also with x2 and @PSR_WEIGHT, '
-            f'as {STUDENT.name}-4x2@0.8'
-        ) from error
-    weight = defaults.psr_weight if name.psr_weight is None else name.psr_weight
-    return dataclasses.replace(
-        defaults,
-        method=name.method.name,
-        steps=name.steps,
-        antithetic=name.antithetic,
-        psr_weight=weight if name.method.refines else None,
-        guidance_scale=defaults.guidance_scale if name.method.guided else None,
-    )
 
 
 def slowest(scores: Sequence[report.Score]) -> str | None:

@@ -85,7 +85,7 @@ class Pipeline:
         settings: fields of `Settings`. `name` (a file name) and `settings.seed` decide all random numbers, whatever
         the batch, the tiles and the devices.
         """
-        return self.restore(image, from_data(Settings, settings, 'upscale: '), name)
+        return self.restore(image, from_data(Settings, settings, 'upscale.'), name)
 
     def restore(self, image: np.ndarray | Image.Image, settings: Settings, name: str) -> np.ndarray:
         """`upscale` with checked settings."""
@@ -134,10 +134,10 @@ class Pipeline:
 
         settings: those fields of `Settings` that concern the sampler. Image i uses the numbers of fold_in(key, i).
         """
-        chosen = from_data(Settings, settings, 'sample: ')
         unused = sorted(set(settings) & set(OF_FILES))
         if unused:
             raise UserError(f'sample: {", ".join(unused)} concern whole pictures and not the sampler: use upscale')
+        chosen = from_data(Settings, {**settings, 'tile': 0}, 'sample.')
         sampling = self._sampling(chosen)
         shape = (
             sampling.noise_fields,

@@ -1,5 +1,6 @@
 """The compiled sampling of a batch of tiles: one program for each `Sampling` and shape, lowered from shapes alone."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ from jax.sharding import Mesh
 from addsr_jax import sharding, trees
 from addsr_jax.diffusion import sampler
 from addsr_jax.diffusion.sampler import Inputs, Sampling
-from addsr_jax.networks.build import Networks, build
+from addsr_jax.networks.build import Networks, apply, build
 from addsr_jax.runtime import compiler_options
 from addsr_jax.specs import ModelSpec
 from addsr_jax.trees import Tree
@@ -53,6 +54,7 @@ def lower(
     dtype: of weights and compute; 'auto' is what the mesh's platform wants.
     """
     kind = sharding.compute_dtype(mesh, dtype)
+    networks = build(spec, kind)
     shapes = trees.retyped(bundles.expected(spec, list(parts(sampling))), kind)
     params = jax.tree.map(_placed, shapes, sharding.state_shardings(mesh, shapes))
     f, spread = spec.autoencoder.factor, sharding.batch_sharding(mesh)
@@ -62,8 +64,17 @@ def lower(
         'noise': jax.ShapeDtypeStruct(noise, jnp.float32),
         'tokens': jax.ShapeDtypeStruct((batch, 2, spec.text_encoder.positions), jnp.int32),
     }
+    if spec.view.tokens_of == 'file':
+        arrays['image_tokens'] = _image_tokens(networks, shapes['prompt_extractor'], batch)
     inputs = {name: _placed(array, spread) for name, array in arrays.items()}
-    return jitted(build(spec, kind), sampling, mesh).lower(params, inputs, {'guidance_scale': 1.0, 'psr_weight': 0.0})
+    return jitted(networks, sampling, mesh).lower(params, inputs, {'guidance_scale': 1.0, 'psr_weight': 0.0})
+
+
+def _image_tokens(networks: Networks, params: Tree, batch: int) -> jax.ShapeDtypeStruct:
+    """Of a batch of tiles, which all take those of their file."""
+    side = networks.spec.prompt_extractor.swin.image_size
+    image = jax.ShapeDtypeStruct((batch, side, side, 3), jnp.float32)
+    return jax.eval_shape(partial(apply, networks.prompt_extractor), params, image)
 
 
 def _placed(shape: jax.ShapeDtypeStruct, place: Any) -> jax.ShapeDtypeStruct:

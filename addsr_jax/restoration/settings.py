@@ -1,14 +1,15 @@
 """How to upscale one picture: every setting of `upscale`, declared once. Nothing here needs jax."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from addsr_jax.diffusion.methods import METHODS, STUDENT, Method
+from addsr_jax.diffusion.methods import METHODS, STUDENT, Method, spelled
 from addsr_jax.errors import UserError
 from addsr_jax.options import Options, option
 from addsr_jax.restoration.fidelity import Choice, choice
 
 COLORS = ('guided', 'wavelet', 'adain', 'none')
 PSR_WEIGHT = 0.4
+BICUBIC = 'bicubic'  # what evaluations compare with: no method, and no settings
 SAMPLING, FINISH, WORDS, LARGE = 'sampling', 'colours and grain', 'words', 'large pictures and memory'
 
 
@@ -162,3 +163,29 @@ class Settings(Options):
             return choice(self.fidelity)
         weight = PSR_WEIGHT if self.psr_weight is None else self.psr_weight
         return Choice(self.steps or self.of_method.steps, weight, self.color, self.antithetic)
+
+
+def parse_method(text: str, defaults: Settings) -> Settings | None:
+    """METHOD[-STEPS[x2]][@PSR_WEIGHT] with the rest of `defaults`, x2 for antithetic; None for bicubic.
+
+    The defaults' guidance is for methods that are guided, their PSR weight for those that refine.
+    """
+    if text.strip() == BICUBIC:
+        return None
+    try:
+        name = spelled(text)
+    except ValueError as error:
+        usual = ', '.join(f'{m.name}-STEPS' for m in METHODS.values())
+        raise UserError(
+            f'{text!r} is no method: write {BICUBIC} or one of {usual}; {STUDENT.name} also with x2 and @PSR_WEIGHT, '
+            f'as {STUDENT.name}-4x2@0.8'
+        ) from error
+    weight = defaults.psr_weight if name.psr_weight is None else name.psr_weight
+    return replace(
+        defaults,
+        method=name.method.name,
+        steps=name.steps,
+        antithetic=name.antithetic,
+        psr_weight=weight if name.method.refines else None,
+        guidance_scale=defaults.guidance_scale if name.method.guided else None,
+    )
