@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from addsr_jax.data import sources
+from addsr_jax.data import pictures, sources
 from addsr_jax.data.batches import degrade_image
-from addsr_jax.errors import UserError, guard
+from addsr_jax.errors import guard
 from addsr_jax.evaluation import report
 from addsr_jax.flags import Parser, number, require, say
 from addsr_jax.restoration import comparison, files, pipeline
@@ -74,10 +74,7 @@ def compare(fresh: Path, output: Path) -> None:
 
 def held_out_pair() -> tuple[np.ndarray, np.ndarray]:
     """A crop of the photograph that training never sees, and its degraded quarter; uint8 [H, W, 3]."""
-    record = sources.held_out()[0]
-    image = sources.decode(record['image'])
-    if image is None:
-        raise UserError(f'{record["name"]} cannot be decoded: pip install --force-reinstall scikit-image')
+    image = pictures.read(sources.held_out().paths[0])
     height, width = image.shape[:2]
     top, left = max(height - SIDE, 0) // 4, (width - SIDE) // 3
     high = np.ascontiguousarray(image[top : top + SIDE, left : left + SIDE])

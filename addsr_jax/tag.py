@@ -28,8 +28,8 @@ def main(arguments: Sequence[str]) -> None:
     import jax.numpy as jnp
 
     from addsr_jax import sharding
-    from addsr_jax.data import sources
-    from addsr_jax.restoration import files, pipeline, tags
+    from addsr_jax.data import pictures, sources
+    from addsr_jax.restoration import pipeline, tags
     from addsr_jax.runtime import prepare
     from addsr_jax.weights import bundle
 
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> None:
     classes = model.networks.spec.prompt_extractor.tagging.classes
     vocabulary = tags.read_vocabulary(values.tag_list, values.thresholds, classes)
     for i, (photograph, target) in enumerate(zip(photographs, targets, strict=True), 1):
-        text = vocabulary.text(model.tag_probabilities(files.read_image(photograph)))
+        text = vocabulary.text(model.tag_probabilities(pictures.read(photograph)))
         atomic.write_text(target, text + '\n')
         say(f'[{i}/{len(targets)}] {target}  {text}')
 

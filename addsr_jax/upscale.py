@@ -86,6 +86,7 @@ def parser() -> Parser:
 
 def main(arguments: Sequence[str]) -> None:
     values = parser().parse_args(arguments)
+    from addsr_jax.data import pictures
     from addsr_jax.restoration import files, pipeline, tags
     from addsr_jax.restoration.settings import Settings
     from addsr_jax.runtime import prepare
@@ -103,13 +104,14 @@ def main(arguments: Sequence[str]) -> None:
         vocabulary = tags.read_vocabulary(values.tag_list, values.thresholds, classes)
     for i, job in enumerate(jobs, 1):
         start = time.monotonic()
-        image = files.read_image(job.source)
+        image = pictures.read(job.source)
         if vocabulary is not None:
             settings = dataclasses.replace(settings, tags=vocabulary.text(model.tag_probabilities(image)))
         result = model.restore(image, settings, job.source.name)
         files.write_image(job.target, result)
         height, width = result.shape[:2]
-        say(f'[{i}/{len(jobs)}] {job.target}  {width} x {height}  {time.monotonic() - start:.1f} s')
+        remark = '  first frame of an animation' if pictures.is_animation(job.source) else ''
+        say(f'[{i}/{len(jobs)}] {job.target}  {width} x {height}  {time.monotonic() - start:.1f} s{remark}')
 
 
 if __name__ == '__main__':

@@ -16,14 +16,16 @@ import numpy as np
 
 from addsr_jax.data.captions import CLEAN, degrade_target
 from addsr_jax.data.degradation import SCALE, TABLES, Table, degrade, draw_degradation, sharpen
+from addsr_jax.data.pictures import decode
 from addsr_jax.data.resize import resize
-from addsr_jax.data.sources import Source, decode
+from addsr_jax.data.sources import Source
 from addsr_jax.data.tokens import LENGTH
 from addsr_jax.errors import UserError
 
 Tokenizer = Callable[[list[str]], np.ndarray]
 SMALLEST = 74  # pixels: the blur after the strongest shrinking reflects 10 of them
-TRIES = 50  # undecodable records in a row before giving up
+TRIES = 50  # unusable records in a row before giving up
+LEAST = 16  # pixels of a photograph's shorter side: a crop of less is hardly more than its own reflections
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,28 @@ class DataConfig:
             raise UserError('--config.data.threads and --config.data.workers are 0 or more')
 
 
+def photograph(record: dict[str, Any]) -> np.ndarray:
+    """A source's record -> uint8 [H, W, 3]; a UserError that begins with its name where training cannot use it."""
+    image = decode(record['image'], record['name'])
+    height, width, _ = image.shape
+    if min(height, width) < LEAST:
+        raise UserError(f'{record["name"]} is too small, {width} x {height}: training takes {LEAST} pixels a side')
+    return image
+
+
+def described(source: Source, index: int) -> str:
+    """The name of a record that was replaced, and why."""
+    name = source.name_of(index)
+    try:
+        photograph(source[index])
+    except UserError as error:
+        return f'{name} ({str(error).removeprefix(name).strip()})'
+    return name
+
+
 @dataclass(frozen=True)
 class Decoded:
-    """A source whose record i is the first one that can be decoded from i on; `replaced` is i, or -1."""
+    """A source whose record i is the first one that can be used from i on; `replaced` is i, or -1."""
 
     source: Source
 
@@ -70,14 +91,16 @@ class Decoded:
         return len(self.source)
 
     def __getitem__(self, index: Any) -> dict[str, Any]:
-        index = int(index)
-        for offset in range(min(TRIES, len(self.source))):
-            record = self.source[(index + offset) % len(self.source)]
-            image = decode(record['image'])
-            if image is not None:
-                return {'image': image, 'caption': record['caption'], 'replaced': index if offset else -1}
-        name = self.source[index]['name']
-        raise UserError(f'{name} and the {TRIES} records after it cannot be decoded: check --config.data.path')
+        index, tries = int(index), min(TRIES, len(self.source))
+        for offset in range(tries):
+            try:
+                record = self.source[(index + offset) % len(self.source)]
+                image = photograph(record)
+            except UserError:
+                continue
+            return {'image': image, 'caption': record['caption'], 'replaced': index if offset else -1}
+        first = described(self.source, index)
+        raise UserError(f'none of {tries} records can be used, from {first} on: check --config.data.path')
 
 
 @dataclass(frozen=True)
@@ -108,8 +131,10 @@ class MakePair:
 
 
 def random_crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """[H, W, 3] -> [size, size, 3]; smaller images are reflected up to the size first."""
+    """[H, W, 3] -> [size, size, 3]; smaller images are reflected up to the size first, from 2 pixels a side on."""
     h, w, _ = image.shape
+    if min(h, w) < 2:
+        raise UserError(f'a picture of {w} x {h} pixels has nothing to reflect')
     while h < size or w < size:  # one reflection reaches at most twice the side
         image = np.pad(image, ((0, min(max(size - h, 0), h - 1)), (0, min(max(size - w, 0), w - 1)), (0, 0)), 'reflect')
         h, w, _ = image.shape

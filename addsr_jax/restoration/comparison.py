@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from addsr_jax.data import pictures
+from addsr_jax.data.photographs import photographs
 from addsr_jax.errors import UserError
 from addsr_jax.evaluation import report
-from addsr_jax.restoration import files
 from addsr_jax.restoration.pipeline import Pipeline
 from addsr_jax.restoration.settings import STEPS, Settings
 
@@ -38,9 +39,9 @@ class Trial:
 
 def find_pairs(low: Path, high: Path, limit: int | None = None) -> list[Pair]:
     """Images of `low` with those of `high`: the same stem, or the stem before _x4; `limit` of them, spread evenly."""
-    references = {path.stem: path for path in files.find_images(high)}
+    references = {path.stem: path for path in photographs(high, recursive=False).paths}
     pairs = []
-    for path in files.find_images(low):
+    for path in photographs(low, recursive=False).paths:
         stem = path.stem if path.stem in references else path.stem.removesuffix('_x4')
         if stem not in references:
             raise UserError(f'{path} has no partner of that name in {high}')
@@ -52,7 +53,7 @@ def find_pairs(low: Path, high: Path, limit: int | None = None) -> list[Pair]:
 def read_pairs(pairs: Sequence[Pair], *, factor: int) -> Iterator[tuple[Pair, np.ndarray, np.ndarray]]:
     """The pictures of each pair; the high one must be `factor` times as large as the low one."""
     for pair in pairs:
-        low, high = files.read_image(pair.low), files.read_image(pair.high)
+        low, high = pictures.read(pair.low), pictures.read(pair.high)
         wanted = (low.shape[0] * factor, low.shape[1] * factor, 3)
         if high.shape != wanted:
             raise UserError(

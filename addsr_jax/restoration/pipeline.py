@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from PIL import Image
 
 from addsr_jax import sharding
+from addsr_jax.data import pictures
 from addsr_jax.data.tokens import Tokenizer, load_tokenizer
 from addsr_jax.diffusion import sampler, schedule
 from addsr_jax.diffusion.windows import Windows
@@ -236,7 +237,7 @@ def _as_pillow(image: np.ndarray | Image.Image) -> Image.Image:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise UserError(f'an image is uint8 [H, W, 3], not {image.dtype} {list(image.shape)}')
         image = Image.fromarray(image)
-    image = image.convert('RGB')
+    image = Image.fromarray(pictures.from_pillow(image))
     if min(image.size) < SMALLEST:
         raise UserError(f'an image of {image.width} x {image.height} is too small: {SMALLEST} pixels a side at least')
     return image

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from addsr_jax import sharding
 from addsr_jax.data import sources
-from addsr_jax.data.batches import DataConfig, make_batches
+from addsr_jax.data.batches import DataConfig, described, make_batches
 from addsr_jax.data.held_out import held_out_batch
 from addsr_jax.data.tokens import load_tokenizer
 from addsr_jax.errors import UserError
@@ -55,6 +55,8 @@ def run(config: Config, workdir: Path, report: Callable[[str], None]) -> None:
         f'{config.stage}, size {config.size}: {loop.steps} steps of {loop.batch_size} images from {len(source)} '
         f'photographs on {mesh.size} {kind} device{"s" if mesh.size > 1 else ""}'
     )
+    if source.left_out:
+        report(f'{len(source)} photographs in {data.path}, left out: {source.left_out}')
     result = train(
         stage,
         {**known, **training},
@@ -64,7 +66,7 @@ def run(config: Config, workdir: Path, report: Callable[[str], None]) -> None:
         mesh=mesh,
         seed=config.seed,
         held_out=held_out,
-        record_name=lambda index: source[index]['name'],
+        record_name=lambda index: described(source, index),
         report=report,
     )
     if result.finished:

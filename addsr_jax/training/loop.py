@@ -254,8 +254,9 @@ class _Run:
         """Counts undecodable records; names the first ten; above 1 % the run stops."""
         self.records += len(flags)
         for index in flags[flags >= 0].tolist():
+            known = index in self.replaced  # from an earlier epoch
             self.replaced.append(index)
-            if len(self.replaced) <= 10:
+            if not known and len(self.replaced) <= 10:
                 self.writers.report(f'cannot decode {self.record_name(index)}: replaced by the next record')
         if len(self.replaced) > max(0.01 * self.records, 10):
             raise UserError(
