@@ -82,8 +82,7 @@ def held_out_pair() -> 'tuple[np.ndarray, np.ndarray]':
     from addsr_jax.data import pictures, sources
     from addsr_jax.data.batches import degrade_image
 
-    record = sources.held_out()[0]
-    image = pictures.decode(record['image'], record['name'])
+    image = pictures.read(sources.held_out().paths[0])
     height, width = image.shape[:2]
     top, left = max(height - SIDE, 0) // 4, (width - SIDE) // 3
     high = np.ascontiguousarray(image[top : top + SIDE, left : left + SIDE])

@@ -80,7 +80,8 @@ def main(arguments: Sequence[str]) -> None:
         result = model.restore(image, settings, job.source.name)
         files.write_image(job.target, result)
         height, width = result.shape[:2]
-        say(f'[{i}/{len(jobs)}] {job.target}  {width} x {height}  {time.monotonic() - start:.1f} s')
+        remark = '  first frame of an animation' if pictures.is_animation(job.source) else ''
+        say(f'[{i}/{len(jobs)}] {job.target}  {width} x {height}  {time.monotonic() - start:.1f} s{remark}')
 
 
 if __name__ == '__main__':

@@ -118,8 +118,7 @@ def main() -> None:
     seconds, differences = {'ours': 0.0, 'torch': 0.0}, []
     for i in range(values.images + 2):
         rng = np.random.default_rng(i)
-        image = pictures.decode(source[i % len(source)]['image'], '')
-        assert image is not None
+        image = pictures.read(source.paths[i % len(source)])
         image = np.ascontiguousarray(random_crop(image, values.size, rng).astype(np.float32) / 255)
         draws = draw_degradation(rng, TABLE)
         start = time.process_time()

@@ -19,6 +19,7 @@ from addsr_jax.data.captions import CLEAN, degrade_target
 from addsr_jax.data.degradation import SCALE, degrade, draw_degradation, sharpen
 from addsr_jax.data.degradation_tables import TABLES, Table
 from addsr_jax.data.options import DataOptions
+from addsr_jax.data.pictures import decode
 from addsr_jax.data.resize import resize
 from addsr_jax.data.sources import Source
 from addsr_jax.data.tokens import LENGTH
@@ -26,8 +27,27 @@ from addsr_jax.errors import UserError
 
 Tokenizer = Callable[[list[str]], np.ndarray]
 Shapes = dict[str, tuple[tuple[int, ...], Any]]  # of arrays by name: (shape, dtype)
-TRIES = 50  # records in a row that cannot be used, before giving up
-LEAST_SIDE = 8  # pixels of a photograph
+TRIES = 50  # unusable records in a row before giving up
+LEAST = 16  # pixels of a photograph's shorter side: a crop of less is hardly more than its own reflections
+
+
+def photograph(record: dict[str, Any]) -> np.ndarray:
+    """A source's record -> uint8 [H, W, 3]; a UserError that begins with its name where training cannot use it."""
+    image = decode(record['image'], record['name'])
+    height, width, _ = image.shape
+    if min(height, width) < LEAST:
+        raise UserError(f'{record["name"]} is too small, {width} x {height}: training takes {LEAST} pixels a side')
+    return image
+
+
+def described(source: Source, index: int) -> str:
+    """The name of a record that was replaced, and why."""
+    name = source.name_of(index)
+    try:
+        photograph(source[index])
+    except Exception as error:
+        return f'{name} ({pictures.printable(str(error).removeprefix(name)) or type(error).__name__})'
+    return name
 
 
 @dataclass(frozen=True)
@@ -43,25 +63,16 @@ class Decoded:
         return len(self.source)
 
     def __getitem__(self, index: Any) -> dict[str, Any]:
-        index, problem = int(index), ''
-        for offset in range(min(TRIES, len(self.source))):
+        index, tries = int(index), min(TRIES, len(self.source))
+        for offset in range(tries):
             try:
-                record = usable(self.source, (index + offset) % len(self.source))
-            except Exception as error:
-                problem = problem or pictures.reason(error)
+                record = self.source[(index + offset) % len(self.source)]
+                image = photograph(record)
+            except Exception:  # whatever a file, a decoder or a data set raises: `described` says what it was
                 continue
-            return {**record, 'replaced': index if offset else -1}
-        name = self.source.name(index)
-        raise UserError(f'{name} and the records after it cannot be used ({problem}): check --config.data.path')
-
-
-def usable(source: Source, index: int) -> dict[str, Any]:
-    """{'image': uint8 [H, W, 3], 'caption'} of a record; raises where it has none that training can use."""
-    record = source[index]
-    image = pictures.decode(record['image'], record['name'])
-    if min(image.shape[:2]) < LEAST_SIDE:
-        raise UserError(f'{record["name"]} is {image.shape[1]} x {image.shape[0]}: too small')
-    return {'image': image, 'caption': record['caption']}
+            return {'image': image, 'caption': record['caption'], 'replaced': index if offset else -1}
+        first = described(self.source, index)
+        raise UserError(f'none of {tries} records can be used, from {first} on: check --config.data.path')
 
 
 @dataclass(frozen=True)
@@ -92,10 +103,10 @@ class MakePair:
 
 
 def random_crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """[H, W, 3] -> [size, size, 3]; smaller images are reflected up to the size first."""
+    """[H, W, 3] -> [size, size, 3]; smaller images are reflected up to the size first, from 2 pixels a side on."""
     h, w, _ = image.shape
     if min(h, w) < 2:
-        raise ValueError(f'a picture of {w} x {h} has nothing to reflect')
+        raise UserError(f'a picture of {w} x {h} pixels has nothing to reflect')
     while h < size or w < size:  # one reflection reaches at most twice the side
         image = np.pad(image, ((0, min(max(size - h, 0), h - 1)), (0, min(max(size - w, 0), w - 1)), (0, 0)), 'reflect')
         h, w, _ = image.shape

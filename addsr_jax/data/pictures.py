@@ -1,112 +1,187 @@
-"""The one reader of pictures, for training, `upscale`, `evaluate`, `tag` and Python.
+"""The one reader of pictures, for training, the commands and the Python API alike: uint8 [H, W, 3] RGB, as it looks.
 
-Raster formats alone are opened, and none that needs another program; what a file is, its first bytes say and not its
-name. Sizes are checked before anything is decoded. Whatever a damaged file makes the libraries raise is one UserError.
+Turned as EXIF says; transparency on white; grey repeated; palettes, CMYK and other colours as RGB; more than 8 bits
+scaled to 8; the first picture of several. Colour profiles are not applied.
+
+Files are read by Pillow's decoders of `FORMATS` alone: never by one that starts a program, like that of PostScript.
 """
 
 import io
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from addsr_jax.errors import UserError
 
-# Pillow's names of what is opened, and the endings of such files.
-FORMATS = ('PNG', 'JPEG', 'MPO', 'WEBP', 'TIFF', 'BMP', 'GIF', 'AVIF', 'PPM', 'JPEG2000')
-ENDINGS = (
-    *('.png', '.apng', '.jpg', '.jpeg', '.jpe', '.jfif', '.webp', '.tif', '.tiff', '.bmp', '.dib', '.gif', '.avif'),
-    *('.ppm', '.pgm', '.pbm', '.pnm', '.jp2', '.j2k'),
-)
-MOST_PIXELS = 89_478_485  # of a file: above, Pillow warns of bombs
-GREY_16 = ('I;16', 'I;16B', 'I;16L', 'I;16N', 'I')
-
-warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)  # sizes are refused here, by name
-warnings.filterwarnings('ignore', category=UserWarning, module=r'PIL\.')  # of small damage that is read over
-
-
-def read(path: Path) -> np.ndarray:
-    """uint8 [H, W, 3] RGB of a file, as `decode`; a UserError names the file."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f'{path} cannot be read: {reason(error)}') from error
-    return decode(data, str(path))
+# Pillow's names of formats, and endings of files. TGA is last: its files have no signature.
+FORMATS = {
+    'JPEG': ('.jpg', '.jpeg', '.jpe', '.jfif'),
+    'PNG': ('.png', '.apng'),
+    'WEBP': ('.webp',),
+    'TIFF': ('.tif', '.tiff'),
+    'BMP': ('.bmp',),
+    'GIF': ('.gif',),
+    'AVIF': ('.avif',),
+    'JPEG2000': ('.jp2', '.j2k', '.jpx', '.jpf', '.jpc', '.j2c'),
+    'PPM': ('.ppm', '.pgm', '.pbm', '.pnm', '.pfm'),
+    'QOI': ('.qoi',),
+    'TGA': ('.tga',),
+}
+ENDINGS = frozenset(ending for endings in FORMATS.values() for ending in endings)
+ANIMATED = ('GIF', 'PNG', 'WEBP', 'AVIF')
+LIMIT = 178_956_970  # pixels of a picture, Pillow's own limit; checked before anything is decoded
+LONGEST = 160  # characters of a reason
 
 
 def decode(data: bytes, name: str) -> np.ndarray:
-    """Encoded bytes -> uint8 [H, W, 3] RGB by the rules of `rgb`; the first frame of animations.
-
-    A UserError says `name`, and why it cannot be read as an image.
-    """
-    Image.init()
-    formats = [kind for kind in FORMATS if kind in Image.OPEN]
-    try:
-        with Image.open(io.BytesIO(data), formats=formats) as opened:
-            check_size(opened.width, opened.height)
-            return rgb(opened)
-    except UserError as error:
-        raise UserError(f'{name} cannot be read as an image: {error}') from error
-    except UnidentifiedImageError as error:
-        raise UserError(f'{name} cannot be read as an image: it is none of {", ".join(formats)}') from error
-    except Exception as error:  # the libraries raise all kinds over files that are damaged or made to harm
-        raise UserError(f'{name} cannot be read as an image: {reason(error)}') from error
+    """Encoded bytes -> uint8 [H, W, 3]; a UserError that begins with `name` where that is impossible."""
+    with _named(name), Image.open(io.BytesIO(data), formats=_formats()) as image:
+        return _pixels(image)
 
 
-def check_size(width: int, height: int) -> None:
-    if width * height > MOST_PIXELS:
-        raise UserError(f'it has {width} x {height} pixels, and {MOST_PIXELS} are the most: make it smaller first')
+def read(path: Path) -> np.ndarray:
+    """`decode` of a file; only regular files are opened."""
+    with _named(str(path)):
+        if path.exists() and not path.is_file():
+            raise ValueError('it is no regular file')
+        with Image.open(path, formats=_formats()) as image:
+            return _pixels(image)
 
 
-def rgb(image: Image.Image) -> np.ndarray:
-    """uint8 [H, W, 3] of a Pillow image of any mode.
+def from_pillow(image: Image.Image, name: str = 'the picture') -> np.ndarray:
+    """What `decode` makes of the file that Pillow has opened, or of a picture of the same kind."""
+    with _named(name):
+        return _pixels(image)
 
-    Turned as its EXIF says; transparency on white; grey repeated; 16 bits as they look in 8; floating point in 0..1 or
-    0..255.
-    """
-    image = turned(image)
-    if image.mode in GREY_16:
-        return _repeated(_bytes_of_16(np.asarray(image)))
-    if image.mode == 'F':
-        return _repeated(_bytes_of_floats(np.asarray(image)))
+
+def is_animation(path: Path) -> bool:
+    """Whether a readable file holds several frames, of which `read` returns the first."""
+    with _named(str(path)), Image.open(path, formats=_formats()) as image:
+        return image.format in ANIMATED and getattr(image, 'is_animated', False)
+
+
+def printable(text: str, longest: int = LONGEST) -> str:
+    """On one line, cut, with escapes for what a terminal would not print."""
+    line = ' '.join(text.split())
+    line = line if len(line) <= longest else line[: longest - 3] + '...'
+    return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    """uint8 [H, W, 3] of an opened picture; ValueError and all that Pillow raises where there is none."""
+    if image.width * image.height > LIMIT:
+        raise Image.DecompressionBombError
+    if min(image.size) < 1:
+        raise ValueError('it has no pixels')
+    image.load()
+    if image.mode in ('I', 'F') or image.mode.startswith('I;16'):
+        rgb = np.repeat(_deep_grey(image)[..., None], 3, axis=2)
+    else:
+        rgb = np.asarray(_rgb(image))
+    return _turned(rgb, _orientation(image))
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """8-bit picture of any mode -> RGB, transparency on white."""
     if image.has_transparency_data:
-        rgba = image.convert('RGBA')
+        rgba = (image.convert('LA') if image.mode == 'La' else image).convert('RGBA')
         image = Image.alpha_composite(Image.new('RGBA', rgba.size, 'white'), rgba)
-    return np.array(image.convert('RGB'))
+    return image if image.mode == 'RGB' else image.convert('RGB')
 
 
-def turned(image: Image.Image) -> Image.Image:
-    """As its EXIF says; a picture whose EXIF is damaged stays as it is stored."""
-    image.load()  # damage of the picture itself is no damage of its EXIF
+def _deep_grey(image: Image.Image) -> np.ndarray:
+    """Grey of more than 8 bits -> uint8 [H, W]; white is 65535, in floats 1, or 255 where one is above 1."""
+    values, tags = np.asarray(image), getattr(image, 'tag_v2', {})
+    lowest, highest = values.min(), values.max()
+    if image.mode == 'F':
+        if not (np.isfinite(lowest) and np.isfinite(highest)):
+            raise ValueError('it holds numbers that are not finite')
+        white = 1 if highest <= 1 else 255
+    else:
+        white = 4095 if tags.get(ExifTags.Base.BitsPerSample) == (12,) else 65535
+    if lowest < 0 or highest > white:
+        raise ValueError(f'its values reach from {lowest:g} to {highest:g}, beyond 0 to {white}')
+    grey = np.rint(values.astype(np.float64) * (255 / white)).astype(np.uint8)
+    if image.mode != 'I' and tags.get(ExifTags.Base.PhotometricInterpretation) == 0:
+        grey = 255 - grey  # in a TIFF of this kind 0 is white, which Pillow leaves to its callers
+    clear = image.info.get('transparency')
+    return grey if clear is None else np.where(values == clear, np.uint8(255), grey)
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's number, 1 to 8; 1 where EXIF is absent or damaged, which is no reason to refuse the pixels."""
     try:
-        return ImageOps.exif_transpose(image)
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:
-        return image
+        return 1
 
 
-def _bytes_of_16(values: np.ndarray) -> np.ndarray:
-    wide = values.astype(np.int64)
-    if wide.size and (wide.min() < 0 or wide.max() > 65535):
-        raise UserError(f'its greys lie in {wide.min()}..{wide.max()}, and 16 bits hold 0..65535')
-    return np.rint(wide / 257).astype(np.uint8)
+def _turned(rgb: np.ndarray, orientation: int) -> np.ndarray:
+    """Upright, by EXIF's orientation."""
+    if orientation in (5, 6, 7, 8):
+        rgb = rgb.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        rgb = rgb[::-1]
+    if orientation in (2, 3, 6, 7):
+        rgb = rgb[:, ::-1]
+    return np.ascontiguousarray(rgb)
 
 
-def _bytes_of_floats(values: np.ndarray) -> np.ndarray:
-    if not np.isfinite(values).all():
-        raise UserError('it has pixels that are not finite')
-    low, high = float(values.min()), float(values.max())
-    if low < 0 or high > 255:
-        raise UserError(f'its values lie in {low:g}..{high:g}: floating point is read in 0..1 or 0..255')
-    return np.rint(values * (255 if high <= 1 else 1)).astype(np.uint8)
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this Pillow has."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _repeated(grey: np.ndarray) -> np.ndarray:
-    return np.repeat(grey[..., None], 3, axis=2)
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Whatever a decoder raises inside becomes one UserError with the name; its warnings are not shown."""
+    try:
+        with _QUIET:
+            yield
+    except Exception as error:  # decoders raise nearly everything, a MemoryError for a damaged length among it
+        raise UserError(f'{printable(name, 4096)} cannot be read as an image: {_reason(error)}') from error
 
 
-def reason(error: Exception) -> str:
-    """An exception's first line, for one line of a message: escaped, and cut."""
-    lines = str(error).strip().splitlines()
-    text = lines[0] if lines else type(error).__name__
-    return ''.join(c if c.isprintable() else repr(c)[1:-1] for c in text)[:120]
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.DecompressionBombError):
+        return f'it has more than {LIMIT} pixels, the most that is read'
+    if isinstance(error, UnidentifiedImageError):
+        return f'it is no {", ".join(_formats()[:-1])} or {_formats()[-1]} file, or damaged'
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return printable(text) or type(error).__name__
+
+
+class _Quiet:
+    """Pillow's warnings are not shown while any thread is inside.
+
+    The filters of `warnings` belong to the whole process: the first thread to enter sets, the last to leave resets.
+    """
+
+    def __init__(self):
+        self.lock, self.inside, self.filters = threading.Lock(), 0, warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if not self.inside:
+                self.filters = warnings.catch_warnings()
+                self.filters.__enter__()
+                warnings.filterwarnings('ignore', module=r'PIL\.')
+            self.inside += 1
+
+    def __exit__(self, *_: Any) -> None:
+        with self.lock:
+            self.inside -= 1
+            if not self.inside:
+                self.filters.__exit__(None, None, None)
+
+
+_QUIET = _Quiet()

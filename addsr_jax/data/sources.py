@@ -1,11 +1,14 @@
-"""Random-access sources of encoded photographs: record i is {'image': bytes, 'caption': str, 'name': str}."""
+"""Random-access sources of encoded photographs: record i is {'image': bytes, 'caption': str, 'name': str}.
+
+A record that cannot be read is a UserError that begins with its name.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, SupportsIndex
 
-from addsr_jax.data.listing import photographs
-from addsr_jax.data.pictures import reason
+from addsr_jax.data.photographs import photographs
+from addsr_jax.data.pictures import printable
 from addsr_jax.errors import UserError
 
 # Photographs inside the scikit-image package (no download); the last one is never trained on.
@@ -15,40 +18,53 @@ HELD_OUT_PHOTOS = ('chelsea.png',)
 
 class Source(Protocol):
     @property
-    def left_out(self) -> str:
-        """What is not taken, in words."""
-        ...
+    def left_out(self) -> str: ...  # what was found and not taken, in words; '' for nothing
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: SupportsIndex) -> dict[str, Any]: ...
 
-    def name(self, index: int) -> str:
-        """Of a record, without reading it."""
-        ...
+    def name_of(self, index: SupportsIndex) -> str: ...  # of a record that cannot be read, too
 
 
 @dataclass(frozen=True)
 class FileSource:
-    """Image files, each with the text of its sidecar (same stem, .txt), if it has one."""
+    """Image files, each with the text of its sidecar (same stem, .txt, UTF-8), if it has one."""
 
     paths: tuple[Path, ...]
-    left_out: str = ''  # what else the folder holds, in words
+    left_out: str = ''
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
-        path = self.paths[index]
-        sidecar = path.with_suffix('.txt')
-        try:
-            caption = sidecar.read_text(encoding='utf-8').strip() if sidecar.exists() else ''
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f'{sidecar} is no caption in UTF-8: {reason(error)}') from error
-        return {'image': path.read_bytes(), 'caption': caption, 'name': str(path)}
+        path, name = self.paths[index], self.name_of(index)
+        caption = _caption(path.with_suffix('.txt'), name)
+        return {'image': _content(path, name), 'caption': caption, 'name': name}
 
-    def name(self, index: int) -> str:
-        return str(self.paths[index])
+    def name_of(self, index: SupportsIndex) -> str:
+        return printable(str(self.paths[index]), 4096)
+
+
+def _caption(sidecar: Path, name: str) -> str:
+    """UTF-8, with or without a byte-order mark; '' where there is no file."""
+    if not sidecar.exists():
+        return ''
+    try:
+        return _content(sidecar, name).decode('utf-8-sig').strip()
+    except UnicodeDecodeError as error:
+        raise UserError(f'{name} has a caption that is not UTF-8, {printable(sidecar.name)}: convert it') from error
+
+
+def _content(path: Path, name: str) -> bytes:
+    """Of a regular file; nothing else is opened."""
+    try:
+        if path.is_file():
+            return path.read_bytes()
+        reason = 'it is no regular file' if path.exists() else 'it is gone'
+    except (OSError, MemoryError) as error:
+        reason = printable(getattr(error, 'strerror', '') or type(error).__name__)
+    raise UserError(f'{name} cannot be read ({printable(path.name)}): {reason}')
 
 
 @dataclass(frozen=True)
@@ -56,31 +72,34 @@ class TfdsSource:
     """A tensorflow-datasets data source with an 'image' feature, kept encoded."""
 
     data: Any
-    data_set: str
+    name: str
     left_out: str = ''
 
     def __len__(self) -> int:
         return len(self.data)
 
     def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
-        record = self.data[index]
+        record, name = self.data[index], self.name_of(index)
         caption = record.get('caption', '')
-        caption = caption.decode() if isinstance(caption, bytes) else str(caption)
-        return {'image': bytes(record['image']), 'caption': caption, 'name': self.name(int(index))}
+        try:
+            caption = caption.decode() if isinstance(caption, bytes) else str(caption)
+        except UnicodeDecodeError as error:
+            raise UserError(f'{name} has a caption that is not UTF-8') from error
+        return {'image': bytes(record['image']), 'caption': caption, 'name': name}
 
-    def name(self, index: int) -> str:
-        return f'{self.data_set}[{index}]'
+    def name_of(self, index: SupportsIndex) -> str:
+        return f'{self.name}[{index}]'
 
 
 def folder(path: str) -> FileSource:
-    """All photographs under a folder (`listing.photographs`)."""
-    root = Path(path).expanduser()
-    if not path or not root.is_dir():
-        raise UserError(f'there is no folder {path!r}: set --config.data.path to a folder of photographs')
-    found = photographs(root, recursive=True)
-    if not found.paths:
-        raise UserError(f'{root} holds no images{found.told}: set --config.data.path to a folder of photographs')
-    return FileSource(found.paths, found.told)
+    """All photographs under a folder, sorted."""
+    try:
+        if not path:
+            raise UserError("there is no folder ''")
+        found = photographs(Path(path).expanduser(), recursive=True)
+    except UserError as error:
+        raise UserError(f'{error}: set --config.data.path to a folder of photographs') from error
+    return FileSource(found.paths, found.remark)
 
 
 def sample_photos() -> FileSource:

@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image
 
 from addsr_jax.data import pictures
+from addsr_jax.data.photographs import photographs
 from addsr_jax.diffusion.methods import METHODS
 from addsr_jax.errors import UserError
 from addsr_jax.evaluation import report
-from addsr_jax.restoration import files
 from addsr_jax.restoration.pipeline import Pipeline
 from addsr_jax.restoration.settings import Settings, parse_method
 
@@ -40,9 +40,9 @@ class Trial:
 
 def find_pairs(low: Path, high: Path, limit: int | None = None) -> list[Pair]:
     """Images of `low` with those of `high`: the same stem, or the stem before _x4; `limit` of them, spread evenly."""
-    references = {path.stem: path for path in files.find_images(high)}
+    references = {path.stem: path for path in photographs(high, recursive=False).paths}
     pairs = []
-    for path in files.find_images(low):
+    for path in photographs(low, recursive=False).paths:
         stem = path.stem if path.stem in references else path.stem.removesuffix('_x4')
         if stem not in references:
             raise UserError(f'{path} has no partner of that name in {high}')

@@ -1,5 +1,6 @@
 """Image files in and out: inputs found and checked before work starts, results written whole or not at all."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from addsr_jax import atomic
-from addsr_jax.data.listing import photographs
+from addsr_jax.data.photographs import photographs
+from addsr_jax.data.pictures import printable
 from addsr_jax.errors import UserError
 
 
@@ -20,24 +22,16 @@ class Job:
     target: Path
 
 
-def find_images(folder: Path) -> list[Path]:
-    """Photographs directly in a folder (`data.listing`), sorted; UserError where there are none."""
-    if not folder.is_dir():
-        raise UserError(f'there is no folder {folder}')
-    found = photographs(folder, recursive=False)
-    if not found.paths:
-        raise UserError(f'{folder} holds no images{found.told}')
-    return list(found.paths)
-
-
 def plan_jobs(inputs: Sequence[str], output: Path, scale: int, overwrite: bool) -> list[Job]:
     """Files and folders to jobs; results are OUTPUT/STEM_x4.png, or OUTPUT itself for one file and a .png."""
     sources: list[Path] = []
     for text in inputs:
         path = Path(text).expanduser()
-        if not path.exists():
-            raise UserError(f'there is no file or folder {text}')
-        sources += find_images(path) if path.is_dir() else [path]
+        if not os.path.exists(path):
+            raise UserError(f'there is no file or folder {printable(text, 4096)}')
+        if not os.path.isfile(path) and not os.path.isdir(path):
+            raise UserError(f'{printable(text, 4096)} is no regular file: give image files or folders')
+        sources += photographs(path, recursive=False).paths if path.is_dir() else [path]
     if output.suffix.lower() == '.png' and not output.is_dir():
         if len(sources) > 1:
             raise UserError(f'{len(sources)} images cannot go into the one file {output}: give -o a folder')
@@ -67,4 +61,4 @@ def check_targets(jobs: Sequence[Job], overwrite: bool) -> None:
 
 def write_image(path: Path, image: np.ndarray) -> None:
     """uint8 [H, W, 3] as PNG, whole or not at all."""
-    atomic.write(path, lambda temporary: Image.fromarray(image).save(temporary, format='PNG'))
+    atomic.write(path, lambda beside: Image.fromarray(image).save(beside, format='PNG'))

@@ -235,9 +235,7 @@ def _as_pillow(image: np.ndarray | Image.Image) -> Image.Image:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise UserError(f'an image is uint8 [H, W, 3], not {image.dtype} {list(image.shape)}')
         image = Image.fromarray(image)
-    else:
-        pictures.check_size(image.width, image.height)
-        image = Image.fromarray(pictures.rgb(image))
+    image = Image.fromarray(pictures.from_pillow(image))
     if min(image.size) < SMALLEST:
         raise UserError(f'an image of {image.width} x {image.height} is too small: {SMALLEST} pixels a side at least')
     return image

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from addsr_jax import sharding
 from addsr_jax.data import sources
-from addsr_jax.data.batches import batch_shapes, make_batches
+from addsr_jax.data.batches import batch_shapes, described, make_batches
 from addsr_jax.data.held_out import held_out_batch
 from addsr_jax.data.tokens import load_tokenizer
 from addsr_jax.errors import UserError
@@ -61,8 +61,9 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
     report(
         f'{options.stage}, size {options.size}: {options.steps} steps of {options.batch_size} images from '
         f'{len(source)} photographs on {mesh.size} {kind} device{"s" if mesh.size > 1 else ""}'
-        f'{source.left_out}'
     )
+    if source.left_out:
+        report(f'{len(source)} photographs in {options.data.path}, left out: {source.left_out}')
     result = train(
         stage,
         {**known, **training},
@@ -72,7 +73,7 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
         mesh=mesh,
         seed=options.seed,
         held_out=held_out,
-        record_name=source.name,
+        record_name=lambda index: described(source, index),
         report=report,
     )
     if result.finished:

@@ -180,8 +180,9 @@ class Undecodable:
         """A batch's flags: the index of a record that another one stands in for, else -1."""
         self.records += len(flags)
         for index in flags[flags >= 0].tolist():
+            known = index in self.indices  # from an earlier epoch
             self.indices.append(index)
-            if len(self.indices) <= 10:
+            if not known and len(self.indices) <= 10:
                 self.report(f'cannot decode {self.record_name(index)}: replaced by the next record')
         if len(self.indices) > max(0.01 * self.records, 10):
             raise UserError(

@@ -5,9 +5,10 @@ from itertools import islice
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from addsr_jax.data import sources
-from addsr_jax.data.batches import make_batches, random_crop
+from addsr_jax.data.batches import Decoded, described, make_batches, random_crop
 from addsr_jax.data.options import DataOptions
 from addsr_jax.data.tokens import load_tokenizer
 from addsr_jax.errors import UserError
@@ -99,6 +100,42 @@ def test_a_broken_record_is_replaced_by_the_next_and_flagged(tmp_path):
     assert sorted(got['replaced'].tolist()) == [-1, -1, -1, -1, 2]
 
 
+def _row(path):
+    Image.fromarray(np.zeros((1, 200, 3), np.uint8)).save(path)
+
+
+UNUSABLE = {
+    'broken': (lambda path: path.write_bytes(b'broken'), 'cannot be read as an image: it is no'),
+    'a row of pixels': (_row, 'is too small, 200 x 1: training takes 16 pixels a side'),
+    'gone': (lambda path: path.unlink(), 'it is gone'),
+    'a caption of Windows': (
+        lambda path: path.with_suffix('.txt').write_bytes(b'caf\xe9'),
+        'caption that is not UTF-8',
+    ),
+}
+
+
+@pytest.mark.parametrize('kind', UNUSABLE)
+def test_a_record_that_cannot_be_used_is_replaced_by_the_next_and_described(kind, tmp_path):
+    spoil, reason = UNUSABLE[kind]
+    photos.folder(tmp_path, 3)
+    source = sources.folder(str(tmp_path))
+    spoil(tmp_path / '01.png')
+    record, following = Decoded(source)[1], Decoded(source)[2]
+    assert (record['replaced'], following['replaced']) == (1, -1)
+    np.testing.assert_array_equal(record['image'], following['image'])
+    text = described(source, 1)
+    assert text.startswith(f'{tmp_path / "01.png"} (')
+    assert reason in text
+
+
+def test_a_source_of_which_nothing_can_be_used_ends_with_the_first_name_and_its_reason(tmp_path):
+    for name in ('a.png', 'b.png'):
+        (tmp_path / name).write_bytes(b'broken')
+    with pytest.raises(UserError, match=r'none of 2 records can be used, from .*b\.png \(cannot be read as an image'):
+        Decoded(sources.folder(str(tmp_path)))[1]
+
+
 @pytest.mark.parametrize(
     'change',
     [
@@ -121,3 +158,9 @@ def test_pictures_smaller_than_the_crop_are_mirrored_up_to_it():
     out = random_crop(small, 32, np.random.default_rng(0))
     assert out.shape == (32, 32, 3)
     assert set(out.reshape(-1)) == set(small.reshape(-1))
+
+
+@pytest.mark.parametrize('shape', [(1, 200, 3), (200, 1, 3), (1, 1, 3)])
+def test_a_picture_without_anything_to_reflect_is_refused_and_not_mirrored_for_ever(shape):
+    with pytest.raises(UserError, match='nothing to reflect'):
+        random_crop(np.zeros(shape, np.uint8), 32, np.random.default_rng(0))

@@ -1,5 +1,7 @@
 """Where photographs come from."""
 
+import os
+
 import pytest
 from PIL import Image
 
@@ -17,9 +19,12 @@ def test_a_folder_is_searched_through_in_order_whatever_the_format_and_the_depth
     (tmp_path / 'notes.txt').write_text('no image')
     found = sources.folder(str(tmp_path))
     assert [p.name for p in found.paths] == ['a.jpg', 'b.png', 'd.TIFF', 'c.webp', 'e.bmp']
-    assert found.left_out == ''
     for i in range(len(found)):
-        assert pictures.decode(found[i]['image'], '').shape == (160, 160, 3)
+        assert pictures.decode(**_encoded(found[i])).shape == (160, 160, 3)
+
+
+def _encoded(record):
+    return {'data': record['image'], 'name': record['name']}
 
 
 def test_a_sidecar_of_the_same_stem_is_the_caption(tmp_path):
@@ -28,18 +33,44 @@ def test_a_sidecar_of_the_same_stem_is_the_caption(tmp_path):
     assert [sources.folder(str(tmp_path))[i]['caption'] for i in (0, 1)] == ['', 'a rocket, sky']
 
 
+def test_a_byte_order_mark_is_no_part_of_a_caption(tmp_path):
+    photos.folder(tmp_path, 1)
+    (tmp_path / '00.txt').write_bytes(b'\xef\xbb\xbfsharp')
+    assert sources.folder(str(tmp_path))[0]['caption'] == 'sharp'
+
+
+def test_a_caption_that_is_not_utf_8_is_named_with_its_photograph(tmp_path):
+    photos.folder(tmp_path, 1)
+    (tmp_path / '00.txt').write_bytes('caf\xe9'.encode('cp1252'))
+    with pytest.raises(UserError, match=r'00\.png has a caption that is not UTF-8, 00\.txt'):
+        sources.folder(str(tmp_path))[0]
+
+
+def test_a_pipe_as_caption_and_a_photograph_that_is_gone_are_refused(tmp_path):
+    photos.folder(tmp_path, 2)
+    found = sources.folder(str(tmp_path))
+    os.mkfifo(tmp_path / '00.txt')
+    (tmp_path / '01.png').unlink()
+    for i, message in enumerate(
+        (r'00\.png cannot be read \(00\.txt\): it is no regular', r'01\.png cannot .*: it is gone')
+    ):
+        with pytest.raises(UserError, match=message):
+            found[i]
+        assert found.name_of(i) == str(tmp_path / f'0{i}.png')
+
+
+def test_a_folder_says_what_it_left_out(tmp_path):
+    photos.folder(tmp_path, 1)
+    for name in ('._a.png', 'a.eps', 'b.eps'):
+        (tmp_path / name).touch()
+    assert sources.folder(str(tmp_path)).left_out == '1 hidden, 2 of another kind'
+
+
 @pytest.mark.parametrize(('name', 'message'), [('missing', 'no folder'), ('', 'no folder'), ('empty', 'no images')])
 def test_a_folder_without_photographs_is_refused(tmp_path, name, message):
     (tmp_path / 'empty').mkdir()
     with pytest.raises(UserError, match=message):
         sources.folder(str(tmp_path / name) if name else '')
-
-
-def test_a_caption_that_is_no_utf_8_is_named(tmp_path):
-    photos.folder(tmp_path, 1)
-    (tmp_path / '00.txt').write_bytes('caf\u00e9'.encode('cp1252'))
-    with pytest.raises(UserError, match=r'00\.txt is no caption in UTF-8'):
-        sources.folder(str(tmp_path))[0]
 
 
 def test_the_held_out_photograph_is_not_trained_on():
@@ -84,5 +115,5 @@ def test_a_tfds_data_set_is_read_through_its_data_source(tmp_path, monkeypatch):
     assert len(source) == 3
     crops = {image.tobytes() for image in photos.crops(3)}
     for i in range(3):
-        assert pictures.decode(source[i]['image'], '').tobytes() in crops
+        assert pictures.decode(**_encoded(source[i])).tobytes() in crops
         assert source[i]['name'] == f'photos:train[{i}]'

@@ -14,9 +14,7 @@ NIQE = {'chelsea.png': 2.57208, 'astronaut.png': 3.06239, 'coffee.png': 4.06159}
 
 def photo(name):
     paths = {p.name: p for p in (*sources.sample_photos().paths, *sources.held_out().paths)}
-    image = pictures.read(paths[name])
-    assert image is not None
-    return image
+    return pictures.read(paths[name])
 
 
 def test_black_and_white_are_16_and_235():

@@ -1,5 +1,7 @@
 """Image files: found and checked before work starts, written whole or not at all."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,6 +20,7 @@ def photos(tmp_path):
     for name in ('b.jpg', 'a.png', 'c.webp'):
         Image.fromarray(GREY).save(folder / name)
     (folder / 'notes.txt').write_text('')
+    (folder / '._a.png').write_bytes(b'of a Mac')
     return folder
 
 
@@ -57,10 +60,12 @@ def test_a_result_never_falls_on_its_source(photos):
         (['in'], 'one.png', 'cannot go into the one file'),
         (['in/a.png'], 'in/notes.txt', 'is a file'),
         (['empty'], 'out', 'holds no images'),
+        (['pipe.png'], 'out', 'is no regular file'),
     ],
 )
 def test_impossible_inputs_and_outputs_are_refused(photos, tmp_path, inputs, output, message):
     (tmp_path / 'empty').mkdir()
+    os.mkfifo(tmp_path / 'pipe.png')
     with pytest.raises(UserError, match=message):
         files.plan_jobs([str(tmp_path / i) for i in inputs], tmp_path / output, 4, False)
 

@@ -117,6 +117,23 @@ def test_the_next_stage_starts_from_final(weights, tmp_path):
     assert teacher.spec.autoencoder.scaling_factor == scale
 
 
+def test_a_run_says_at_its_start_how_many_files_it_left_out_and_why(tmp_path, weights):
+    folder = photos.folder(tmp_path / 'photos', 2)
+    for name in ('._00.png', 'a.eps'):
+        (folder / name).touch()
+    lines: list[str] = []
+
+    def stop(line):
+        lines.append(line)
+        if len(lines) == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        run(tmp_path / 'run', weights, report=stop, **{'data.source': 'folder', 'data.path': folder})
+    assert '2 steps of 8 images from 2 photographs' in lines[0]
+    assert lines[1] == f'2 photographs in {folder}, left out: 1 hidden, 1 of another kind'
+
+
 def test_the_extractor_is_trained_from_nothing(tmp_path):
     lines: list[str] = []
     final = run(tmp_path, '', 'dape', lines.append)

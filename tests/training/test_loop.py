@@ -113,9 +113,13 @@ def test_a_few_records_that_cannot_be_decoded_are_named_and_counted(tmp_path):
     assert any('replaced_records 8' in line for line in lines)
 
 
-def test_many_records_that_cannot_be_decoded_stop_the_run(tmp_path):
+def test_many_records_that_cannot_be_decoded_stop_the_run_and_are_named_once(tmp_path):
+    lines: list[str] = []
     with pytest.raises(UserError, match=r'16 of 40 records cannot be decoded, more than 1 %; the first is photo 0'):
-        run(tmp_path, batches=Troubled(kind='many broken'))
+        run(tmp_path, batches=Troubled(kind='many broken'), report=lines.append)
+    assert [line for line in lines if line.startswith('cannot decode')] == [
+        f'cannot decode photo {i}: replaced by the next record' for i in range(8)
+    ]
 
 
 def test_the_loop_moves_data_to_the_devices_through_the_prefetch_alone(tmp_path, monkeypatch):
