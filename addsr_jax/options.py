@@ -37,7 +37,7 @@ class Option:
     below: float | None = None  # less than
     multiple_of: int | None = None
     choices: tuple[Any, ...] | None = None
-    least_items: int = 0  # of a tuple or a dict
+    least_items: int = 0  # of a tuple or a dict, not of those inside it
     unit: str = ''
     group: str = ''  # heading of a help text under which it stands; '': at the top
     free: bool = False  # may change between the starts of one training run
@@ -198,11 +198,12 @@ def _constrained(annotation: Any, said: Option) -> Any:
     origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (types.UnionType, typing.Union):
         return typing.Union[tuple(_constrained(part, said) for part in parts)]  # noqa: UP007, the parts are computed
+    inner = dataclasses.replace(said, least_items=0)
     if origin is tuple:
-        elements = tuple(part if part is ... else _constrained(part, said) for part in parts)
+        elements = tuple(part if part is ... else _constrained(part, inner) for part in parts)
         return typing.Annotated[tuple[elements], Field(min_length=said.least_items)]  # pyright: ignore
     if origin is dict:
-        return typing.Annotated[dict[str, _constrained(parts[1], said)], Field(min_length=said.least_items)]  # pyright: ignore
+        return typing.Annotated[dict[str, _constrained(parts[1], inner)], Field(min_length=said.least_items)]  # pyright: ignore
     if annotation in (int, float):
         bounds = Field(ge=said.low, le=said.high, gt=said.above, lt=said.below, multiple_of=said.multiple_of)
         annotation = typing.Annotated[annotation, Strict(), bounds, Field(allow_inf_nan=False)]
@@ -241,6 +242,8 @@ NOUNS = {
     list: 'a list',
 }
 
+PLURALS = {'a whole number': 'whole numbers', 'a number': 'numbers', 'text': 'texts', 'a path': 'paths'}
+
 
 def requirement(annotation: Any, said: Option) -> str:
     """'it must be a whole number in 1..8', 'choose one of a, b'."""
@@ -254,12 +257,16 @@ def _noun(annotation: Any, said: Option) -> str:
     origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (types.UnionType, typing.Union):
         return ' or '.join(_noun(part, said) for part in parts if part is not type(None))
+    inner = dataclasses.replace(said, least_items=0)
     if origin is tuple:
-        element = _noun(parts[0], said).replace('a whole number', 'whole numbers').replace('a number', 'numbers')
+        element = _noun(parts[0], inner)
+        for one, many in PLURALS.items():
+            element = element.replace(one, many)
         count = f'at least {said.least_items} ' if said.least_items else ''
         return f'a list of {count}{element}' if parts[-1] is ... else f'{len(parts)} values: {element}'
     if origin is dict:
-        return f'a group of names, each with {_noun(parts[1], said)}'
+        count = f'at least {said.least_items} names' if said.least_items else 'names'
+        return f'a group of {count}, each with {_noun(parts[1], inner)}'
     if said.choices is not None:
         return f'of {", ".join(str(c) for c in said.choices)}'
     return f'{NOUNS.get(annotation, annotation)}{allowed(said)}'

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import addsr_jax
-from addsr_jax import options
+from addsr_jax import ablate, evaluate, options
 from addsr_jax.errors import UserError
 from addsr_jax.options import Option, Options, declared, describe, from_data, group_of, option, to_data
 from addsr_jax.specs import MODELS
@@ -94,6 +94,16 @@ def test_a_value_that_was_not_checked_cannot_exist():
         Brush().hairs = 3  # pyright: ignore
 
 
+def test_the_least_number_of_items_holds_for_the_outermost():
+    @dataclass(frozen=True, kw_only=True)
+    class Plan(Options):
+        runs: dict[str, tuple[str, ...]] = option('by name', least_items=2)
+
+    assert Plan(runs={'a': (), 'b': ('x',)}).runs['a'] == ()
+    with pytest.raises(UserError, match='it must be a group of at least 2 names, each with a list of texts'):
+        Plan(runs={'a': ('x', 'y')})
+
+
 def test_long_values_are_cut_in_messages():
     with pytest.raises(UserError) as refused:
         from_data(Picture, {**DATA, 'medium': 'x' * 500})
@@ -162,7 +172,10 @@ def modules() -> list[str]:
 
 def kinds(root: type[Options] = Options) -> list[type[Options]]:
     below = [kind for direct in root.__subclasses__() for kind in (direct, *kinds(direct))]
-    return sorted({kind for kind in below if kind.__module__.startswith('addsr_jax')}, key=lambda kind: kind.__name__)
+    return sorted(
+        {kind for kind in below if kind.__module__.startswith('addsr_jax')},
+        key=lambda kind: (kind.__module__, kind.__name__),
+    )
 
 
 for module in modules():
@@ -179,7 +192,13 @@ def inside(value: Options) -> list[Options]:
     return [value, *(found for group in groups if isinstance(group, Options) for found in inside(group))]
 
 
-EXAMPLES = {type(found): found for value in (*MODELS.values(), *SHIPPED) for found in inside(value)}
+GIVEN = [
+    *MODELS.values(),
+    *SHIPPED,
+    ablate.read_plan(config.read(f'{ROOT}/configs/ablation.py', ()).to_dict()),
+    evaluate.Command(lq=Path('lq'), hr=Path('hr')),
+]
+EXAMPLES = {type(found): found for value in GIVEN for found in inside(value)}
 
 
 def example(kind: type[Options]) -> Options:
@@ -228,12 +247,21 @@ def element_of(said: Option, annotation):
 
 
 FIELDS = [(kind, name) for kind in KINDS for name in declared(kind)]
-IDS = [f'{kind.__name__}.{name}' for kind, name in FIELDS]
+IDS = [f'{kind.__module__}.{kind.__name__}.{name}' for kind, name in FIELDS]
 
 
 def test_the_options_of_the_package_are_found():
     names = {kind.__name__ for kind in KINDS}
-    assert {'AddsrObjective', 'DataOptions', 'LoopOptions', 'AddsrTraining', 'ModelSpec', 'UNetSpec'} <= names
+    assert {
+        'AddsrObjective',
+        'DataOptions',
+        'LoopOptions',
+        'AddsrTraining',
+        'ModelSpec',
+        'Settings',
+        'Plan',
+        'Command',
+    } <= names
 
 
 @pytest.mark.parametrize(('kind', 'name'), FIELDS, ids=IDS)
@@ -260,7 +288,7 @@ def test_every_option_refuses_what_it_cannot_be(kind, name):
             dataclasses.replace(right, **{name: value})
 
 
-@pytest.mark.parametrize('kind', KINDS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize('kind', KINDS, ids=lambda kind: f'{kind.__module__}.{kind.__name__}')
 def test_every_group_survives_plain_data_and_refuses_unknown_and_missing_names(kind):
     data = to_data(example(kind))
     assert from_data(kind, data, complete=True) == example(kind)
