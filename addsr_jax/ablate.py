@@ -44,8 +44,8 @@ class Plan(Options):
 
     config: str = option('what every run trains')
     photos: str = option("folder of training photographs; '': the sample photos")
-    steps: int = option('updates of every run', low=1, high=1_000_000_000)
-    pairs: int = option('of --lq and --hr, spread evenly', low=1, high=1_000_000)
+    steps: int = option('updates of every run', low=1, high=10**9)
+    pairs: int = option('of --lq and --hr, spread evenly', low=1, high=10**9)
     seeds: tuple[str, ...] = option('runs that differ in the seed alone: their spread is the yardstick', least_items=2)
     runs: dict[str, tuple[str, ...]] = option('name: overrides KEY=VALUE', least_items=2)
     methods: tuple[str, ...] = option('every run is scored with these', least_items=1)

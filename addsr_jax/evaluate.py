@@ -40,7 +40,7 @@ class Command(Options):
         'METHOD, METHOD-STEPS or addsr-STEPS[x2][@PSR_WEIGHT], with commas; x2: antithetic',
         default='bicubic,seesr-50,addsr-4,addsr-1',
     )
-    limit: int | None = option('only so many pairs, spread evenly', default=None, unset='all', low=1, high=1_000_000)
+    limit: int | None = option('only so many pairs, spread evenly', default=None, unset='all', low=1, high=10**9)
     output: Path | None = option('folder for scores.json, the picture and all results', default=None, unset='none kept')
     overwrite: bool = option('replace an earlier output', default=False)
 

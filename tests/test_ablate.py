@@ -9,6 +9,7 @@ from PIL import Image
 
 from addsr_jax import ablate
 from addsr_jax.errors import guard
+from addsr_jax.restoration import comparison
 from addsr_jax.weights import bundle as bundles
 from tests import tiny
 from tests.data import photos
@@ -64,19 +65,19 @@ def test_ablate_trains_scores_and_tabulates_and_scores_nothing_twice(asked, caps
     assert Path('run/ablation.md').read_text() in capsys.readouterr().out
     assert np.asarray(Image.open('run/curve.png')).ndim == 3
     before = Path('run/ablation.json').read_text()
-    monkeypatch.setattr(ablate.comparison, 'compare', lambda *_: pytest.fail('scored again'))
+    monkeypatch.setattr(comparison, 'compare', lambda *_: pytest.fail('scored again'))
     assert guard(ablate.main, ARGUMENTS) == 0
     assert asked[3:] == asked[:3]  # the same command again: a run that is done says so
     assert Path('run/ablation.json').read_text() == before
 
 
 BAD = [
-    (["'seeds': ('whole', 'again')", "'seeds': ('whole',)"], 'at least two runs'),
+    (["'seeds': ('whole', 'again')", "'seeds': ('whole',)"], 'at least 2 texts'),
     (["'seeds': ('whole', 'again')", "'seeds': ('whole', 'other')"], 'name other'),
-    (["'addsr-2@1'", "'seesr-2@1'"], 'is no method'),
+    (["'addsr-2@1'", "'seesr-2@1'"], 'is no METHOD-STEPS'),
     (["'seed=1'", "'seed'"], 'write KEY=VALUE'),
     (["'whole': (), ", "'whole': (), 'curve': (), "], 'choose another'),
-    (["'pairs': 2, ", ''], 'has the keys'),
+    (["'pairs': 2, ", ''], 'config.pairs is missing'),
 ]
 
 
