@@ -37,7 +37,7 @@ class Option:
     below: float | None = None  # less than
     multiple_of: int | None = None
     choices: tuple[Any, ...] | None = None
-    least_items: int = 0  # of a tuple or a dict
+    least_items: int = 0  # of a tuple or a dict, not of those inside it
     unit: str = ''
     group: str = ''  # heading of a help text under which it stands; '': at the top
     free: bool = False  # may change between the starts of one training run
@@ -242,6 +242,8 @@ NOUNS = {
     list: 'a list',
 }
 
+PLURALS = {'a whole number': 'whole numbers', 'a number': 'numbers', 'text': 'texts', 'a path': 'paths'}
+
 
 def requirement(annotation: Any, said: Option) -> str:
     """'it must be a whole number in 1..8', 'choose one of a, b'."""
@@ -257,13 +259,14 @@ def _noun(annotation: Any, said: Option) -> str:
         return ' or '.join(_noun(part, said) for part in parts if part is not type(None))
     inner = dataclasses.replace(said, least_items=0)
     if origin is tuple:
-        element = _noun(parts[0], inner).replace('a whole number', 'whole numbers').replace('a number', 'numbers')
-        element = 'texts' if element == NOUNS[str] else element
+        element = _noun(parts[0], inner)
+        for one, many in PLURALS.items():
+            element = element.replace(one, many)
         count = f'at least {said.least_items} ' if said.least_items else ''
         return f'a list of {count}{element}' if parts[-1] is ... else f'{len(parts)} values: {element}'
     if origin is dict:
-        count = f'at least {said.least_items} ' if said.least_items > 1 else ''
-        return f'a group of {count}names, each with {_noun(parts[1], inner)}'
+        count = f'at least {said.least_items} names' if said.least_items else 'names'
+        return f'a group of {count}, each with {_noun(parts[1], inner)}'
     if said.choices is not None:
         return f'of {", ".join(str(c) for c in said.choices)}'
     return f'{NOUNS.get(annotation, annotation)}{allowed(said)}'

@@ -94,6 +94,16 @@ def test_a_value_that_was_not_checked_cannot_exist():
         Brush().hairs = 3  # pyright: ignore
 
 
+def test_the_least_number_of_items_holds_for_the_outermost():
+    @dataclass(frozen=True, kw_only=True)
+    class Plan(Options):
+        runs: dict[str, tuple[str, ...]] = option('by name', least_items=2)
+
+    assert Plan(runs={'a': (), 'b': ('x',)}).runs['a'] == ()
+    with pytest.raises(UserError, match='it must be a group of at least 2 names, each with a list of texts'):
+        Plan(runs={'a': ('x', 'y')})
+
+
 def test_long_values_are_cut_in_messages():
     with pytest.raises(UserError) as refused:
         from_data(Picture, {**DATA, 'medium': 'x' * 500})
@@ -237,7 +247,7 @@ def element_of(said: Option, annotation):
 
 
 FIELDS = [(kind, name) for kind in KINDS for name in declared(kind)]
-IDS = [f'{kind.__name__}.{name}' for kind, name in FIELDS]
+IDS = [f'{kind.__module__}.{kind.__name__}.{name}' for kind, name in FIELDS]
 
 
 def test_the_options_of_the_package_are_found():
