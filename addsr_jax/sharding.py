@@ -44,9 +44,11 @@ def make_mesh(description: str, devices: Sequence[Any] | None = None) -> Mesh:
 
 def compute_dtype(mesh: Mesh, name: str = 'auto') -> Any:
     """The dtype that networks compute in on a mesh: 'float32', 'bfloat16', or 'auto', what its platform is quick in."""
-    if name == 'auto':
-        name = 'float32' if mesh.devices.flat[0].platform == 'cpu' else 'bfloat16'  # on CPU bfloat16 is only slower
-    return {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}[name]
+    on_cpu = mesh.devices.flat[0].platform == 'cpu'  # where bfloat16 is only slower
+    known = {'auto': jnp.float32 if on_cpu else jnp.bfloat16, 'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
+    if name not in known:
+        raise UserError(f'dtype is {name!r}: choose one of {", ".join(known)}')
+    return known[name]
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

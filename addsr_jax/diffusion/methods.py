@@ -91,7 +91,7 @@ class Spelled:
 
 def spelled(text: str) -> Spelled:
     """'addsr-4x2@0.8' taken apart; ValueError where it is no such text. Only a method that refines has x2 and @."""
-    match = re.fullmatch(r'([a-z]+)(?:-(\d+)(x2)?)?(?:@([\d.]+))?', text.strip())
+    match = re.fullmatch(r'([a-z]+)(?:-([0-9]+)(x2)?)?(?:@([0-9.]+))?', text.strip())
     method = METHODS.get(match[1]) if match else None
     if match is None or method is None or ((match[3] or match[4]) and not method.refines):
         raise ValueError(f'{text!r} is no METHOD-STEPS[x2][@WEIGHT]')

@@ -34,6 +34,12 @@ class Sampling:
     antithetic: bool = False  # refining: a step's prediction is the mean of two, under its noise and the negative of it
     windows: Windows = WHOLE  # how pictures too large for one pass are cut; by default not at all
 
+    def __post_init__(self) -> None:
+        if self.antithetic and not self.method.refines:
+            raise ValueError(f'method {self.method.name} has no antithetic steps')
+        if self.start_timestep is not None and self.method.refines:
+            raise ValueError(f'method {self.method.name} starts at its first timestep: start_timestep is of others')
+
     @classmethod
     def of(cls, method: Method, steps: int, training_steps: int, **options: Any) -> 'Sampling':
         """With the method's own timesteps for that many steps; `options` are the other fields."""
@@ -140,8 +146,10 @@ def seesr(model: Denoiser, params: Tree, inputs: Inputs, sampling: Sampling) -> 
 def _texts(model: Denoiser, params: Tree, inputs: Inputs, sampling: Sampling) -> tuple[jax.Array, jax.Array | None]:
     """The prompt embedded, and the negative prompt where there is guidance."""
     text = model.embed_text(params, inputs.tokens)
-    if not sampling.guided or inputs.negative_tokens is None:
+    if not sampling.guided:
         return text, None
+    if inputs.negative_tokens is None:
+        raise ValueError('guidance needs negative_tokens')
     return text, model.embed_text(params, inputs.negative_tokens)
 
 

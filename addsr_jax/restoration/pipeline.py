@@ -49,7 +49,8 @@ def load(
     """
     mesh = mesh or sharding.make_mesh('data:1', jax.devices()[:1])
     platform = mesh.devices.flat[0].platform
-    dtype = dtype or sharding.compute_dtype(mesh)
+    name = dtype if isinstance(dtype, str | None) else jnp.dtype(dtype).name
+    dtype = sharding.compute_dtype(mesh, name or 'auto')
     if attention not in (None, *KERNELS):
         raise UserError(f'there is no attention {attention!r}: choose one of {", ".join(KERNELS)}')
     if attention == 'cudnn' and (platform != 'gpu' or jnp.dtype(dtype) == jnp.float32):

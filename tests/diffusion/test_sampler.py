@@ -85,6 +85,16 @@ def test_antithetic_steps_do_not_know_the_sign_of_the_noise_guidance_included(se
     assert float(jnp.abs(a - plain).max()) > 1e-3
 
 
+def test_what_a_method_cannot_do_is_an_error_before_anything_is_traced(setting):
+    with pytest.raises(ValueError, match='no antithetic steps'):
+        Sampling(TEACHER, (999,), antithetic=True)
+    with pytest.raises(ValueError, match='start_timestep is of others'):
+        Sampling(STUDENT, (999,), start_timestep=500)
+    params, lq, tokens, noise = setting
+    with pytest.raises(ValueError, match='needs negative_tokens'):
+        run(Sampling(STUDENT, (999,), guided=True), params, Inputs(lq, tokens, noise[:2]))
+
+
 def test_guidance_of_one_is_no_guidance_and_more_is_something_else(setting):
     negative = tiny.batch(5, 2)['tokens']
     plain = few(setting, (999, 749))

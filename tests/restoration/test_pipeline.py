@@ -238,6 +238,12 @@ def test_another_attention_kernel_gives_the_same_picture(folder, model):
         pipeline.load(folder, attention='flash')
 
 
+@pytest.mark.parametrize('dtype', ['foo', 'float16', np.float64])
+def test_another_dtype_than_networks_compute_in_is_refused(folder, dtype):
+    with pytest.raises(UserError, match='choose one of auto, float32, bfloat16'):
+        pipeline.load(folder, dtype=dtype)
+
+
 def test_weights_without_the_part_that_a_method_needs_say_so(tmp_path):
     bundle = tiny.bundle()
     params = {k: v for k, v in bundle.params.items() if k != 'student'}

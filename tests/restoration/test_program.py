@@ -84,6 +84,7 @@ def test_two_pictures_share_a_program_unless_what_it_is_compiled_for_differs():
     assert hash(base) == hash(Sampling.of(TEACHER, 5, 1000))
     others = [
         Sampling.of(STUDENT, 5, 1000),
+        Sampling.of(STUDENT, 5, 1000, antithetic=True),
         Sampling.of(TEACHER, 6, 1000),
         *(
             dataclasses.replace(base, **changed)
@@ -91,7 +92,6 @@ def test_two_pictures_share_a_program_unless_what_it_is_compiled_for_differs():
                 {'guided': True},
                 {'start_point': 'noise'},
                 {'start_timestep': 500},
-                {'antithetic': True},
                 {'windows': Windows(16, 4)},
             )
         ),

@@ -26,7 +26,7 @@ def compile_once(made, shapes, batch, mesh):
     return programs[made, mesh]
 
 
-def run(workdir: Path, *, made=None, batches=None, report=None, mesh='data:8', held_out=None, **changes) -> Result:
+def run(workdir: Path, *, made=None, batches=None, report=None, mesh='data:2', held_out=None, **changes) -> Result:
     """Trains the tiny teacher in `workdir`; `changes` are of OPTIONS."""
     with mock.patch.object(loop, 'compile_step', compile_once):
         return train(
@@ -35,7 +35,7 @@ def run(workdir: Path, *, made=None, batches=None, report=None, mesh='data:8', h
             batches or tiny.Batches(),
             dataclasses.replace(OPTIONS, **changes),
             workdir=workdir,
-            mesh=sharding.make_mesh(mesh),
+            mesh=sharding.make_mesh(mesh, jax.devices()[: 8 if mesh == 'data:8' else 2]),
             seed=0,
             held_out=held_out,
             record_name=lambda index: f'photo {index}',

@@ -204,5 +204,5 @@ def test_counts_below_one_are_refused_by_name(tmp_path, key):
 
 def test_a_batch_that_devices_cannot_share_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(UserError, match='not divisible by 8 devices'):
-        run(tmp_path, batch_size=12)
+        run(tmp_path, batch_size=12, mesh='data:8')
     assert not list(tmp_path.iterdir())
