@@ -1,6 +1,7 @@
 """Flags and help texts of the commands, made from declared options; their mistakes are one line."""
 
 import argparse
+import dataclasses
 import importlib.util
 import sys
 from collections.abc import Iterable
@@ -72,12 +73,14 @@ def take(values: argparse.Namespace, kind: type[Kind], **more: Any) -> Kind:
 
 
 def help_line(annotation: Any, said: options.Option, default: Any = None) -> str:
-    """'what it is (in 0..4096 pixels; default: 512)': the field's line, its range and its default."""
+    """'what it is (in 0..4096 pixels; a multiple of 64; default: 512)': the field's line, its range and its default."""
     if annotation is bool:
         return said.help.replace('%', '%%')
-    allowed = options.allowed(said).strip() if said.choices is None else ', '.join(map(str, said.choices))
+    bounds = options.allowed(dataclasses.replace(said, multiple_of=None)).strip()
+    allowed = bounds if said.choices is None else ', '.join(map(str, said.choices))
+    multiple = f'a multiple of {said.multiple_of}' if said.multiple_of else ''
     value = said.unset if default in (None, '') else shown(default)
-    facts = [f'{allowed} {said.unit}'.strip(), f'default: {value}' if value else '']
+    facts = [f'{allowed} {said.unit}'.strip(), multiple, f'default: {value}' if value else '']
     told = '; '.join(fact for fact in facts if fact)
     return (f'{said.help} ({told})' if told else said.help).replace('%', '%%')
 

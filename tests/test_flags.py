@@ -16,7 +16,7 @@ class Oven(Options):
     degrees: float | None = option('heat', default=None, unset="the dish's own", above=0, high=300, unit='Celsius')
     racks: tuple[int, ...] = option('from below', default=(1, 2), low=0, high=4, least_items=1)
     mode: str = option('how it heats', default='fan', choices=('fan', 'grill'), group='heating')
-    minutes: int = option('how long', default=0, low=0, high=600, unit='minutes', group='heating')
+    minutes: int = option('how long', default=0, low=0, high=600, multiple_of=5, unit='minutes', group='heating')
     door: bool = option('left open, 5 % of the way', default=False, group='heating')
     inner: str = option('no flag', default='x')
 
@@ -78,7 +78,7 @@ def test_the_help_says_range_unit_and_default_under_the_heading_of_the_group(cap
     assert "--degrees X heat (above 0 and of at most 300 Celsius; default: the dish's own)" in told
     assert '--racks N from below (in 0..4; default: 1,2)' in told
     assert '--mode NAME how it heats (fan, grill; default: fan)' in told
-    assert '--minutes N how long (in 0..600 minutes; default: 0)' in told
+    assert '--minutes N how long (in 0..600 minutes; a multiple of 5; default: 0)' in told
     assert '--door left open, 5 % of the way' in told
     assert told.index('--racks N') < told.index('heating:') < told.index('--mode NAME')
     assert '--inner' not in told

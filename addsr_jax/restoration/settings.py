@@ -82,7 +82,7 @@ class Settings(Options):
     tags: str = option("what the prompt extractor's tagging head says of the picture", default='', group=WORDS)
     negative_prompt: str | None = option('what to stay away from', default=None, unset="the model's own", group=WORDS)
     tile: int = option(
-        'side of a tile, a multiple of 64 from 192 on; 0: the whole picture at once',
+        'side of a tile, 192 or more; 0: the whole picture at once',
         default=512,
         low=0,
         high=4096,

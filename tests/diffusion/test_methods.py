@@ -10,21 +10,26 @@ from addsr_jax.diffusion.methods import METHODS, STUDENT, TEACHER, spelled
 PACKAGE = Path(__file__).parents[2] / 'addsr_jax'
 # a comparison with, a membership in, or a table of methods' names
 ASKING = re.compile(
-    r"""(==|!=|\bin\b|startswith\()\s*\(?\s*['"](addsr|seesr)\b|['"](addsr|seesr)['"]\s*(==|!=|\bin\b|:\s*\d)"""
+    r"""(==|!=|\bin\b|startswith\()\s*\(?\s*['"](addsr|seesr)\b|['"](addsr|seesr)['"]\s*(==|!=|\bin\b|:)"""
 )
+STAGE_TABLES = ('stages/table.py', 'training/options.py')  # two stages of training have the names of their methods
 
 
 def test_no_other_line_asks_for_a_method_by_its_name():
     asking = [
         f'{path.relative_to(PACKAGE)}:{number}: {line.strip()}'
         for path in sorted(PACKAGE.rglob('*.py'))
+        if path.relative_to(PACKAGE).as_posix() not in STAGE_TABLES
         for number, line in enumerate(path.read_text(encoding='utf-8').splitlines(), 1)
         if ASKING.search(line)
     ]
     assert not asking, asking
 
 
-@pytest.mark.parametrize('line', ["if method == 'addsr':", "x in ('seesr', 'addsr')", "STEPS = {'addsr': 4}"])
+@pytest.mark.parametrize(
+    'line',
+    ["if method == 'addsr':", "x in ('seesr', 'addsr')", "STEPS = {'addsr': 4}", "PART = {'addsr': 'student'}"],
+)
 def test_such_lines_are_found(line):
     assert ASKING.search(line)
 
