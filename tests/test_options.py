@@ -172,7 +172,8 @@ def modules() -> list[str]:
 
 def kinds(root: type[Options] = Options) -> list[type[Options]]:
     below = [kind for direct in root.__subclasses__() for kind in (direct, *kinds(direct))]
-    return sorted({kind for kind in below if kind.__module__.startswith('addsr_jax')}, key=lambda kind: kind.__name__)
+    ours = {kind for kind in below if kind.__module__.startswith('addsr_jax')}
+    return sorted(ours, key=lambda kind: (kind.__name__, kind.__module__))
 
 
 for module in modules():
@@ -279,7 +280,7 @@ def test_every_option_refuses_what_it_cannot_be(kind, name):
             dataclasses.replace(right, **{name: value})
 
 
-@pytest.mark.parametrize('kind', KINDS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize('kind', KINDS, ids=lambda kind: f'{kind.__module__}.{kind.__name__}')
 def test_every_group_survives_plain_data_and_refuses_unknown_and_missing_names(kind):
     data = to_data(example(kind))
     assert from_data(kind, data, complete=True) == example(kind)
