@@ -3,11 +3,14 @@
 import dataclasses
 import importlib
 from functools import cache
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
+from addsr_jax.stages import base
 from addsr_jax.stages.base import Optimizers, Recipe, Stage
 from addsr_jax.stages.table import STAGES
 from tests import tiny
@@ -19,12 +22,32 @@ def objective(name: str, **changes):
     return dataclasses.replace(made, **changes)
 
 
+def recipe(accumulate: int = 1) -> Recipe:
+    """Plain descent at 0.1: parameters after a step show the gradient."""
+    optimizers = Optimizers(optax.sgd(0.1), optax.sgd(0.1))
+    return Recipe(tiny.SPEC, optimizers, ema=0.5, seed=0, accumulate=accumulate, dtype=jnp.float32)
+
+
 @cache
 def stage(name: str, accumulate: int = 1, **changes) -> Stage:
-    # plain descent: parameters after a step show the gradient
-    optimizers = Optimizers(optax.sgd(0.1), optax.sgd(0.1))
-    recipe = Recipe(tiny.SPEC, optimizers, ema=0.5, seed=0, accumulate=accumulate, dtype=jnp.float32)
-    return STAGES[name].make(recipe, objective(name, **changes))
+    return STAGES[name].make(recipe(accumulate), objective(name, **changes))
+
+
+@cache
+def loss_and_draw(name: str, **changes):
+    """What a stage with one player hands to `simple_update`: its loss [B] with metrics, and its chance."""
+    with mock.patch.object(base, 'simple_update', lambda loss, draw, recipe: (loss, draw)):
+        return STAGES[name].make(recipe(), objective(name, **changes)).update
+
+
+def first_key() -> jax.Array:
+    """The key of a stage's first update."""
+    return jax.random.fold_in(jax.random.key(0), 0)
+
+
+def empty_batch(size: int, side: int = 8):
+    """A batch of which chance needs the shape alone."""
+    return {'hr': np.zeros((size, side, side, 3), np.float32)}
 
 
 @cache
