@@ -116,6 +116,7 @@ def test_a_second_step_is_told_the_decoded_first_prediction_mixed_with_the_low_q
     image = weight * unit(decoded(first_prediction(sample))) + (1 - weight) * unit(BATCH['lq'])
     np.testing.assert_allclose(sample.student.image[1:], image[1:], atol=1e-5)
     np.testing.assert_allclose(sample.student.image_tokens[1:, 0], image[1:].mean(axis=(1, 2)), atol=1e-5)
+    assert sample.student.latents is not None
     np.testing.assert_allclose(sample.student.latents[1:], toy.pooled(2 * image - 1)[1:], atol=1e-5)
 
 
@@ -213,7 +214,7 @@ def test_an_update_teaches_the_discriminator_and_then_the_student_by_what_was_ju
     def by_hand(state):
         draws = draw(first_key(), tiny.SPEC, terms.objective, BATCH)
         sample = terms.prepare(state.params, frozen, BATCH, draws)
-        x, z0 = terms.student(state.params, sample)
+        x, _ = terms.student(state.params, sample)
         vectors = after.discriminator['spectral']  # one iteration of the weights before
         d_gradient = jax.grad(lambda p: terms.discriminator(p, (vectors, vectors), x, sample)[0].mean())(
             state.discriminator['params']
