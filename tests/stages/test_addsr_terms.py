@@ -209,7 +209,6 @@ def test_an_update_teaches_the_discriminator_and_then_the_student_by_what_was_ju
     before, frozen = toy.start(made), made.freeze(toy.bundle())
     after, metrics = toy.run(made)
 
-    @jax.jit
     def by_hand(state):
         draws = draw(first_key(), tiny.SPEC, terms.objective, BATCH)
         sample = terms.prepare(state.params, frozen, BATCH, draws)
