@@ -12,76 +12,84 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from addsr_jax import atomic
 from addsr_jax.errors import UserError, guard
-from addsr_jax.evaluation import ablation, report
-from addsr_jax.flags import Parser, require, say
-from addsr_jax.restoration import comparison, pipeline
-from addsr_jax.restoration.settings import PSR_WEIGHT, Settings
-from addsr_jax.runtime import prepare
+from addsr_jax.flags import Parser, require, say, take
+from addsr_jax.options import Options, from_data, option
+from addsr_jax.restoration.settings import BICUBIC, PSR_WEIGHT, Settings, parse_method
 from addsr_jax.train import run_apart, split_overrides
 
-DEFAULTS = Settings(color='wavelet', grain=0.0)  # the students are compared, with the grain that they leave
+if TYPE_CHECKING:
+    from addsr_jax.evaluation import report
+    from addsr_jax.restoration import comparison
+
+RESERVED = ('curve', 'teacher')  # names of rows in the results
 
 
-@dataclass(frozen=True)
-class Plan:
-    """configs/ablation.py, checked."""
+@dataclass(frozen=True, kw_only=True)
+class Command(Options):
+    """What `ablate` takes beside its config."""
 
-    config: str
-    photos: str
-    steps: int
-    pairs: int
-    seeds: tuple[str, ...]
-    runs: dict[str, tuple[str, ...]]
-    methods: tuple[str, ...]
-    without_psr: tuple[str, ...]
-    curve: tuple[str, ...]
-    teacher: str
+    config: str = option('configs/ablation.py')
+    workdir: Path = option('a folder for every run, and the tables')
+    lq: Path = option('folder of low-quality pictures to score on')
+    hr: Path = option('folder of the true pictures, of the same names')
 
-    def __post_init__(self):
+
+@dataclass(frozen=True, kw_only=True)
+class Plan(Options):
+    """configs/ablation.py: which runs, and what they are scored with."""
+
+    config: str = option('what every run trains')
+    photos: str = option("folder of training photographs; '': the sample photos")
+    steps: int = option('updates of every run', low=1, high=10**9)
+    pairs: int = option('of --lq and --hr, spread evenly', low=1, high=10**9)
+    seeds: tuple[str, ...] = option('runs that differ in the seed alone: their spread is the yardstick', least_items=2)
+    runs: dict[str, tuple[str, ...]] = option('name: overrides KEY=VALUE', least_items=2)
+    methods: tuple[str, ...] = option('every run is scored with these', least_items=1)
+    without_psr: tuple[str, ...] = option('runs that restore with PSR weight 0')
+    curve: tuple[str, ...] = option('the first seed is scored with these as well')
+    teacher: str = option('scored once, from the weights that the runs start from')
+
+    def check_together(self) -> None:
         unknown = sorted({*self.seeds, *self.without_psr} - set(self.runs))
         if unknown:
-            raise UserError(f'config.seeds or config.without_psr name {", ".join(unknown)}, which config.runs lacks')
-        if {'curve', 'teacher'} & set(self.runs):
-            raise UserError('config.runs has a run named curve or teacher: the results use these names, choose another')
-        if len(self.seeds) < 2:
-            raise UserError('config.seeds needs at least two runs: their spread is what a difference is held against')
-        if min(self.steps, self.pairs) < 1:
-            raise UserError('config.steps and config.pairs are at least 1')
+            raise UserError(f'seeds or without_psr name {", ".join(unknown)}, which runs lacks')
+        if len(set(self.seeds)) < len(self.seeds):
+            raise UserError(f'seeds names one run twice: {", ".join(self.seeds)}')
+        if set(RESERVED) & set(self.runs):
+            raise UserError(f'runs has one named {" or ".join(RESERVED)}: the results use these names, choose another')
         for method in (*self.methods, *self.curve, self.teacher):
-            comparison.parse_method(method, DEFAULTS)
+            if parse_method(method, Settings()) is None:
+                raise UserError(f'{BICUBIC} needs no training and is scored once anyway: leave it out')
         for override in (text for run in self.runs.values() for text in run):
             if '=' not in override:
-                raise UserError(f'config.runs has {override!r}: write KEY=VALUE')
+                raise UserError(f'runs has {override!r}: write KEY=VALUE')
 
 
 def main(arguments: Sequence[str]) -> None:
-    p = Parser('ablate', 'Trains the runs of a config and tabulates what each of them changes; resumes.')
-    p.add_argument('--config', required=True, help='configs/ablation.py')
-    p.add_argument('--workdir', required=True, type=Path, help='a folder for every run, and the tables')
-    p.add_argument('--lq', required=True, type=Path, help='folder of low-quality pictures to score on')
-    p.add_argument('--hr', required=True, type=Path, help='folder of the true pictures, of the same names')
+    parser = Parser('ablate', 'Trains the runs of a config and tabulates what each of them changes; resumes.')
+    parser.declare(Command)
     own, overrides = split_overrides(arguments)
-    values = p.parse_args(own)
+    command = take(parser.parse_args(own), Command)
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
     require('train', 'clu', 'grain', 'matplotlib', 'ml_collections', 'tensorflow')
-    from addsr_jax.training import config as config_file
+    from addsr_jax.restoration import comparison
+    from addsr_jax.runtime import prepare
+    from addsr_jax.training import config
 
-    plan = read_plan(config_file.read(values.config, overrides).to_dict())
-    pairs = comparison.find_pairs(values.lq, values.hr, plan.pairs)
-    trained = {name: train(plan, name, values.workdir / name) for name in plan.runs}
+    plan = read_plan(config.read(command.config, overrides, Plan).to_dict())
+    pairs = comparison.find_pairs(command.lq, command.hr, plan.pairs)
+    trained = {name: train(plan, name, command.workdir / name) for name in plan.runs}
     prepare()
-    scored = score_all(plan, trained, pairs, values.workdir)
-    write_results(plan, scored, values.workdir)
+    scored = score_all(plan, trained, pairs, command.workdir)
+    write_results(plan, scored, command.workdir)
 
 
-def read_plan(config: dict) -> Plan:
-    known = {field.name for field in dataclasses.fields(Plan)}
-    if set(config) != known:
-        raise UserError(f'an ablation has the keys {", ".join(sorted(known))}: see configs/ablation.py')
-    return Plan(**config)
+def read_plan(data: dict) -> Plan:
+    """The plan in a config's data; a UserError names what is missing, unknown or wrong."""
+    return from_data(Plan, data, 'config.', complete=True)
 
 
 def train(plan: Plan, name: str, workdir: Path) -> Path:
@@ -93,31 +101,37 @@ def train(plan: Plan, name: str, workdir: Path) -> Path:
 
 
 def score_all(
-    plan: Plan, trained: dict[str, Path], pairs: Sequence[comparison.Pair], workdir: Path
-) -> dict[str, list[report.Score]]:
+    plan: Plan, trained: dict[str, Path], pairs: 'Sequence[comparison.Pair]', workdir: Path
+) -> 'dict[str, list[report.Score]]':
     """Scores of every run, of the first seed's curve, and of the teacher with bicubic."""
+    from addsr_jax.restoration import comparison, pipeline
+
+    # the students are compared, with the grain that they leave
+    defaults = Settings(color='wavelet', grain=0.0)
     first = plan.seeds[0]
     shared = cache(lambda: pipeline.load(trained[first]))  # every run has these networks: programs are compiled once
 
-    def score(name: str, weights: Path, methods: Sequence[str], settings: Settings) -> list[report.Score]:
-        def make(left: Sequence[str]) -> dict[str, comparison.Restore]:
+    def score(name: str, weights: Path, methods: Sequence[str], settings: Settings) -> 'list[report.Score]':
+        def make(left: Sequence[str]) -> 'dict[str, comparison.Restore]':
             model = dataclasses.replace(shared(), params=pipeline.load(weights).params)
             return comparison.make_methods(left, settings, lambda: model)
 
         record = workdir / name / f'scores_{plan.steps}.json'
         return comparison.scored(record, pairs, methods, make, lambda line: say(f'{name} {line}'))
 
-    blind = dataclasses.replace(DEFAULTS, psr_weight=0.0)
+    blind = dataclasses.replace(defaults, psr_weight=0.0)
     scored = {
-        name: score(name, weights, plan.methods, blind if name in plan.without_psr else DEFAULTS)
+        name: score(name, weights, plan.methods, blind if name in plan.without_psr else defaults)
         for name, weights in trained.items()
     }
-    scored['curve'] = score(first, trained[first], plan.curve, DEFAULTS)
-    scored['teacher'] = score('teacher', trained[first], ('bicubic', plan.teacher), DEFAULTS)
+    scored['curve'] = score(first, trained[first], plan.curve, defaults)
+    scored['teacher'] = score('teacher', trained[first], (BICUBIC, plan.teacher), defaults)
     return scored
 
 
-def write_results(plan: Plan, scored: dict[str, list[report.Score]], workdir: Path) -> None:
+def write_results(plan: Plan, scored: 'dict[str, list[report.Score]]', workdir: Path) -> None:
+    from addsr_jax import atomic
+    from addsr_jax.evaluation import ablation, report
     from addsr_jax.evaluation.plot import perception_distortion
 
     order = (*plan.seeds, *(name for name in plan.runs if name not in plan.seeds))

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written beside their place, then moved there."""
+"""Files that appear whole or not at all: written under a temporary name, then moved to their place."""
 
 import json
 from collections.abc import Callable
@@ -10,19 +10,19 @@ from addsr_jax.errors import UserError
 
 def write(path: Path, how: Callable[[Path], object]) -> None:
     """`how` writes to the path that it is given; folders are made. UserError where the disk refuses."""
-    beside = path.with_name(f'.{path.name}.writing')
+    temporary = path.with_name(f'.{path.name}.writing')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        how(beside)
-        beside.replace(path)
+        how(temporary)
+        temporary.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise UserError(f'{path} cannot be written: {error}') from error
 
 
 def write_text(path: Path, text: str) -> None:
     """UTF-8."""
-    write(path, lambda beside: beside.write_text(text, encoding='utf-8'))
+    write(path, lambda temporary: temporary.write_text(text, encoding='utf-8'))
 
 
 def write_json(path: Path, value: Any, **options: Any) -> None:

@@ -7,45 +7,67 @@ python -m addsr_jax.convert inspect PATH
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from addsr_jax.errors import UserError, guard
-from addsr_jax.flags import Parser, say
+from addsr_jax.flags import Parser, say, take
+from addsr_jax.options import Options, option, to_data
 
-SOURCES = {
-    'sd': 'folder of stable-diffusion-2-base: tokenizer, scheduler, text_encoder, vae (and unet, to train a teacher)',
-    'addsr': 'folder with unet/ and controlnet/ of the student',
-    'seesr': 'folder with unet/ and controlnet/ of the teacher',
-    'ram': 'ram_swin_large_14m.pth',
-    'dape': 'DAPE.pth',
-    'dino': 'dino_deitsmall16_pretrain.pth, to train a student',
-    'dinov2': 'dinov2_vits14_pretrain.pth, to train a student',
-}
+
+@dataclass(frozen=True, kw_only=True)
+class Sources(Options):
+    """PyTorch checkpoints as their authors publish them."""
+
+    sd: Path | None = option(
+        'folder of stable-diffusion-2-base: tokenizer, scheduler, text_encoder, vae (and unet, to train a teacher)',
+        default=None,
+    )
+    addsr: Path | None = option('folder with unet/ and controlnet/ of the student', default=None)
+    seesr: Path | None = option('folder with unet/ and controlnet/ of the teacher', default=None)
+    ram: Path | None = option('ram_swin_large_14m.pth', default=None)
+    dape: Path | None = option('DAPE.pth', default=None)
+    dino: Path | None = option('dino_deitsmall16_pretrain.pth, to train a student', default=None)
+    dinov2: Path | None = option('dinov2_vits14_pretrain.pth, to train a student', default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target(Options):
+    """Where a conversion goes."""
+
+    output: Path = option('new folder', short='o')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part(Options):
+    """What goes back to PyTorch."""
+
+    part: str = option('whose unet/ and controlnet/', default='student', choices=('student', 'teacher'))
 
 
 def from_pytorch(arguments: Sequence[str]) -> None:
     p = Parser('convert from_pytorch', 'Writes PyTorch checkpoints as one folder that --weights takes.')
-    for name, text in SOURCES.items():
-        p.add_argument(f'--{name}', type=Path, help=text)
-    p.add_argument('-o', '--output', required=True, type=Path, help='new folder')
-    values = vars(p.parse_args(arguments))
+    p.declare(Sources)
+    p.declare(Target)
+    values = p.parse_args(arguments)
+    sources, output = take(values, Sources), take(values, Target).output
     from addsr_jax.weights import conversion
 
-    output = values.pop('output')
-    told = conversion.from_pytorch(conversion.plan(**values), output, say)
-    say(f'{output}: {len(told["tensors"])} tensors, sha256 {told["sha256"]}')
+    report = conversion.from_pytorch(conversion.plan(**to_data(sources)), output, say)
+    say(f'{output}: {len(report["tensors"])} tensors, sha256 {report["sha256"]}')
     say(f'{output / conversion.REPORT} lists each of them')
 
 
 def to_pytorch(arguments: Sequence[str]) -> None:
     p = Parser('convert to_pytorch', 'Writes a model as folders and files that the original classes load.')
     p.add_argument('weights', metavar='DIR', help="'nano', or a folder that training (final/) or from_pytorch wrote")
-    p.add_argument('-o', '--output', required=True, type=Path, help='new folder')
-    p.add_argument('--part', default='student', choices=('student', 'teacher'), help='whose unet/ and controlnet/')
+    p.declare(Target)
+    p.declare(Part)
     values = p.parse_args(arguments)
+    output, part = take(values, Target).output, take(values, Part).part
     from addsr_jax.weights import conversion
 
-    conversion.to_pytorch(values.weights, values.output, values.part, say)
+    conversion.to_pytorch(values.weights, output, part, say)
 
 
 def inspect(arguments: Sequence[str]) -> None:

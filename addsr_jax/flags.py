@@ -1,41 +1,103 @@
-"""What the doors share: flags whose mistakes are one line, and lines on stdout."""
+"""Flags and help texts of the commands, made from declared options; their mistakes are one line."""
 
 import argparse
+import dataclasses
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
+from addsr_jax import options
 from addsr_jax.errors import UserError
+from addsr_jax.options import Options
+
+Kind = TypeVar('Kind', bound=Options)
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse whose errors are UserErrors, and whose help says every default."""
+    """argparse that only collects texts: `take` checks them as every other option is checked."""
 
     def __init__(self, command: str, description: str):
-        super().__init__(
-            prog=f'addsr {command}',
-            description=description,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-            allow_abbrev=False,
-        )
+        super().__init__(prog=f'addsr {command}', description=description, allow_abbrev=False)
+        self._headings: dict[str, argparse._ArgumentGroup] = {}
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:  # pyright: ignore
+        """As argparse's; the usage line names what has to be given and leaves the rest to the list below it."""
+        needed = []
+        for action in self._actions:
+            shape = '{' + ','.join(action.choices) + '}' if action.choices else str(action.metavar or action.dest)
+            if not action.option_strings:
+                needed.append(f'{shape}{" ..." if action.nargs == "+" else ""}')
+            elif action.required:
+                needed.append(f'{action.option_strings[0]} {shape}')
+        self.usage = ' '.join(['%(prog)s', *needed, '[options]'])
+        return super().parse_args(args, namespace)
 
     def error(self, message: str):
         raise UserError(f'{self.prog.removeprefix("addsr ")}: {message}: see {self.prog} --help')
 
+    def order(self, *groups: str) -> None:
+        """Headings of the help in this order."""
+        for group in groups:
+            self._heading(group)
 
-def number(kind: type, low: float, high: float) -> Callable[[str], float]:
-    """An argparse type: a number of that kind in low..high."""
+    def declare(self, kind: type[Options], *, without: Iterable[str] = ()) -> None:
+        """A flag for every option of `kind`, under the heading of its group."""
+        given = options.defaults(kind)
+        for name, annotation in options.declared(kind).items():
+            if name in without:
+                continue
+            said = options.describe(kind, name)
+            place = self if not said.group else self._heading(said.group)
+            flags = [f'-{said.short}'] * bool(said.short) + [f'--{name}']
+            text, none = help_line(annotation, said, given.get(name)), argparse.SUPPRESS
+            if annotation is bool:
+                place.add_argument(*flags, action='store_true', help=text, default=none)
+            else:
+                shape, needed = metavar(annotation, said), name not in given
+                place.add_argument(*flags, metavar=shape, required=needed, help=text, default=none)
 
-    def parse(text: str):
-        try:
-            value = kind(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(f'{text!r} is no {kind.__name__}') from error
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f'{text} is not in {low}..{high}')
-        return value
+    def _heading(self, group: str) -> 'argparse._ArgumentGroup':
+        if group not in self._headings:
+            self._headings[group] = self.add_argument_group(group)
+        return self._headings[group]
 
-    return parse
+
+def take(values: argparse.Namespace, kind: type[Kind], **more: Any) -> Kind:
+    """The options of `kind` among parsed flags, and `more`; a UserError names the flag and what it allows."""
+    known, data = options.declared(kind), {}
+    for name, text in vars(values).items():
+        if name in known:
+            data[name] = options.parsed(known[name], text) if isinstance(text, str) else text
+    return options.from_data(kind, {**data, **more}, '--')
+
+
+def help_line(annotation: Any, said: options.Option, default: Any = None) -> str:
+    """'what it is (in 0..4096 pixels; a multiple of 64; default: 512)': the field's line, its range and its default."""
+    if annotation is bool:
+        return said.help.replace('%', '%%')
+    bounds = options.allowed(dataclasses.replace(said, multiple_of=None)).strip()
+    allowed = bounds if said.choices is None else ', '.join(map(str, said.choices))
+    multiple = f'a multiple of {said.multiple_of}' if said.multiple_of else ''
+    value = said.unset if default in (None, '') else shown(default)
+    facts = [f'{allowed} {said.unit}'.strip(), multiple, f'default: {value}' if value else '']
+    told = '; '.join(fact for fact in facts if fact)
+    return (f'{said.help} ({told})' if told else said.help).replace('%', '%%')
+
+
+def shown(value: Any) -> str:
+    """A default as one would type it."""
+    return ','.join(str(part) for part in value) if isinstance(value, tuple) else str(value)
+
+
+def metavar(annotation: Any, said: options.Option) -> str:
+    if said.choices is not None:
+        return 'NAME'
+    kinds = options.kinds_of(annotation)
+    return next((text for kind, text in METAVARS.items() if kind in kinds), 'TEXT')
+
+
+METAVARS = {int: 'N', float: 'X', options.Path: 'PATH'}
 
 
 def require(extra: str, *modules: str) -> None:

@@ -37,10 +37,12 @@ class Option:
     below: float | None = None  # less than
     multiple_of: int | None = None
     choices: tuple[Any, ...] | None = None
-    least_items: int = 0  # of a tuple or a dict
+    least_items: int = 0  # of a tuple or a dict, not of those inside it
     unit: str = ''
     group: str = ''  # heading of a help text under which it stands; '': at the top
     free: bool = False  # may change between the starts of one training run
+    short: str = ''  # one letter that a flag has as well
+    unset: str = ''  # what it is where nobody gives a value
 
 
 def option(help: str, *, default: Any = dataclasses.MISSING, **rest: Any) -> Any:
@@ -155,7 +157,8 @@ def _value(kind: type[Options], name: str, annotation: Any, value: Any, where: s
     from pydantic import ValidationError
 
     try:
-        return _adapter(kind, name).validate_python(value.item() if type(value).__module__ == 'numpy' else value)
+        said = dataclasses.replace(describe(kind, name), help='', unit='', group='', free=False, short='', unset='')
+        return _adapter(annotation, said).validate_python(value.item() if type(value).__module__ == 'numpy' else value)
     except (ValidationError, AttributeError, ValueError) as error:
         wanted = requirement(annotation, describe(kind, name))
         raise UserError(f'{where}{name} is {_shown(value)}: {wanted}') from error
@@ -164,6 +167,12 @@ def _value(kind: type[Options], name: str, annotation: Any, value: Any, where: s
 def _shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= SHOWN else f'{text[: SHOWN - 3]}...'
+
+
+def kinds_of(annotation: Any) -> set[Any]:
+    """The plain types in an annotation: {int, NoneType} of `int | None`."""
+    parts = typing.get_args(annotation)
+    return {annotation} if not parts else set().union(*(kinds_of(part) for part in parts))
 
 
 def group_of(annotation: Any) -> type[Options] | None:
@@ -175,10 +184,11 @@ def group_of(annotation: Any) -> type[Options] | None:
 
 
 @functools.cache
-def _adapter(kind: type[Options], name: str) -> Any:
+def _adapter(annotation: Any, said: Option) -> Any:
+    """pydantic's check of a type and a range, made once for all fields that have the same."""
     from pydantic import TypeAdapter
 
-    return TypeAdapter(_constrained(declared(kind)[name], describe(kind, name)))
+    return TypeAdapter(_constrained(annotation, said))
 
 
 def _constrained(annotation: Any, said: Option) -> Any:
@@ -186,13 +196,14 @@ def _constrained(annotation: Any, said: Option) -> Any:
     from pydantic import AfterValidator, Field, Strict
 
     origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    inner = dataclasses.replace(said, least_items=0)  # the count is of the outermost tuple or dict
     if origin in (types.UnionType, typing.Union):
         return typing.Union[tuple(_constrained(part, said) for part in parts)]  # noqa: UP007, the parts are computed
     if origin is tuple:
-        elements = tuple(part if part is ... else _constrained(part, said) for part in parts)
+        elements = tuple(part if part is ... else _constrained(part, inner) for part in parts)
         return typing.Annotated[tuple[elements], Field(min_length=said.least_items)]  # pyright: ignore
     if origin is dict:
-        return typing.Annotated[dict[str, _constrained(parts[1], said)], Field(min_length=said.least_items)]  # pyright: ignore
+        return typing.Annotated[dict[str, _constrained(parts[1], inner)], Field(min_length=said.least_items)]  # pyright: ignore
     if annotation in (int, float):
         bounds = Field(ge=said.low, le=said.high, gt=said.above, lt=said.below, multiple_of=said.multiple_of)
         annotation = typing.Annotated[annotation, Strict(), bounds, Field(allow_inf_nan=False)]
@@ -221,7 +232,17 @@ def _one_of(choices: tuple[Any, ...], value: Any) -> Any:
     return value
 
 
-NOUNS = {int: 'a whole number', float: 'a number', str: 'text', bool: 'true or false', Path: 'a path'}
+NOUNS = {
+    int: 'a whole number',
+    float: 'a number',
+    str: 'text',
+    bool: 'true or false',
+    Path: 'a path',
+    tuple: 'a list',
+    list: 'a list',
+}
+
+PLURALS = {'a whole number': 'whole numbers', 'a number': 'numbers', 'text': 'texts', 'a path': 'paths'}
 
 
 def requirement(annotation: Any, said: Option) -> str:
@@ -236,12 +257,16 @@ def _noun(annotation: Any, said: Option) -> str:
     origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (types.UnionType, typing.Union):
         return ' or '.join(_noun(part, said) for part in parts if part is not type(None))
+    inner = dataclasses.replace(said, least_items=0)
     if origin is tuple:
-        element = _noun(parts[0], said).replace('a whole number', 'whole numbers').replace('a number', 'numbers')
+        element = _noun(parts[0], inner)
+        for one, many in PLURALS.items():
+            element = element.replace(one, many)
         count = f'at least {said.least_items} ' if said.least_items else ''
         return f'a list of {count}{element}' if parts[-1] is ... else f'{len(parts)} values: {element}'
     if origin is dict:
-        return f'a group of names, each with {_noun(parts[1], said)}'
+        count = f'at least {said.least_items} names' if said.least_items else 'names'
+        return f'a group of {count}, each with {_noun(parts[1], inner)}'
     if said.choices is not None:
         return f'of {", ".join(str(c) for c in said.choices)}'
     return f'{NOUNS.get(annotation, annotation)}{allowed(said)}'
@@ -249,17 +274,25 @@ def _noun(annotation: Any, said: Option) -> str:
 
 def allowed(said: Option) -> str:
     """The range in words, with a space before it: ' in 0..1', ' of at least 1', ' above 0'; '' for none."""
+    low, high, above, below = (_plain(bound) for bound in (said.low, said.high, said.above, said.below))
     words = []
-    if said.low is not None and said.high is not None:
-        words.append(f'in {said.low:g}..{said.high:g}')
+    if low and high:
+        words.append(f'in {low}..{high}')
     else:
-        words += [f'of at least {said.low:g}'] if said.low is not None else []
-        words += [f'above {said.above:g}'] if said.above is not None else []
-        words += [f'of at most {said.high:g}'] if said.high is not None else []
-    words += [f'below {said.below:g}'] if said.below is not None else []
+        words += [f'of at least {low}'] if low else []
+        words += [f'above {above}'] if above else []
+        words += [f'of at most {high}'] if high else []
+    words += [f'below {below}'] if below else []
     text = ' and '.join(words)
     multiple = f'that is a multiple of {said.multiple_of}' if said.multiple_of else ''
     return ''.join(f' {part}' for part in (text, multiple) if part)
+
+
+def _plain(bound: float | None) -> str:
+    """Whole numbers with all their digits; '' for None."""
+    if bound is None:
+        return ''
+    return str(int(bound)) if float(bound).is_integer() else f'{bound:g}'
 
 
 def parsed(annotation: Any, text: str) -> Any:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -39,6 +40,15 @@ def make_mesh(description: str, devices: Sequence[Any] | None = None) -> Mesh:
             "change it, or write 'data:-1'"
         )
     return Mesh(np.asarray(found).reshape(counts), names)
+
+
+def compute_dtype(mesh: Mesh, name: str = 'auto') -> Any:
+    """The dtype that networks compute in on a mesh: 'float32', 'bfloat16', or 'auto', what its platform is quick in."""
+    on_cpu = mesh.devices.flat[0].platform == 'cpu'  # where bfloat16 is only slower
+    known = {'auto': jnp.float32 if on_cpu else jnp.bfloat16, 'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
+    if name not in known:
+        raise UserError(f'dtype is {name!r}: choose one of {", ".join(known)}')
+    return known[name]
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

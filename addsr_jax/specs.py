@@ -5,193 +5,293 @@ A size is a value here, never an `if` elsewhere. The numbers of `sd2` are those 
 """
 
 import dataclasses
-import typing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from addsr_jax import options
+from addsr_jax.errors import UserError
+from addsr_jax.options import Options, option
 
-@dataclass(frozen=True)
-class AutoencoderSpec:
+KERNELS = ('einsum', 'chunked', 'cudnn')  # of ops.attention
+COLORS = ('guided', 'wavelet', 'adain', 'none')  # of restoration.finish
+WIDEST, DEEPEST, LARGEST = 65_536, 1024, 8192  # channels, layers, pixels: more is a mistake
+
+
+def _channels(help: str, low: int = 1) -> Any:
+    return option(help, low=low, high=WIDEST, unit='channels')
+
+
+def _count(help: str, low: int = 1, high: int = DEEPEST) -> Any:
+    return option(help, low=low, high=high)
+
+
+def _pixels(help: str, low: int = 1) -> Any:
+    return option(help, low=low, high=LARGEST, unit='pixels')
+
+
+def _epsilon(help: str = 'added to a variance') -> Any:
+    return option(help, above=0, high=1)
+
+
+def _divides(what: str, parts: int, of: str, whole: int | Sequence[int]) -> None:
+    """A UserError where `parts` does not divide every one of `whole`."""
+    for number in (whole,) if isinstance(whole, int) else whole:
+        if number % parts:
+            raise UserError(f'{what} {parts} does not divide {of} {number}')
+
+
+def _as_many(lengths: dict[str, Sequence[Any]]) -> None:
+    """A UserError where tuples that belong together differ in length."""
+    if len({len(values) for values in lengths.values()}) > 1:
+        told = ', '.join(f'{name} {len(values)}' for name, values in lengths.items())
+        raise UserError(f'these have one entry for each level, and differ in length: {told}')
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderSpec(Options):
     """KL autoencoder (Rombach et al. 2022; AutoencoderKL of diffusers)."""
 
-    image_channels: int
-    latent_channels: int
-    block_out_channels: tuple[int, ...]
-    layers_per_block: int  # the decoder has one more
-    norm_groups: int  # 0: no normalisation at all
-    norm_eps: float
-    mid_attention: bool
-    patch: int  # space-to-depth before the encoder, pixel-shuffle after the decoder
-    scaling_factor: float  # latents = scaling_factor * sample of the posterior
+    image_channels: int = _channels('of pictures')
+    latent_channels: int = _channels('of latents')
+    block_out_channels: tuple[int, ...] = option('of each level', low=1, high=WIDEST, least_items=1, unit='channels')
+    layers_per_block: int = _count('residual blocks of a level; the decoder has one more')
+    norm_groups: int = _count('groups of group norms; 0: no normalisation at all', 0, WIDEST)
+    norm_eps: float = _epsilon()
+    mid_attention: bool = option('attention in the middle')
+    patch: int = _count('space-to-depth before the encoder, pixel-shuffle after the decoder', high=64)
+    scaling_factor: float = option('latents = scaling_factor * sample of the posterior', above=0, high=1e6)
 
     @property
     def factor(self) -> int:
         """Pixels per latent along one axis."""
         return self.patch * 2 ** (len(self.block_out_channels) - 1)
 
+    def check_together(self) -> None:
+        if self.norm_groups:
+            _divides('norm_groups', self.norm_groups, 'block_out_channels', self.block_out_channels)
 
-@dataclass(frozen=True)
-class TextEncoderSpec:
+
+@dataclass(frozen=True, kw_only=True)
+class TextEncoderSpec(Options):
     """CLIP text tower (Radford et al. 2021; CLIPTextModel of transformers)."""
 
-    vocab_size: int
-    width: int
-    mlp_width: int
-    layers: int
-    heads: int
-    positions: int
-    norm_eps: float
+    vocab_size: int = _count('words of the tokenizer', high=10_000_000)
+    width: int = _channels('of tokens')
+    mlp_width: int = _channels('inside the MLP')
+    layers: int = _count('transformer blocks')
+    heads: int = _count('of attention')
+    positions: int = _count('tokens of a caption', high=WIDEST)
+    norm_eps: float = _epsilon()
+
+    def check_together(self) -> None:
+        _divides('heads', self.heads, 'width', self.width)
 
 
-@dataclass(frozen=True)
-class SwinSpec:
+@dataclass(frozen=True, kw_only=True)
+class SwinSpec(Options):
     """Swin transformer (Liu et al. 2021), the image tower of RAM."""
 
-    image_size: int  # the network always sees image_size x image_size pixels
-    patch: int
-    width: int
-    depths: tuple[int, ...]
-    heads: tuple[int, ...]
-    window: int
-    mlp_ratio: int
-    norm_eps: float
+    image_size: int = _pixels('the network always sees image_size x image_size')
+    patch: int = _pixels('side of a token of the first level')
+    width: int = _channels('of the first level; it doubles at each')
+    depths: tuple[int, ...] = option('blocks of each level', low=1, high=DEEPEST, least_items=1)
+    heads: tuple[int, ...] = option('of attention, of each level', low=1, high=DEEPEST, least_items=1)
+    window: int = _count('side of a window of attention, in tokens')
+    mlp_ratio: int = _count('width inside the MLP / width', high=64)
+    norm_eps: float = _epsilon()
+
+    def check_together(self) -> None:
+        _as_many({'depths': self.depths, 'heads': self.heads})
+        _divides('patch', self.patch, 'image_size', self.image_size)
+        side = self.image_size // self.patch
+        for level, heads in enumerate(self.heads):
+            _divides(f'heads[{level}]', heads, f'the width of level {level},', self.width * 2**level)
+            _divides('window', min(self.window, side), f'the side of level {level} in tokens,', side)
+            if level + 1 < len(self.heads):
+                _divides('merging by', 2, f'the side of level {level} in tokens,', side)
+            side //= 2
 
 
-@dataclass(frozen=True)
-class TaggingSpec:
+@dataclass(frozen=True, kw_only=True)
+class TaggingSpec(Options):
     """RAM's tagging head: label queries that look at the image tokens (Query2Label, Liu et al. 2021)."""
 
-    classes: int
-    width: int
-    mlp_width: int
-    layers: int
-    heads: int
-    norm_eps: float
+    classes: int = _count('tags', high=1_000_000)
+    width: int = _channels('of queries')
+    mlp_width: int = _channels('inside the MLP')
+    layers: int = _count('transformer blocks')
+    heads: int = _count('of attention')
+    norm_eps: float = _epsilon()
+
+    def check_together(self) -> None:
+        _divides('heads', self.heads, 'width', self.width)
 
 
-@dataclass(frozen=True)
-class PromptExtractorSpec:
+@dataclass(frozen=True, kw_only=True)
+class PromptExtractorSpec(Options):
     """RAM with DAPE's low-rank adaptation (Wu et al. 2024, SeeSR)."""
 
-    swin: SwinSpec
-    tagging: TaggingSpec
-    token_dim: int  # width of the image tokens that the UNet attends to
-    lora_rank: int
-    lora_scale: float
+    swin: SwinSpec = option('image tower')
+    tagging: TaggingSpec = option('tagging head')
+    token_dim: int = _channels('of the image tokens that the UNet attends to')
+    lora_rank: int = _count('of the adaptation')
+    lora_scale: float = option('what the adaptation is multiplied by', low=0, high=1e6)
 
 
-@dataclass(frozen=True)
-class UNetSpec:
+@dataclass(frozen=True, kw_only=True)
+class UNetSpec(Options):
     """UNet2DConditionModel of diffusers with SeeSR's image attentions.
 
     Level i of the down path has transformers where `attention[i]`; the up path mirrors it; the middle always has one.
     """
 
-    in_channels: (
-        int  # the latents', or twice as many: E(condition image) beside them (Rombach et al. 2022, section 4.4)
+    in_channels: int = _channels(
+        "the latents', or twice as many: E(condition image) beside them (Rombach et al. 2022, section 4.4)"
     )
-    out_channels: int
-    block_out_channels: tuple[int, ...]
-    attention: tuple[bool, ...]
-    layers_per_block: int  # the up path has one more
-    heads: tuple[int, ...]  # head COUNT of each level (diffusers calls it attention_head_dim)
-    text_dim: int
-    image_dim: int | None  # width of the prompt extractor's tokens; None: no image attentions (plain SD)
-    norm_groups: int
-    norm_eps: float
-    transformer_norm_eps: float
-    layer_norm_eps: float
-    kernel: str  # attention kernel, a name of ops.attention.KERNELS
+    out_channels: int = _channels("the latents'")
+    block_out_channels: tuple[int, ...] = option('of each level', low=1, high=WIDEST, least_items=1, unit='channels')
+    attention: tuple[bool, ...] = option('transformers in each level', least_items=1)
+    layers_per_block: int = _count('residual blocks of a level; the up path has one more')
+    heads: tuple[int, ...] = option(  # diffusers calls the count attention_head_dim
+        'of attention, of each level; their COUNT', low=1, high=DEEPEST, least_items=1
+    )
+    text_dim: int = _channels("the text encoder's width")
+    image_dim: int | None = option(
+        "width of the prompt extractor's tokens; None: no image attentions (plain SD)", low=1, high=WIDEST
+    )
+    norm_groups: int = _count('groups of group norms', high=WIDEST)
+    norm_eps: float = _epsilon()
+    transformer_norm_eps: float = _epsilon('added to a variance, in the group norms before transformers')
+    layer_norm_eps: float = _epsilon('added to a variance, in layer norms')
+    kernel: str = option('attention kernel, a name of ops.attention.KERNELS', choices=KERNELS)
+
+    def check_together(self) -> None:
+        _as_many({'block_out_channels': self.block_out_channels, 'attention': self.attention, 'heads': self.heads})
+        _divides('norm_groups', self.norm_groups, 'block_out_channels', self.block_out_channels)
+        last = len(self.heads) - 1  # the middle has its heads
+        for level, (heads, width) in enumerate(zip(self.heads, self.block_out_channels, strict=True)):
+            if self.attention[level] or level == last:
+                _divides(f'heads[{level}]', heads, f'block_out_channels[{level}]', width)
 
 
-@dataclass(frozen=True)
-class ControlNetSpec:
+@dataclass(frozen=True, kw_only=True)
+class ControlNetSpec(Options):
     """ControlNet (Zhang et al. 2023) on the UNet's down path and middle."""
 
-    unet: UNetSpec
-    condition_channels: int
-    condition_embedding_channels: tuple[int, ...]  # each step after the first halves the condition image
+    unet: UNetSpec = option('whose down path and middle it copies')
+    condition_channels: int = _channels('of the condition image')
+    condition_embedding_channels: tuple[int, ...] = option(
+        'of each step of its encoder; each after the first halves the condition image',
+        low=1,
+        high=WIDEST,
+        least_items=1,
+        unit='channels',
+    )
 
 
-@dataclass(frozen=True)
-class ViTSpec:
+@dataclass(frozen=True, kw_only=True)
+class ViTSpec(Options):
     """Vision transformer: DINO (Caron et al. 2021) and DINOv2 (Oquab et al. 2023)."""
 
-    image_size: int  # the grid that the position embedding was trained on
-    patch: int
-    width: int
-    depth: int
-    heads: int
-    mlp_ratio: int
-    norm_eps: float
-    layer_scale: bool
-    mask_token: bool
-    position_offset: float  # DINOv2 resizes its position embedding by (grid + offset) / trained grid
+    image_size: int = _pixels('the grid that the position embedding was trained on')
+    patch: int = _pixels('side of a token')
+    width: int = _channels('of tokens')
+    depth: int = _count('transformer blocks')
+    heads: int = _count('of attention')
+    mlp_ratio: int = _count('width inside the MLP / width', high=64)
+    norm_eps: float = _epsilon()
+    layer_scale: bool = option('a learned factor after attention and MLP')
+    mask_token: bool = option('a parameter that only training used')
+    position_offset: float = option(
+        'DINOv2 resizes its position embedding by (grid + offset) / trained grid', low=0, high=1
+    )
+
+    def check_together(self) -> None:
+        _divides('heads', self.heads, 'width', self.width)
+        _divides('patch', self.patch, 'image_size', self.image_size)
 
 
-@dataclass(frozen=True)
-class DiscriminatorSpec:
+@dataclass(frozen=True, kw_only=True)
+class DiscriminatorSpec(Options):
     """Projected discriminator heads on frozen features (Sauer et al. 2023, StyleGAN-T)."""
 
-    feature_channels: tuple[int, ...]  # one head per entry
-    condition_dim: int
-    projection_dim: int
-    norm_groups: int
-    norm_eps: float
-    slope: float
-    kernel_size: int  # of the residual block, circular over the flattened tokens
-    hooks: tuple[int, ...]  # ViT: blocks whose output is used (the last head sees the patches); teacher: down levels
-    image_size: int  # side of the picture that the frozen features see
+    feature_channels: tuple[int, ...] = option('one head per entry', low=1, high=WIDEST, least_items=1, unit='channels')
+    condition_dim: int = _channels('of the condition')
+    projection_dim: int = _channels('of features and condition where they meet')
+    norm_groups: int = _count('groups of group norms', high=WIDEST)
+    norm_eps: float = _epsilon()
+    slope: float = option('of the leaky rectifier below 0', low=0, high=1)
+    kernel_size: int = _count('of the residual block, circular over the flattened tokens')
+    hooks: tuple[int, ...] = option(
+        'ViT: blocks whose output is used (the last head sees the patches); teacher: down levels',
+        low=0,
+        high=DEEPEST,
+        least_items=1,
+    )
+    image_size: int = _pixels('side of the picture that the frozen features see')
+
+    def check_together(self) -> None:
+        _divides('norm_groups', self.norm_groups, 'feature_channels', self.feature_channels)
 
 
-@dataclass(frozen=True)
-class ScheduleSpec:
+@dataclass(frozen=True, kw_only=True)
+class ScheduleSpec(Options):
     """Scaled-linear noise schedule and what the UNet predicts."""
 
-    beta_start: float
-    beta_end: float
-    steps: int
-    prediction: str  # 'epsilon' or 'v'
+    beta_start: float = option('variance added by the first timestep', above=0, below=1)
+    beta_end: float = option('variance added by the last timestep', above=0, below=1)
+    steps: int = _count('timesteps', high=1_000_000)
+    prediction: str = option('what the UNet predicts', choices=('epsilon', 'v'))
+
+    def check_together(self) -> None:
+        if self.beta_start > self.beta_end:
+            raise UserError(f'beta_start {self.beta_start:g} is above beta_end {self.beta_end:g}')
 
 
-@dataclass(frozen=True)
-class PromptSpec:
+@dataclass(frozen=True, kw_only=True)
+class PromptSpec(Options):
     """Words that are added to a user's prompt, those to stay away from, and how strongly the teacher does."""
 
-    student_added: str
-    teacher_added: str
-    negative: str
-    guidance_scale: float
+    student_added: str = option('words that the student is told beside the prompt')
+    teacher_added: str = option('words that the teacher is told beside the prompt')
+    negative: str = option('words that the teacher stays away from')
+    guidance_scale: float = option('how strongly it does; 1: not at all', low=0, high=1000)
 
 
-@dataclass(frozen=True)
-class ViewSpec:
+@dataclass(frozen=True, kw_only=True)
+class ViewSpec(Options):
     """How a picture file is shown to the networks, and what becomes of theirs."""
 
-    smallest_output: int  # pixels: a smaller result is made larger, and shrunk again
-    multiple: int  # sides of the enlarged picture are shrunk to multiples of this, and stretched back at the end
-    truncates: bool  # the colour fix works on bytes, and what it makes is cut off to bytes instead of rounded
-    tokens_of: str  # first look of the prompt extractor: 'file', the whole small file; 'tile', what the UNet restores
-    color: str  # colour fix, where the user names none
-    grain: float  # levels of 255: luma that varies by less is smoothed, where the user says nothing
+    smallest_output: int = _pixels('a smaller result is made larger, and shrunk again', low=0)
+    multiple: int = _pixels('sides of the enlarged picture are shrunk to multiples of this, and stretched at the end')
+    truncates: bool = option('the colour fix works on bytes, and what it makes is cut off to bytes instead of rounded')
+    tokens_of: str = option(
+        "first look of the prompt extractor: 'file', the whole small file; 'tile', what the UNet restores",
+        choices=('file', 'tile'),
+    )
+    color: str = option('colour fix, where the user names none', choices=COLORS)
+    grain: float = option(
+        'luma that varies by less is smoothed, where the user says nothing', low=0, high=255, unit='levels of 255'
+    )
 
 
-@dataclass(frozen=True)
-class ModelSpec:
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec(Options):
     """All networks of one size."""
 
-    name: str
-    autoencoder: AutoencoderSpec
-    text_encoder: TextEncoderSpec
-    prompt_extractor: PromptExtractorSpec
-    unet: UNetSpec
-    controlnet: ControlNetSpec
-    discriminator: DiscriminatorSpec
-    dino: ViTSpec | None  # None: the discriminator looks through the teacher's down path
-    dinov2: ViTSpec | None  # None: the discriminator is conditioned on the prompt extractor's average token
-    schedule: ScheduleSpec
-    prompts: PromptSpec
-    view: ViewSpec
+    name: str = option('of the size')
+    autoencoder: AutoencoderSpec = option('pictures to latents and back')
+    text_encoder: TextEncoderSpec = option('captions to tokens')
+    prompt_extractor: PromptExtractorSpec = option('low-quality pictures to tokens and tags')
+    unet: UNetSpec = option('of teacher and student')
+    controlnet: ControlNetSpec = option('of teacher and student')
+    discriminator: DiscriminatorSpec = option('of the student')
+    dino: ViTSpec | None = option("None: the discriminator looks through the teacher's down path")
+    dinov2: ViTSpec | None = option("None: the discriminator is conditioned on the prompt extractor's average token")
+    schedule: ScheduleSpec = option('of noise')
+    prompts: PromptSpec = option('words beside those of the user')
+    view: ViewSpec = option('of picture files')
 
 
 def with_attention(spec: ModelSpec, kernel: str) -> ModelSpec:
@@ -374,26 +474,27 @@ NANO = ModelSpec(
 MODELS = {'sd2': SD2, 'nano': NANO}
 
 
-def to_json(spec: Any) -> dict[str, Any]:
-    """A spec as plain data, tuples as lists."""
-    return dataclasses.asdict(spec)
+def to_json(spec: Options) -> dict[str, Any]:
+    """A spec as plain data."""
+    return options.to_data(spec)
 
 
 # What a folder does that was written before these fields were: it keeps doing it.
 BEFORE: dict[type, dict[str, Any]] = {ViewSpec: {'color': 'wavelet', 'grain': 0.0}}
 
 
-def from_json(kind: type, data: dict[str, Any]) -> Any:
-    """The spec of class `kind` from `to_json`'s plain data; unknown and missing keys raise ValueError."""
-    fields, data = typing.get_type_hints(kind), {**BEFORE.get(kind, {}), **data}
-    if set(fields) != set(data):
-        missing, unknown = sorted(set(fields) - set(data)), sorted(set(data) - set(fields))
-        raise ValueError(f'{kind.__name__}: missing {missing}, unknown {unknown}')
-    return kind(**{name: _value(annotation, data[name]) for name, annotation in fields.items()})
+def from_json(kind: type[options.Kind], data: Any) -> options.Kind:
+    """The spec of class `kind` from `to_json`'s plain data; a UserError names what is unknown, missing or wrong."""
+    return options.from_data(kind, _with_before(kind, data), 'spec.', complete=True)
 
 
-def _value(annotation: Any, value: Any) -> Any:
-    kinds = [k for k in (annotation, *typing.get_args(annotation)) if dataclasses.is_dataclass(k)]
-    if kinds and value is not None:
-        return from_json(typing.cast(type, kinds[0]), value)
-    return tuple(value) if isinstance(value, list) else value
+def _with_before(kind: type[Options], data: Any) -> Any:
+    """The data of a spec with the fields of BEFORE, down to the specs inside it."""
+    if not isinstance(data, dict):
+        return data
+    groups = {name: options.group_of(annotation) for name, annotation in options.declared(kind).items()}
+    completed = {**BEFORE.get(kind, {}), **data}
+    for name, group in groups.items():
+        if group is not None and name in completed:
+            completed[name] = _with_before(group, completed[name])
+    return completed

@@ -12,44 +12,51 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jax
-
 from addsr_jax.errors import UserError, guard
-from addsr_jax.flags import Parser, require, say
-from addsr_jax.runtime import prepare, training_environment
+from addsr_jax.flags import Parser, require, say, take
+from addsr_jax.options import Options, option
+from addsr_jax.training.help import config_help
 
 
-@dataclass(frozen=True)
-class Options:
-    config: str
-    overrides: tuple[tuple[str, str], ...]
-    workdir: Path
-    distributed: bool
+@dataclass(frozen=True, kw_only=True)
+class Command(Options):
+    """What `train` takes beside the keys of its config."""
+
+    config: str = option('configs/STAGE.py, or configs/STAGE.py:nano')
+    workdir: Path = option('where checkpoints/ and final/ go')
+    distributed: bool = option('join the other processes of this TPU slice or cluster', default=False)
+
+
+class TrainParser(Parser):
+    """The few flags of its own, and in the help every key of the config."""
+
+    def format_help(self) -> str:
+        return f'{super().format_help()}\n{config_help()}'
 
 
 def main(arguments: Sequence[str]) -> None:
-    options = parse(arguments)
+    command, overrides = parse(arguments)
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # tensorflow only writes the logs here
     os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
     require('train', 'clu', 'grain', 'ml_collections', 'tensorflow')
+    import jax  # what is slow to import is not imported for the help
+
+    from addsr_jax.runtime import prepare
     from addsr_jax.training import config, job
 
+    options = config.train_options(command.config, overrides)
     prepare()
-    if options.distributed:
+    if command.distributed:
         jax.distributed.initialize()
-    job.run(config.read(options.config, options.overrides), options.workdir, say)
+    job.run(options, command.workdir, say)
 
 
-def parse(arguments: Sequence[str]) -> Options:
-    parser = Parser('train', 'Trains one stage; the same command again resumes.')
-    parser.add_argument('--config', required=True, help='configs/STAGE.py, or configs/STAGE.py:nano')
-    parser.add_argument('--workdir', required=True, type=Path, help='where checkpoints/ and final/ go')
-    parser.add_argument(
-        '--distributed', action='store_true', help='join the other processes of this TPU slice or cluster'
-    )
+def parse(arguments: Sequence[str]) -> tuple[Command, tuple[tuple[str, str], ...]]:
+    """The command's own flags, and the overrides of its config."""
+    parser = TrainParser('train', 'Trains one stage; the same command again resumes.')
+    parser.declare(Command)
     own, overrides = split_overrides(arguments)
-    values = parser.parse_args(own)
-    return Options(values.config, overrides, values.workdir, values.distributed)
+    return take(parser.parse_args(own), Command), overrides
 
 
 def split_overrides(arguments: Sequence[str]) -> tuple[list[str], tuple[tuple[str, str], ...]]:
@@ -71,6 +78,8 @@ def split_overrides(arguments: Sequence[str]) -> tuple[list[str], tuple[tuple[st
 
 def run_apart(config: str, workdir: Path, overrides: Sequence[str]) -> None:
     """This command in a process of its own, with 'KEY=VALUE' overrides, on every core; UserError where it fails."""
+    from addsr_jax.runtime import training_environment
+
     command = ['-m', 'addsr_jax.train', '--config', config, '--workdir', str(workdir)]
     command += [f'--config.{override}' for override in overrides]
     say('$ ' + ' '.join(['python', *command]))

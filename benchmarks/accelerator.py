@@ -9,15 +9,14 @@ method is compiled, then timed --repeats times.
 import argparse
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from addsr_jax import sharding, specs
 from addsr_jax.benchmark import median_seconds, peak_memory
 from addsr_jax.flags import say
 from addsr_jax.ops import attention
-from addsr_jax.restoration import comparison, pipeline
-from addsr_jax.restoration.settings import Settings
+from addsr_jax.restoration import pipeline
+from addsr_jax.restoration.settings import Settings, parse_method
 from addsr_jax.runtime import prepare
 from addsr_jax.weights import bundle as bundles
 
@@ -37,10 +36,11 @@ def main() -> None:
     lq = jax.random.uniform(jax.random.key(1), (1, values.side, values.side, 3), minval=-1)
     say(f'{jax.devices()[0].device_kind}, {values.size}, {values.side} pixels, attention {values.attention}')
     for name in values.methods.split(','):
-        settings = comparison.parse_method(name, Settings())
+        settings = parse_method(name, Settings())
         if settings is None:
             parser.error('bicubic needs no accelerator: name addsr-STEPS or seesr-STEPS')
-        chosen = {'method': settings.method, 'steps': settings.chosen.steps, 'psr_weight': settings.psr_weight}
+        names = ('method', 'steps', 'psr_weight', 'antithetic')
+        chosen = {name: getattr(settings, name) for name in names}
 
         def picture(chosen=chosen) -> None:
             jax.block_until_ready(model.sample(lq, jax.random.key(0), **chosen))
@@ -52,7 +52,7 @@ def main() -> None:
 def random_model(spec: specs.ModelSpec) -> pipeline.Pipeline:
     """Networks of a size with weights of unit gain; the teacher is the student."""
     mesh = sharding.make_mesh('data:1', jax.devices()[:1])
-    dtype = jnp.float32 if mesh.devices.flat[0].platform == 'cpu' else jnp.bfloat16
+    dtype = sharding.compute_dtype(mesh)
     numbers = np.random.default_rng(0).standard_normal(2**22, np.float32)
 
     def leaf(path, shape: jax.ShapeDtypeStruct) -> np.ndarray:

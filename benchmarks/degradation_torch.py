@@ -16,18 +16,18 @@ import torch
 import torch.nn.functional as F
 
 from addsr_jax.data import jpeg as ours_jpeg
-from addsr_jax.data import sources
+from addsr_jax.data import pictures, sources
 from addsr_jax.data.batches import random_crop
 from addsr_jax.data.degradation import (
     LUMA,
     SCALE,
-    TABLES,
     DegradationDraws,
     StageDraws,
     degrade,
     draw_degradation,
     sharpen,
 )
+from addsr_jax.data.degradation_tables import TABLES
 from addsr_jax.ops.ycbcr import TO_YCBCR
 
 TABLE = TABLES['standard']
@@ -118,8 +118,7 @@ def main() -> None:
     seconds, differences = {'ours': 0.0, 'torch': 0.0}, []
     for i in range(values.images + 2):
         rng = np.random.default_rng(i)
-        image = sources.decode(source[i % len(source)]['image'])
-        assert image is not None
+        image = pictures.read(source.paths[i % len(source)])
         image = np.ascontiguousarray(random_crop(image, values.size, rng).astype(np.float32) / 255)
         draws = draw_degradation(rng, TABLE)
         start = time.process_time()

@@ -16,8 +16,7 @@ import numpy as np
 
 from addsr_jax.flags import say
 from addsr_jax.restoration import comparison, pipeline
-from addsr_jax.restoration.finish import COLORS
-from addsr_jax.restoration.settings import Settings
+from addsr_jax.restoration.settings import COLORS, Settings
 from addsr_jax.runtime import prepare
 
 FLAT = 1.2  # levels of 255, in windows of 15 pixels of the smoothed photograph

@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from addsr_jax import atomic
-from addsr_jax.data import sources
+from addsr_jax.data import pictures, sources
 from addsr_jax.data.batches import degrade_image
 from addsr_jax.evaluation import report
 from addsr_jax.evaluation.ablation import curve_table, markdown
@@ -163,7 +163,7 @@ def autoencoder_line(pairs, workdir: Path, load) -> str:
         module, params = model.networks.autoencoder, model.params['autoencoder']
         again = jax.jit(lambda p, x: jnp.clip(apply(module, p, x), -1, 1))
         for pair in pairs:
-            image = files.read_image(pair.high)
+            image = pictures.read(pair.high)
             result = np.asarray(again(params, image[None].astype(np.float32) / np.float32(127.5) - 1))[0]
             error = np.rint((result + 1) * 127.5) - image
             found.append(10 * np.log10(255**2 / np.mean(error**2)))
@@ -178,9 +178,7 @@ def contact_sheet(load) -> str:
     methods = comparison.make_methods(names, Settings(), load)
     root, rows = sources.held_out().paths[0].parent, []
     for i, (photo, top, left) in enumerate(CROPS):
-        image = sources.decode((root / photo).read_bytes())
-        if image is None:
-            raise SystemExit(f'{photo} cannot be decoded')
+        image = pictures.read(root / photo)
         high = np.ascontiguousarray(image[top : top + SIDE, left : left + SIDE])
         low = degrade_image(high, i, 'mild')
         shown = {'LQ (nearest)': np.asarray(Image.fromarray(low).resize((SIDE, SIDE), Image.Resampling.NEAREST))}

@@ -9,8 +9,6 @@ smaller than theirs is reported as none.
 
 from ml_collections import ConfigDict
 
-from configs import base
-
 PLAIN_ADD = (
     'objective.psr_train=0.0',
     'objective.second_step_latent=hr',
@@ -20,43 +18,41 @@ PLAIN_ADD = (
 
 
 def get_config():
-    return base.lock(
-        ConfigDict(
-            {
-                'config': 'configs/addsr.py:nano',  # what every run trains
-                'photos': '',  # folder of training photographs; '': the sample photos
-                'steps': 60,  # updates of every run
-                'pairs': 16,  # of --lq and --hr, spread evenly
-                'seeds': ('addsr', 'addsr_seed1', 'addsr_seed2'),
-                'runs': {
-                    'addsr': (),
-                    'addsr_seed1': ('seed=1',),
-                    'addsr_seed2': ('seed=2',),
-                    'no_psr': ('objective.psr_train=0.0',),
-                    'lq_teacher': ('objective.teacher_condition=lq',),
-                    'ta_linear': ('objective.ta_form=linear',),
-                    'ta_constant': ('objective.ta_form=constant',),
-                    'ta_released': ('objective.ta_index=first_step',),
-                    'plain_add': PLAIN_ADD,
-                    # the student's adversarial weight was chosen for AddSR: plain ADD gets half of it as well
-                    'plain_add_half': (*PLAIN_ADD, 'objective.adversarial_weight=0.001'),
-                },
-                'methods': ('addsr-1', 'addsr-2', 'addsr-4'),  # every run is scored with these
-                'without_psr': ('no_psr', 'plain_add', 'plain_add_half'),  # and these restore with PSR weight 0
-                # The perception-distortion curve: the first seed, over steps and over PSR weights (after the @).
-                'curve': (
-                    'addsr-8',
-                    'addsr-2@0',
-                    'addsr-2@1',
-                    'addsr-4@0',
-                    'addsr-4@0.2',
-                    'addsr-4@0.6',
-                    'addsr-4@0.8',
-                    'addsr-4@1',
-                    'addsr-8@0',
-                    'addsr-8@1',
-                ),
-                'teacher': 'seesr-50',  # scored once, from the weights that the runs start from
-            }
-        )
+    return ConfigDict(
+        {
+            'config': 'configs/addsr.py:nano',  # what every run trains
+            'photos': '',  # folder of training photographs; '': the sample photos
+            'steps': 60,  # updates of every run
+            'pairs': 16,  # of --lq and --hr, spread evenly
+            'seeds': ('addsr', 'addsr_seed1', 'addsr_seed2'),
+            'runs': {
+                'addsr': (),
+                'addsr_seed1': ('seed=1',),
+                'addsr_seed2': ('seed=2',),
+                'no_psr': ('objective.psr_train=0.0',),
+                'lq_teacher': ('objective.teacher_condition=lq',),
+                'ta_linear': ('objective.ta_form=linear',),
+                'ta_constant': ('objective.ta_form=constant',),
+                'ta_released': ('objective.ta_index=first_step',),
+                'plain_add': PLAIN_ADD,
+                # the student's adversarial weight was chosen for AddSR: plain ADD gets half of it as well
+                'plain_add_half': (*PLAIN_ADD, 'objective.adversarial_weight=0.001'),
+            },
+            'methods': ('addsr-1', 'addsr-2', 'addsr-4'),  # every run is scored with these
+            'without_psr': ('no_psr', 'plain_add', 'plain_add_half'),  # and these restore with PSR weight 0
+            # The perception-distortion curve: the first seed, over steps and over PSR weights (after the @).
+            'curve': (
+                'addsr-8',
+                'addsr-2@0',
+                'addsr-2@1',
+                'addsr-4@0',
+                'addsr-4@0.2',
+                'addsr-4@0.6',
+                'addsr-4@0.8',
+                'addsr-4@1',
+                'addsr-8@0',
+                'addsr-8@1',
+            ),
+            'teacher': 'seesr-50',  # scored once, from the weights that the runs start from
+        }
     )

@@ -10,19 +10,30 @@ extractor. Published: AdamW 5e-5, 8 GPUs x 2 images x 2 micro-batches, 150,000 i
 
 from configs import base
 
+SIZES = {
+    'sd2': {
+        'steps': 150_000,
+        'batch_size': 32,
+        'ema': 0.999,
+        'optimizer': {'learning_rate': 5e-5, 'final_learning_rate': 5e-5, 'warmup': 500},
+    },
+    'nano': {
+        'steps': 6000,
+        'batch_size': 8,
+        'ema': 0.998,
+        'checkpoint_every': 500,
+        'data': {'hr_size': 128, 'threads': 1, 'captions': 'record', 'degraded_target': 0.1, 'degradation': 'mild'},
+        'optimizer': {
+            'learning_rate': 1e-3,
+            'final_learning_rate': 2e-5,
+            'warmup': 100,
+            'beta2': 0.99,
+            'weight_decay': 1e-4,
+        },
+        'objective': {'trainable': 'all', 'late_timesteps': 0.3},
+    },
+}
+
 
 def get_config(size: str = 'sd2'):
-    config = base.get_config('seesr', size)
-    config.update({'steps': 150_000, 'batch_size': 32, 'ema': 0.999})
-    config.optimizer.update({'learning_rate': 5e-5, 'final_learning_rate': 5e-5, 'warmup': 500})
-    config.objective.update({'trainable': 'image_attentions', 'late_timesteps': 0.0, 'huber_c': 0.0})
-    if size == 'nano':
-        config.update({'steps': 6000, 'batch_size': 8, 'ema': 0.998, 'checkpoint_every': 500})
-        config.data.update(
-            {'hr_size': 128, 'threads': 1, 'captions': 'record', 'degraded_target': 0.1, 'degradation': 'mild'}
-        )
-        config.optimizer.update(
-            {'learning_rate': 1e-3, 'final_learning_rate': 2e-5, 'warmup': 100, 'beta2': 0.99, 'weight_decay': 1e-4}
-        )
-        config.objective.update({'trainable': 'all', 'late_timesteps': 0.3})
-    return base.lock(config)
+    return base.get_config('seesr', SIZES, size)

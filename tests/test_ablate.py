@@ -9,6 +9,7 @@ from PIL import Image
 
 from addsr_jax import ablate
 from addsr_jax.errors import guard
+from addsr_jax.restoration import comparison
 from addsr_jax.weights import bundle as bundles
 from tests import tiny
 from tests.data import photos
@@ -64,19 +65,28 @@ def test_ablate_trains_scores_and_tabulates_and_scores_nothing_twice(asked, caps
     assert Path('run/ablation.md').read_text() in capsys.readouterr().out
     assert np.asarray(Image.open('run/curve.png')).ndim == 3
     before = Path('run/ablation.json').read_text()
-    monkeypatch.setattr(ablate.comparison, 'compare', lambda *_: pytest.fail('scored again'))
+    monkeypatch.setattr(comparison, 'compare', lambda *_: pytest.fail('scored again'))
     assert guard(ablate.main, ARGUMENTS) == 0
     assert asked[3:] == asked[:3]  # the same command again: a run that is done says so
     assert Path('run/ablation.json').read_text() == before
 
 
 BAD = [
-    (["'seeds': ('whole', 'again')", "'seeds': ('whole',)"], 'at least two runs'),
+    (
+        ["'seeds': ('whole', 'again')", "'seeds': ('whole',)"],
+        "config.seeds is ('whole',): it must be a list of at least 2 texts",
+    ),
+    (["'seeds': ('whole', 'again')", "'seeds': ('whole', 'whole')"], 'seeds names one run twice'),
     (["'seeds': ('whole', 'again')", "'seeds': ('whole', 'other')"], 'name other'),
     (["'addsr-2@1'", "'seesr-2@1'"], 'is no method'),
+    (["'addsr-2@1'", "'addsr-2@7'"], 'psr_weight is 7.0'),
+    (["'addsr-2@1'", "'bicubic'"], 'leave it out'),
+    (["'steps': 3", "'steps': 0"], 'config.steps is 0: it must be a whole number'),
+    (["'steps': 3", "'stepz': 3"], 'no option config.stepz: did you mean steps'),
+    (["('seed=1',)", "'seed=1'"], 'config.runs is'),
     (["'seed=1'", "'seed'"], 'write KEY=VALUE'),
     (["'whole': (), ", "'whole': (), 'curve': (), "], 'choose another'),
-    (["'pairs': 2, ", ''], 'has the keys'),
+    (["'pairs': 2, ", ''], 'config.pairs is missing'),
 ]
 
 

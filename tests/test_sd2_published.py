@@ -10,7 +10,8 @@ from numbers import Number
 
 import pytest
 
-from addsr_jax.data.degradation import KIND_WEIGHTS, SCALE, TABLES
+from addsr_jax.data.degradation import KIND_WEIGHTS, SCALE
+from addsr_jax.data.degradation_tables import TABLES
 from addsr_jax.specs import SD2
 from addsr_jax.stages.addsr_objective import released
 from addsr_jax.stages.table import STAGES
@@ -168,7 +169,9 @@ def test_values_are_the_published_ones(case):
 
 def test_values_that_differ_from_the_published_ones_are_these(case):
     stage, config = case
-    assert {key: config[key] for key in DIFFERENT[stage]} == {key: ours for key, (_, ours, _) in DIFFERENT[stage].items()}
+    assert {key: config[key] for key in DIFFERENT[stage]} == {
+        key: ours for key, (_, ours, _) in DIFFERENT[stage].items()
+    }
     assert all(published != ours and why for published, ours, why in DIFFERENT[stage].values())
 
 

@@ -14,55 +14,48 @@ import cv2
 import grain
 import numpy as np
 
+from addsr_jax.data import pictures
 from addsr_jax.data.captions import CLEAN, degrade_target
-from addsr_jax.data.degradation import SCALE, TABLES, Table, degrade, draw_degradation, sharpen
+from addsr_jax.data.degradation import SCALE, degrade, draw_degradation, sharpen
+from addsr_jax.data.degradation_tables import TABLES, Table
+from addsr_jax.data.options import DataOptions
+from addsr_jax.data.pictures import decode
 from addsr_jax.data.resize import resize
-from addsr_jax.data.sources import Source, decode
+from addsr_jax.data.sources import Source
 from addsr_jax.data.tokens import LENGTH
 from addsr_jax.errors import UserError
 
 Tokenizer = Callable[[list[str]], np.ndarray]
-SMALLEST = 74  # pixels: the blur after the strongest shrinking reflects 10 of them
-TRIES = 50  # undecodable records in a row before giving up
+Shapes = dict[str, tuple[tuple[int, ...], Any]]  # of arrays by name: (shape, dtype)
+TRIES = 50  # unusable records in a row before giving up
+LEAST = 16  # pixels of a photograph's shorter side: a crop of less is hardly more than its own reflections
 
 
-@dataclass(frozen=True)
-class DataConfig:
-    """Plain data of `config.data`, checked; `batch_size` and `seed` are the run's."""
+def photograph(record: dict[str, Any]) -> np.ndarray:
+    """A source's record -> uint8 [H, W, 3]; a UserError that begins with its name where training cannot use it."""
+    image = decode(record['image'], record['name'])
+    height, width, _ = image.shape
+    if min(height, width) < LEAST:
+        raise UserError(f'{record["name"]} is too small, {width} x {height}: training takes {LEAST} pixels a side')
+    return image
 
-    source: str
-    path: str
-    hr_size: int
-    batch_size: int
-    seed: int
-    null_text: float
-    captions: str
-    degraded_target: float
-    degradation: str
-    threads: int
-    workers: int
 
-    def __post_init__(self):
-        if self.hr_size < SMALLEST or self.hr_size % 16:
-            raise UserError(
-                f'--config.data.hr_size is {self.hr_size}: it must be a multiple of 16, at least {SMALLEST}'
-            )
-        if self.degradation not in TABLES:
-            raise UserError(f'--config.data.degradation is {self.degradation!r}: choose one of {", ".join(TABLES)}')
-        if self.captions not in ('sidecar', 'record'):
-            raise UserError(f"--config.data.captions is {self.captions!r}: choose 'sidecar' or 'record'")
-        for name in ('null_text', 'degraded_target'):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f'--config.data.{name} is {getattr(self, name)}: a probability lies in 0..1')
-        if self.degraded_target and self.captions != 'record':
-            raise UserError('--config.data.degraded_target needs --config.data.captions=record, which names the faults')
-        if self.threads < 0 or self.workers < 0:
-            raise UserError('--config.data.threads and --config.data.workers are 0 or more')
+def described(source: Source, index: int) -> str:
+    """The name of a record that was replaced, and why."""
+    name = source.name_of(index)
+    try:
+        photograph(source[index])
+    except Exception as error:
+        return f'{name} ({pictures.printable(str(error).removeprefix(name)) or type(error).__name__})'
+    return name
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A source whose record i is the first one that can be decoded from i on; `replaced` is i, or -1."""
+    """A source whose record i is the first one from i on that can be used; `replaced` is i, or -1.
+
+    Whatever reading or decoding a record raises makes it one that cannot be used.
+    """
 
     source: Source
 
@@ -70,34 +63,36 @@ class Decoded:
         return len(self.source)
 
     def __getitem__(self, index: Any) -> dict[str, Any]:
-        index = int(index)
-        for offset in range(min(TRIES, len(self.source))):
-            record = self.source[(index + offset) % len(self.source)]
-            image = decode(record['image'])
-            if image is not None:
-                return {'image': image, 'caption': record['caption'], 'replaced': index if offset else -1}
-        name = self.source[index]['name']
-        raise UserError(f'{name} and the {TRIES} records after it cannot be decoded: check --config.data.path')
+        index, tries = int(index), min(TRIES, len(self.source))
+        for offset in range(tries):
+            try:
+                record = self.source[(index + offset) % len(self.source)]
+                image = photograph(record)
+            except Exception:  # whatever a file, a decoder or a data set raises: `described` says what it was
+                continue
+            return {'image': image, 'caption': record['caption'], 'replaced': index if offset else -1}
+        first = described(self.source, index)
+        raise UserError(f'none of {tries} records can be used, from {first} on: check --config.data.path')
 
 
 @dataclass(frozen=True)
 class MakePair:
     """Decoded record and its generator -> training example."""
 
-    config: DataConfig
+    options: DataOptions
     tokenizer: Tokenizer
 
     def __call__(self, record: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-        config, table = self.config, TABLES[self.config.degradation]
-        hr = random_crop(record['image'], config.hr_size, rng)
+        options, table = self.options, TABLES[self.options.degradation]
+        hr = random_crop(record['image'], options.hr_size, rng)
         if rng.random() < 0.5:
             hr = hr[:, ::-1]
         clean = np.ascontiguousarray(hr, np.float32) / np.float32(255)
         hr, lq = pair(clean, table, rng)
-        caption = CLEAN if config.captions == 'record' else record['caption']
-        if rng.random() < config.degraded_target:
+        caption = CLEAN if options.captions == 'record' else record['caption']
+        if rng.random() < options.degraded_target:
             hr, caption = degrade_target(hr, rng)
-        if rng.random() < config.null_text:
+        if rng.random() < options.null_text:
             caption = ''
         return {
             'hr': to_signed(hr),
@@ -108,8 +103,10 @@ class MakePair:
 
 
 def random_crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """[H, W, 3] -> [size, size, 3]; smaller images are reflected up to the size first."""
+    """[H, W, 3] -> [size, size, 3]; smaller images are reflected up to the size first, from 2 pixels a side on."""
     h, w, _ = image.shape
+    if min(h, w) < 2:
+        raise UserError(f'a picture of {w} x {h} pixels has nothing to reflect')
     while h < size or w < size:  # one reflection reaches at most twice the side
         image = np.pad(image, ((0, min(max(size - h, 0), h - 1)), (0, min(max(size - w, 0), w - 1)), (0, 0)), 'reflect')
         h, w, _ = image.shape
@@ -143,22 +140,24 @@ def degrade_image(hr: np.ndarray, seed: int, degradation: str = 'standard') -> n
 
 
 def make_dataset(
-    config: DataConfig, source: Source, tokenizer: Tokenizer, process_index: int, process_count: int
+    options: DataOptions,
+    source: Source,
+    tokenizer: Tokenizer,
+    *,
+    batch_size: int,
+    seed: int,
+    process_index: int,
+    process_count: int,
 ) -> grain.MapDataset:
-    """The endless data set of batches of this process's share."""
-    if config.batch_size % process_count:
-        raise UserError(f'--config.batch_size {config.batch_size} is not divisible by {process_count} processes')
+    """The endless data set of batches of this process's share; batch_size is that of all processes together."""
+    if batch_size % process_count:
+        raise UserError(f'--config.batch_size {batch_size} is not divisible by {process_count} processes')
     if len(source) < process_count:
         raise UserError(f'{len(source)} photographs cannot be shared by {process_count} processes')
     cv2.setNumThreads(0)  # Grain's threads are the parallelism
     share = grain.MapDataset.source(Decoded(source))[process_index::process_count]
-    return (
-        share.seed(config.seed)
-        .shuffle()
-        .repeat()
-        .random_map(MakePair(config, tokenizer))
-        .batch(config.batch_size // process_count)
-    )
+    pairs = share.seed(seed).shuffle().repeat().random_map(MakePair(options, tokenizer))
+    return pairs.batch(batch_size // process_count)
 
 
 @dataclass(frozen=True)
@@ -168,23 +167,42 @@ class Batches:
     dataset: grain.MapDataset
     threads: int
     workers: int
-    shapes: dict[str, tuple[tuple[int, ...], Any]]  # of the global batch, without 'replaced'
+    shapes: Shapes  # of the global batch, without 'replaced'
 
     def __call__(self, start: int) -> Iterator[dict[str, np.ndarray]]:
         return make_iterator(self.dataset, start, self.threads, self.workers)
 
 
+def batch_shapes(options: DataOptions, batch_size: int) -> Shapes:
+    """{name: (shape, dtype)} of a batch of all processes together."""
+    images = ((batch_size, options.hr_size, options.hr_size, 3), np.dtype(np.float32))
+    return {'hr': images, 'lq': images, 'tokens': ((batch_size, LENGTH), np.dtype(np.int32))}
+
+
 def make_batches(
-    config: DataConfig, source: Source, tokenizer: Tokenizer, process_index: int, process_count: int
+    options: DataOptions,
+    source: Source,
+    tokenizer: Tokenizer,
+    *,
+    batch_size: int,
+    seed: int,
+    process_index: int,
+    process_count: int,
 ) -> Batches:
     """Everything that training needs of its data."""
-    images = ((config.batch_size, config.hr_size, config.hr_size, 3), np.dtype(np.float32))
-    tokens = ((config.batch_size, LENGTH), np.dtype(np.int32))
     return Batches(
-        dataset=make_dataset(config, source, tokenizer, process_index, process_count),
-        threads=config.threads,
-        workers=config.workers,
-        shapes={'hr': images, 'lq': images, 'tokens': tokens},
+        dataset=make_dataset(
+            options,
+            source,
+            tokenizer,
+            batch_size=batch_size,
+            seed=seed,
+            process_index=process_index,
+            process_count=process_count,
+        ),
+        threads=options.threads,
+        workers=options.workers,
+        shapes=batch_shapes(options, batch_size),
     )
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from addsr_jax.data.batches import Tokenizer, degrade_image, random_crop, to_signed
+from addsr_jax.data.batches import Tokenizer, degrade_image, photograph, random_crop, to_signed
 from addsr_jax.data.resize import resize
-from addsr_jax.data.sources import Source, decode
+from addsr_jax.data.sources import Source
 from addsr_jax.errors import UserError
 
 
@@ -14,10 +14,10 @@ def held_out_batch(
     """{'hr', 'lq' [count, size, size, 3] in [-1, 1], 'tokens'}: crop i of photograph i, by seed i."""
     pairs = []
     for i in range(count):
-        record = source[i % len(source)]
-        image = decode(record['image'])
-        if image is None:
-            raise UserError(f'{record["name"]} cannot be decoded: mend --config.evaluation.path')
+        try:
+            image = photograph(source[i % len(source)])
+        except UserError as error:
+            raise UserError(f'{error}: mend --config.evaluation.path') from error
         hr = np.ascontiguousarray(random_crop(image, size, np.random.default_rng(i)))
         small = degrade_image(hr, i, degradation).astype(np.float32) / 255
         lq = np.clip(resize(small, hr.shape[:2], 'bicubic'), 0, 1)

@@ -1,14 +1,14 @@
-"""Random-access sources of encoded photographs: record i is {'image': bytes, 'caption': str, 'name': str}."""
+"""Random-access sources of encoded photographs: record i is {'image': bytes, 'caption': str, 'name': str}.
 
-import io
+A record that cannot be read is a UserError that begins with its name.
+"""
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, SupportsIndex
 
-import cv2
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
-
+from addsr_jax.data.photographs import photographs
+from addsr_jax.data.pictures import printable
 from addsr_jax.errors import UserError
 
 # Photographs inside the scikit-image package (no download); the last one is never trained on.
@@ -17,25 +17,54 @@ HELD_OUT_PHOTOS = ('chelsea.png',)
 
 
 class Source(Protocol):
+    @property
+    def left_out(self) -> str: ...  # what was found and not taken, in words; '' for nothing
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: SupportsIndex) -> dict[str, Any]: ...
 
+    def name_of(self, index: SupportsIndex) -> str: ...  # of a record that cannot be read, too
+
 
 @dataclass(frozen=True)
 class FileSource:
-    """Image files, each with the text of its sidecar (same stem, .txt), if it has one."""
+    """Image files, each with the text of its sidecar (same stem, .txt, UTF-8), if it has one."""
 
     paths: tuple[Path, ...]
+    left_out: str = ''
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
-        path = self.paths[index]
-        sidecar = path.with_suffix('.txt')
-        caption = sidecar.read_text(encoding='utf-8').strip() if sidecar.exists() else ''
-        return {'image': path.read_bytes(), 'caption': caption, 'name': str(path)}
+        path, name = self.paths[index], self.name_of(index)
+        caption = _caption(path.with_suffix('.txt'), name)
+        return {'image': _content(path, name), 'caption': caption, 'name': name}
+
+    def name_of(self, index: SupportsIndex) -> str:
+        return printable(str(self.paths[index]), 4096)
+
+
+def _caption(sidecar: Path, name: str) -> str:
+    """UTF-8, with or without a byte-order mark; '' where there is no file."""
+    if not sidecar.exists():
+        return ''
+    try:
+        return _content(sidecar, name).decode('utf-8-sig').strip()
+    except UnicodeDecodeError as error:
+        raise UserError(f'{name} has a caption that is not UTF-8, {printable(sidecar.name)}: convert it') from error
+
+
+def _content(path: Path, name: str) -> bytes:
+    """Of a regular file; nothing else is opened."""
+    try:
+        if path.is_file():
+            return path.read_bytes()
+        reason = 'it is no regular file' if path.exists() else 'it is gone'
+    except (OSError, MemoryError) as error:
+        reason = printable(getattr(error, 'strerror', '') or type(error).__name__)
+    raise UserError(f'{name} cannot be read ({printable(path.name)}): {reason}')
 
 
 @dataclass(frozen=True)
@@ -44,27 +73,33 @@ class TfdsSource:
 
     data: Any
     name: str
+    left_out: str = ''
 
     def __len__(self) -> int:
         return len(self.data)
 
     def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
-        record = self.data[index]
+        record, name = self.data[index], self.name_of(index)
         caption = record.get('caption', '')
-        caption = caption.decode() if isinstance(caption, bytes) else str(caption)
-        return {'image': bytes(record['image']), 'caption': caption, 'name': f'{self.name}[{index}]'}
+        try:
+            caption = caption.decode() if isinstance(caption, bytes) else str(caption)
+        except UnicodeDecodeError as error:
+            raise UserError(f'{name} has a caption that is not UTF-8') from error
+        return {'image': bytes(record['image']), 'caption': caption, 'name': name}
+
+    def name_of(self, index: SupportsIndex) -> str:
+        return f'{self.name}[{index}]'
 
 
 def folder(path: str) -> FileSource:
-    """All images under a folder, sorted; any format that Pillow reads."""
-    root = Path(path).expanduser()
-    if not path or not root.is_dir():
-        raise UserError(f'there is no folder {path!r}: set --config.data.path to a folder of photographs')
-    readable = set(Image.registered_extensions())
-    found = sorted(p for p in root.rglob('*') if p.suffix.lower() in readable and p.is_file())
-    if not found:
-        raise UserError(f'{root} holds no images: set --config.data.path to a folder of photographs')
-    return FileSource(tuple(found))
+    """All photographs under a folder, sorted."""
+    try:
+        if not path:
+            raise UserError("there is no folder ''")
+        found = photographs(Path(path).expanduser(), recursive=True)
+    except UserError as error:
+        raise UserError(f'{error}: set --config.data.path to a folder of photographs') from error
+    return FileSource(found.paths, found.remark)
 
 
 def sample_photos() -> FileSource:
@@ -114,18 +149,3 @@ def open_source(kind: str, path: str) -> Source:
     if kind not in SOURCES:
         raise UserError(f'--config.data.source is {kind!r}: choose one of {", ".join(SOURCES)}')
     return SOURCES[kind](path)
-
-
-def decode(data: bytes) -> np.ndarray | None:
-    """Encoded bytes -> [H, W, 3] uint8 RGB, or None where nothing can read them.
-
-    EXIF orientation is applied, alpha dropped, grey repeated, 16 bit cut to 8.
-    """
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    if image is not None:
-        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    try:
-        with Image.open(io.BytesIO(data)) as opened:
-            return np.asarray(ImageOps.exif_transpose(opened).convert('RGB'))
-    except (UnidentifiedImageError, OSError, ValueError):
-        return None

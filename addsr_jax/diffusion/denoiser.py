@@ -21,7 +21,7 @@ from addsr_jax.trees import Tree
 
 @struct.dataclass
 class Conditioning:
-    """Condition image, its tokens, and the prompt: what a denoiser is told."""
+    """Condition image, its tokens, and the prompt: what a denoiser is conditioned on."""
 
     image: jax.Array  # [B, H, W, 3] in [0, 1], the ControlNet's condition
     image_tokens: jax.Array  # [B, 1 + n, I], the prompt extractor's view of `image`
@@ -92,16 +92,16 @@ class Denoiser:
     ) -> jax.Array:
         """F(z, t; c, e(c), p), the predictor of z0: [B, h, w, C] float32."""
 
-        def see(z: jax.Array, told: Conditioning) -> jax.Array:
-            return self.network_output(params, z, timesteps, told, conditioning_scale)
+        def answer(z: jax.Array, conditioning: Conditioning) -> jax.Array:
+            return self.network_output(params, z, timesteps, conditioning, conditioning_scale)
 
         if self.windows.needed(*latents.shape[1:3]):
             side, factor = self.windows.shape(*latents.shape[1:3]), self.networks.spec.autoencoder.factor
             output = over_windows(
-                self.windows, latents, lambda z, offset: see(z, _window(conditioning, offset, side, factor))
+                self.windows, latents, lambda z, offset: answer(z, _window(conditioning, offset, side, factor))
             )
         else:
-            output = see(latents, conditioning)
+            output = answer(latents, conditioning)
         prediction = self.networks.spec.schedule.prediction
         return schedule.predict_z0(self.abar, prediction, output, latents, timesteps)
 
@@ -141,7 +141,7 @@ class Denoiser:
         )
 
     def condition(self, params: Tree, images: jax.Array, text: jax.Array, *, clip_view: bool = False) -> Conditioning:
-        """Everything a denoiser is told by images [B, H, W, 3] in [0, 1]."""
+        """The conditioning on images [B, H, W, 3] in [0, 1] and an embedded text."""
         tokens = self.embed_image(params, images, clip_view=clip_view)
         latents = None
         if self.takes_condition_latents:
@@ -149,12 +149,13 @@ class Denoiser:
         return Conditioning(image=images, image_tokens=tokens, text=text, latents=latents)
 
 
-def _window(told: Conditioning, offset: jax.Array, side: tuple[int, int], factor: int) -> Conditioning:
+def _window(conditioning: Conditioning, offset: jax.Array, side: tuple[int, int], factor: int) -> Conditioning:
     """What concerns a window of the latents; text and image tokens speak of the whole picture."""
-    latents = None if told.latents is None else cut(told.latents, offset, side)
-    return dataclasses.replace(told, image=cut(told.image, offset, side, factor), latents=latents)
+    latents = None if conditioning.latents is None else cut(conditioning.latents, offset, side)
+    image = cut(conditioning.image, offset, side, factor)
+    return dataclasses.replace(conditioning, image=image, latents=latents)
 
 
 def stack(first: Conditioning, second: Conditioning) -> Conditioning:
-    """Two looks at the same pictures in one batch: both halves of guidance, or of antithetic noise."""
+    """Both in one batch: the two halves of guidance, or of antithetic noise."""
     return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), first, second)

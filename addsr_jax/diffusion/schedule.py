@@ -52,24 +52,6 @@ def training_target(
     raise ValueError(f"prediction is 'epsilon' or 'v', not {prediction!r}")
 
 
-def student_timesteps(count: int, steps: int = 1000) -> tuple[int, ...]:
-    """The student's chain of `count` steps ("trailing": 4 gives 999, 749, 499, 249).
-
-    Fewer than four steps stop early on the chain of four, as AddSR's author recommends (issue 18).
-    """
-    if count < 1:
-        raise ValueError(f'steps must be at least 1, not {count}')
-    spacing = steps / max(count, 4)
-    return tuple(round(steps - i * spacing) - 1 for i in range(count))
-
-
-def teacher_timesteps(count: int, steps: int = 1000) -> tuple[int, ...]:
-    """SeeSR's grid ("leading", offset 1): 50 gives 981, 961, ..., 1."""
-    if not 1 <= count <= steps:
-        raise ValueError(f'steps must lie in 1..{steps}, not {count}')
-    return tuple(i * (steps // count) + 1 for i in reversed(range(count)))
-
-
 def ddpm_coefficients(abar: np.ndarray, timesteps: tuple[int, ...], count: int) -> np.ndarray:
     """[N, 3] float32: weights of z0 and of z_t in the posterior mean, and its standard deviation.
 

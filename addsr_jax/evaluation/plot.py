@@ -1,10 +1,10 @@
 """The perception-distortion plane: PSNR to the right, NIQE downwards is better, one line for each way to move."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from addsr_jax import atomic
+from addsr_jax.diffusion.methods import spelled
 from addsr_jax.evaluation.ablation import Figures, number
 
 
@@ -21,8 +21,9 @@ def perception_distortion(
     axes = figure.add_subplot(xlabel='PSNR on luma, dB (more faithful to the right)', ylabel='NIQE (sharper below)')
     groups: dict[str, list[tuple[float, float, float]]] = {}
     for method, figures in curve.items():
-        steps, weight = split(method, psr_weight)
-        groups.setdefault(steps, []).append((weight, *place(figures)))
+        name = spelled(method)
+        weight = psr_weight if name.psr_weight is None else name.psr_weight
+        groups.setdefault(name.without_weight, []).append((weight, *point(figures)))
     for steps, points in groups.items():
         points.sort()
         axes.plot([p for _, p, _ in points], [n for _, _, n in points], 'o-', label=steps)
@@ -30,19 +31,11 @@ def perception_distortion(
             if len(points) > 1:
                 axes.annotate(f'{weight:g}', (psnr, niqe), textcoords='offset points', xytext=(5, 4), fontsize=8)
     for name, figures in others.items():
-        axes.plot(*place(figures), 'x', color='black')
-        axes.annotate(name, place(figures), textcoords='offset points', xytext=(6, -3), fontsize=9)
+        axes.plot(*point(figures), 'x', color='black')
+        axes.annotate(name, point(figures), textcoords='offset points', xytext=(6, -3), fontsize=9)
     axes.legend(title='small numbers: PSR weight', fontsize=8)
-    atomic.write(path, lambda beside: figure.savefig(beside, format='png'))
+    atomic.write(path, lambda temporary: figure.savefig(temporary, format='png'))
 
 
-def place(figures: Figures) -> tuple[float, float]:
+def point(figures: Figures) -> tuple[float, float]:
     return number(figures['psnr']), number(figures['niqe'])
-
-
-def split(method: str, psr_weight: float) -> tuple[str, float]:
-    """'addsr-4@0.2' -> ('addsr-4', 0.2); `psr_weight` where none stands."""
-    found = re.fullmatch(r'([a-z]+-\d+(?:x2)?)(?:@([\d.]+))?', method)
-    if found is None:
-        raise ValueError(f'{method!r} is no METHOD-STEPS[x2][@WEIGHT]')
-    return found[1], float(found[2] or psr_weight)

@@ -1,6 +1,7 @@
 """ControlNet with image attentions (Zhang et al. 2023; reference: models/controlnet.py of AddSR).
 
-The UNet's down path and middle, told an image, whose zero-initialised 1x1 convolutions are added to the UNet's skips.
+The UNet's down path and middle, conditioned on an image; their zero-initialised 1x1 convolutions are added to the
+UNet's skips.
 """
 
 import itertools
@@ -68,8 +69,3 @@ class ControlNet(nn.Module):
         )
         middle = conv(x.shape[-1], 1, dtype, 'controlnet_mid_block', zero=True)(x) * scales[-1]
         return down, middle
-
-
-def guess_scales(count: int) -> jax.Array:
-    """guess_mode: 0.1 to 1 in even ratios over the residuals, the middle last with 1."""
-    return jnp.logspace(-1, 0, count)

@@ -129,19 +129,15 @@ class UNet(nn.Module):
         image_encoder_hidden_states: jax.Array | None,
         down_residuals: tuple[jax.Array, ...] | None = None,
         mid_residual: jax.Array | None = None,
-        levels_only: bool = False,
     ):
         """latents [B, h, w, 4], timesteps [B], text [B, 77, T], image tokens [B, 1 + n, I] -> [B, h, w, 4].
 
-        The residuals are ControlNet's: one per skip, and one for the middle. `levels_only` stops after the down
-        path and returns its levels.
+        The residuals are ControlNet's: one per skip, and one for the middle.
         """
         s, dtype = self.spec, self.dtype
         text = encoder_hidden_states.astype(dtype)
         image = None if image_encoder_hidden_states is None else image_encoder_hidden_states.astype(dtype)
-        x, time, skips, levels = down_path(s, dtype, latents, timesteps, text, image)
-        if levels_only:
-            return tuple(levels)
+        x, time, skips, _ = down_path(s, dtype, latents, timesteps, text, image)
         x = MidBlock(s, dtype, name='mid_block')(x, time, text, image)
         if down_residuals is not None:
             skips = [skip + residual for skip, residual in zip(skips, down_residuals, strict=True)]
@@ -152,6 +148,17 @@ class UNet(nn.Module):
         x = nn.silu(GroupNorm(s.norm_groups, s.norm_eps, dtype, name='conv_norm_out')(x))
         return conv(s.out_channels, 3, dtype, 'conv_out')(x)
 
-    def down_path(self, latents, timesteps, encoder_hidden_states, image_encoder_hidden_states):
-        """Features of each level before its down-sampling: tuple of [B, h / 2^i, w / 2^i, C_i]."""
-        return self(latents, timesteps, encoder_hidden_states, image_encoder_hidden_states, levels_only=True)
+
+class DownPath(nn.Module):
+    """The UNet's way down alone, with the UNet's parameters: what a discriminator looks through."""
+
+    spec: UNetSpec
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, latents: jax.Array, timesteps: jax.Array, text: jax.Array, image: jax.Array
+    ) -> tuple[jax.Array, ...]:
+        """Features of each level before its down-sampling: [B, h / 2^i, w / 2^i, C_i]."""
+        text, image = text.astype(self.dtype), image.astype(self.dtype)
+        return tuple(down_path(self.spec, self.dtype, latents, timesteps, text, image)[3])

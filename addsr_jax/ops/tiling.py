@@ -25,7 +25,7 @@ def plan(height: int, width: int, side: int, grid: int) -> Plan:
     return Plan((side, side), (padded[0], padded[1]), tuple((top, left) for top in rows for left in columns))
 
 
-def whole(height: int, width: int) -> Plan:
+def single(height: int, width: int) -> Plan:
     """One tile, the image itself."""
     return Plan((height, width), (height, width), ((0, 0),))
 

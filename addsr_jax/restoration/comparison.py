@@ -1,6 +1,5 @@
 """Methods side by side on pairs of images: names like 'addsr-4@0.8' become functions, results become scores."""
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,12 +8,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from addsr_jax.data import pictures
+from addsr_jax.data.photographs import photographs
+from addsr_jax.diffusion.methods import METHODS
 from addsr_jax.errors import UserError
 from addsr_jax.evaluation import report
-from addsr_jax.restoration import files
 from addsr_jax.restoration.pipeline import Pipeline
-from addsr_jax.restoration.settings import STEPS, Settings
+from addsr_jax.restoration.settings import Settings, parse_method
 
+ANCESTRAL = [name for name, method in METHODS.items() if not method.refines]
 Restore = Callable[[np.ndarray, str], np.ndarray]  # (uint8 [H, W, 3], name) -> uint8 [4 H, 4 W, 3]
 
 
@@ -38,9 +40,9 @@ class Trial:
 
 def find_pairs(low: Path, high: Path, limit: int | None = None) -> list[Pair]:
     """Images of `low` with those of `high`: the same stem, or the stem before _x4; `limit` of them, spread evenly."""
-    references = {path.stem: path for path in files.find_images(high)}
+    references = {path.stem: path for path in photographs(high, recursive=False).paths}
     pairs = []
-    for path in files.find_images(low):
+    for path in photographs(low, recursive=False).paths:
         stem = path.stem if path.stem in references else path.stem.removesuffix('_x4')
         if stem not in references:
             raise UserError(f'{path} has no partner of that name in {high}')
@@ -52,7 +54,7 @@ def find_pairs(low: Path, high: Path, limit: int | None = None) -> list[Pair]:
 def read_pairs(pairs: Sequence[Pair], *, factor: int) -> Iterator[tuple[Pair, np.ndarray, np.ndarray]]:
     """The pictures of each pair; the high one must be `factor` times as large as the low one."""
     for pair in pairs:
-        low, high = files.read_image(pair.low), files.read_image(pair.high)
+        low, high = pictures.read(pair.low), pictures.read(pair.high)
         wanted = (low.shape[0] * factor, low.shape[1] * factor, 3)
         if high.shape != wanted:
             raise UserError(
@@ -61,27 +63,10 @@ def read_pairs(pairs: Sequence[Pair], *, factor: int) -> Iterator[tuple[Pair, np
         yield pair, low, high
 
 
-def parse_method(text: str, defaults: Settings) -> Settings | None:
-    """METHOD[-STEPS[x2]][@PSR_WEIGHT] with the rest of `defaults`, x2 for antithetic; None for bicubic."""
-    front, at, weight = text.strip().partition('@')
-    name, dash, steps = front.partition('-')
-    if name == 'bicubic' and not dash and not at:
-        return None
-    try:
-        if name not in STEPS or (at and name != 'addsr'):
-            raise ValueError(text)
-        steps, twice, rest = steps.partition('x2')
-        if rest or (twice and name != 'addsr'):
-            raise ValueError(text)
-        settings = dataclasses.replace(defaults, method=name, steps=int(steps) if dash else None)
-        settings = dataclasses.replace(settings, antithetic=bool(twice))
-        settings = settings if name == 'seesr' else dataclasses.replace(settings, guidance_scale=None)
-        return dataclasses.replace(settings, psr_weight=float(weight)) if at else settings
-    except ValueError as error:
-        raise UserError(
-            f'{text!r} is no method: write bicubic, seesr-STEPS or addsr-STEPS, the last also with @PSR_WEIGHT, or '
-            'as addsr-STEPSx2'
-        ) from error
+def slowest(scores: Sequence[report.Score]) -> str | None:
+    """The method that others are held against in speed: the first that takes ancestral steps, if there is one."""
+    names = dict.fromkeys(s.method for s in scores)
+    return next((name for name in names if name.split('-')[0] in ANCESTRAL), None)
 
 
 def make_methods(names: Sequence[str], defaults: Settings, model: Callable[[], Pipeline]) -> dict[str, Restore]:

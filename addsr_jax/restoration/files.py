@@ -1,13 +1,16 @@
 """Image files in and out: inputs found and checked before work starts, results written whole or not at all."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from addsr_jax import atomic
+from addsr_jax.data.photographs import photographs
+from addsr_jax.data.pictures import printable
 from addsr_jax.errors import UserError
 
 
@@ -19,25 +22,16 @@ class Job:
     target: Path
 
 
-def find_images(folder: Path) -> list[Path]:
-    """Image files directly in a folder, sorted; UserError where there are none."""
-    if not folder.is_dir():
-        raise UserError(f'there is no folder {folder}')
-    readable = set(Image.registered_extensions())
-    found = sorted(p for p in folder.iterdir() if p.is_file() and p.suffix.lower() in readable)
-    if not found:
-        raise UserError(f'{folder} holds no images')
-    return found
-
-
 def plan_jobs(inputs: Sequence[str], output: Path, scale: int, overwrite: bool) -> list[Job]:
     """Files and folders to jobs; results are OUTPUT/STEM_x4.png, or OUTPUT itself for one file and a .png."""
     sources: list[Path] = []
     for text in inputs:
         path = Path(text).expanduser()
-        if not path.exists():
-            raise UserError(f'there is no file or folder {text}')
-        sources += find_images(path) if path.is_dir() else [path]
+        if not os.path.exists(path):
+            raise UserError(f'there is no file or folder {printable(text, 4096)}')
+        if not os.path.isfile(path) and not os.path.isdir(path):
+            raise UserError(f'{printable(text, 4096)} is no regular file: give image files or folders')
+        sources += photographs(path, recursive=False).paths if path.is_dir() else [path]
     if output.suffix.lower() == '.png' and not output.is_dir():
         if len(sources) > 1:
             raise UserError(f'{len(sources)} images cannot go into the one file {output}: give -o a folder')
@@ -63,19 +57,6 @@ def check_targets(jobs: Sequence[Job], overwrite: bool) -> None:
     if existing and not overwrite:
         more = f' and {len(existing) - 1} more' if len(existing) > 1 else ''
         raise UserError(f'{existing[0]}{more} exists: add --overwrite, or choose another -o')
-
-
-def read_image(path: Path) -> np.ndarray:
-    """uint8 [H, W, 3] RGB, turned as its EXIF says, transparency on white."""
-    try:
-        with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.has_transparency_data:
-                rgba = image.convert('RGBA')
-                image = Image.alpha_composite(Image.new('RGBA', rgba.size, 'white'), rgba)
-            return np.asarray(image.convert('RGB'))
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f'{path} cannot be read as an image: {error}') from error
 
 
 def write_image(path: Path, image: np.ndarray) -> None:

@@ -10,7 +10,7 @@ from addsr_jax.ops import guided_filter
 from addsr_jax.ops import image as image_ops
 
 FIXES = {'guided': guided_filter.guided, 'wavelet': image_ops.wavelet, 'adain': image_ops.adain}
-COLORS = (*FIXES, 'none')
+
 # A large picture is finished in blocks: memory for one, and one program for all sizes.
 BLOCK = 768  # pixels a side
 HALO = 64  # of them again in the next block; no filter here reaches further (guided: 31 + 7 + 2 * 12)
@@ -19,7 +19,7 @@ HALO = 64  # of them again in the next block; no filter here reaches further (gu
 def finished(restored: np.ndarray, lq: np.ndarray, color: str, grain: float, *, truncates: bool) -> np.ndarray:
     """`restored` with the colours of `lq`, both [H, W, 3] in [-1, 1], as uint8.
 
-    color: a name of COLORS. grain: luma that varies by less, in levels of 255, is smoothed; 0: none.
+    color: a name of FIXES, or 'none'. grain: luma that varies by less, in levels of 255, is smoothed; 0: none.
     truncates: as the original, whose colour fix takes bytes and cuts off the fractions of its result.
     """
     cuts = truncates and color != 'none'

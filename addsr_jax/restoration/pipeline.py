@@ -14,15 +14,17 @@ from jax.sharding import Mesh
 from PIL import Image
 
 from addsr_jax import sharding
+from addsr_jax.data import pictures
 from addsr_jax.data.tokens import Tokenizer, load_tokenizer
-from addsr_jax.diffusion import sampler, schedule
+from addsr_jax.diffusion.sampler import Sampling
 from addsr_jax.diffusion.windows import Windows
 from addsr_jax.errors import UserError
 from addsr_jax.networks.build import Networks, apply, build
 from addsr_jax.networks.prompt_extractor import normalise
 from addsr_jax.ops import tiling
 from addsr_jax.ops.attention import KERNELS
-from addsr_jax.restoration import finish, views
+from addsr_jax.options import from_data
+from addsr_jax.restoration import finish, program, views
 from addsr_jax.restoration.settings import Settings
 from addsr_jax.runtime import compiler_options
 from addsr_jax.specs import PromptSpec, with_attention
@@ -31,8 +33,9 @@ from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights.bundle import Bundle
 
 SMALLEST = 8  # pixels of an input's shorter side
+# Settings of `upscale` that the sampler alone has no use for.
+OF_FILES = ('batch', 'color', 'grain', 'scale', 'seed', 'tile')
 TILES = (128, 256)  # output pixels: an image that fits into a smaller tile need not pay for a whole one
-PART = {'addsr': 'student', 'seesr': 'teacher'}
 
 
 def load(
@@ -46,7 +49,8 @@ def load(
     """
     mesh = mesh or sharding.make_mesh('data:1', jax.devices()[:1])
     platform = mesh.devices.flat[0].platform
-    dtype = dtype or (jnp.float32 if platform == 'cpu' else jnp.bfloat16)
+    name = dtype if isinstance(dtype, str | None) else jnp.dtype(dtype).name
+    dtype = sharding.compute_dtype(mesh, name or 'auto')
     if attention not in (None, *KERNELS):
         raise UserError(f'there is no attention {attention!r}: choose one of {", ".join(KERNELS)}')
     if attention == 'cudnn' and (platform != 'gpu' or jnp.dtype(dtype) == jnp.float32):
@@ -82,11 +86,7 @@ class Pipeline:
         settings: fields of `Settings`. `name` (a file name) and `settings.seed` decide all random numbers, whatever
         the batch, the tiles and the devices.
         """
-        known = {f.name for f in dataclasses.fields(Settings)}
-        unknown = sorted(set(settings) - known)
-        if unknown:
-            raise UserError(f'upscale does not know {", ".join(unknown)}: its settings are {", ".join(sorted(known))}')
-        return self.restore(image, Settings(**settings), name)
+        return self.restore(image, from_data(Settings, settings, 'upscale.'), name)
 
     def restore(self, image: np.ndarray | Image.Image, settings: Settings, name: str) -> np.ndarray:
         """`upscale` with checked settings."""
@@ -96,7 +96,7 @@ class Pipeline:
         lq = large.astype(np.float32) / np.float32(127.5) - 1
         h, w, _ = lq.shape
         plan = self._plan(h, w, settings.tile)
-        tokens = self._look(small) if self.networks.spec.view.tokens_of == 'file' else None
+        tokens = self._file_tokens(small) if self.networks.spec.view.tokens_of == 'file' else None
         tiles = self._tiles(tiling.pad(lq, plan), plan, settings, name, tokens)
         restored = tiling.blend(tiles, plan, h, w)
         return views.sized(self._finished(restored, lq, settings), width, height)
@@ -111,33 +111,40 @@ class Pipeline:
         """Tiles of a picture to restore; one that fits into a smaller tile gets that one."""
         if not tile:
             even = tuple(-(-n // self.factor) * self.factor for n in (height, width))
-            return tiling.whole(*even)
+            return tiling.single(*even)
         side = next((t for t in TILES if max(height, width) <= t < tile), tile)
         return tiling.plan(height, width, side, self.grid)
 
-    def _first_look(self, small: Image.Image) -> np.ndarray:
-        return views.first_look(small, self.networks.spec.prompt_extractor.swin.image_size)
+    def _small_view(self, small: Image.Image) -> np.ndarray:
+        return views.small_view(small, self.networks.spec.prompt_extractor.swin.image_size)
 
-    def _look(self, small: Image.Image) -> jax.Array:
+    def _file_tokens(self, small: Image.Image) -> jax.Array:
         """Image tokens [1, 1 + n, I] of the whole file."""
-        program = self._program('look', lambda p, x: apply(self.networks.prompt_extractor, p, normalise(x)))
-        return program(self.params['prompt_extractor'], self._first_look(small))
+        program = self._program('file tokens', lambda p, x: apply(self.networks.prompt_extractor, p, normalise(x)))
+        return program(self.params['prompt_extractor'], self._small_view(small))
 
     def tag_probabilities(self, image: np.ndarray | Image.Image) -> np.ndarray:
         """What the tagging head says of a picture: [classes] in 0..1."""
         extractor = self.networks.prompt_extractor
         program = self._program('tag', lambda p, x: apply(extractor, p, normalise(x), method='tokens_and_logits')[1])
-        logits = program(self.params['prompt_extractor'], self._first_look(_as_pillow(image)))
+        logits = program(self.params['prompt_extractor'], self._small_view(_as_pillow(image)))
         return np.asarray(jax.nn.sigmoid(logits.astype(jnp.float32)))[0]
 
-    def sample(self, lq: jax.Array, key: jax.Array, steps: int = 4, **settings: Any) -> jax.Array:
+    def sample(self, lq: jax.Array, key: jax.Array, **settings: Any) -> jax.Array:
         """The sampler alone: lq [B, H, W, 3] in [-1, 1] at output size, H and W multiples of `grid` -> the same shape.
 
-        Image i uses the numbers of fold_in(key, i).
+        settings: those fields of `Settings` that concern the sampler. Image i uses the numbers of fold_in(key, i).
         """
-        chosen = Settings(steps=steps, **settings)
-        count = sampler.noise_count(chosen.method, steps)
-        shape = (count, *(n // self.factor for n in lq.shape[1:3]), self.networks.spec.unet.out_channels)
+        unused = sorted(set(settings) & set(OF_FILES))
+        if unused:
+            raise UserError(f'sample: {", ".join(unused)} concern whole pictures and not the sampler: use upscale')
+        chosen = from_data(Settings, {**settings, 'tile': 0}, 'sample.')
+        sampling = self._sampling(chosen)
+        shape = (
+            sampling.noise_fields,
+            *(n // self.factor for n in lq.shape[1:3]),
+            self.networks.spec.unet.out_channels,
+        )
         keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(lq.shape[0]))
         noise = jax.vmap(lambda k: jax.random.normal(k, shape))(keys)
         return self._sample(lq, noise, chosen, None)
@@ -156,9 +163,8 @@ class Pipeline:
         self, lq: np.ndarray, plan: tiling.Plan, settings: Settings, name: str, tokens: jax.Array | None
     ) -> np.ndarray:
         """Restored tiles [n, side, side, 3]; a tile's noise is cut out of the image's."""
-        steps = settings.chosen.steps
         key = jax.random.fold_in(jax.random.key(settings.seed), zlib.crc32(name.encode()) & 0x7FFFFFFF)
-        fields = (sampler.noise_count(settings.method, steps), *(n // self.factor for n in plan.padded))
+        fields = (self._sampling(settings).noise_fields, *(n // self.factor for n in plan.padded))
         noise = np.asarray(jax.random.normal(key, (*fields, self.networks.spec.unet.out_channels)))
         images, noises = tiling.cut(lq, plan), tiling.cut(noise, plan, self.factor)
         size = -(-min(settings.batch, len(images)) // self.mesh.size) * self.mesh.size
@@ -168,53 +174,46 @@ class Pipeline:
             done.append(np.asarray(self._sample(images[chosen], noises[chosen], settings, tokens)))
         return np.concatenate(done)[: len(images)]
 
+    def _guidance(self, settings: Settings) -> float:
+        """The user's scale, or the model's own for a method that is guided; 1: no guidance."""
+        if settings.guidance_scale is not None:
+            return settings.guidance_scale
+        return self.networks.spec.prompts.guidance_scale if settings.of_method.guided else 1.0
+
+    def _sampling(self, settings: Settings) -> Sampling:
+        """What the program for these settings is compiled for."""
+        return Sampling.of(
+            settings.of_method,
+            settings.chosen.steps,
+            self.networks.spec.schedule.steps,
+            guided=self._guidance(settings) != 1,
+            start_point=settings.start_point,
+            start_timestep=settings.start_timestep,
+            antithetic=settings.chosen.antithetic,
+            windows=Windows(
+                settings.latent_tile, settings.latent_overlap, settings.encoder_tile, settings.decoder_tile
+            ),
+        )
+
     def _sample(self, lq: Any, noise: Any, settings: Settings, tokens: jax.Array | None) -> jax.Array:
         """lq [B, H, W, 3], noise [B, N, h, w, C], tokens of the file or None -> [B, H, W, 3], one compiled call."""
-        spec, method = self.networks.spec, settings.method
-        if PART[method] not in self.params:
+        prompts, sampling = self.networks.spec.prompts, self._sampling(settings)
+        if sampling.method.part not in self.params:
             raise UserError(
-                f'these weights hold no {PART[method]}, which --method {method} needs: '
+                f'these weights hold no {sampling.method.part}, which --method {settings.method} needs: '
                 f'they have {", ".join(sorted(self.params))}'
             )
-        chosen, guidance = settings.chosen, settings.guidance_scale
-        if guidance is None:
-            guidance = 1.0 if method == 'addsr' else spec.prompts.guidance_scale
-        params = {k: self.params[k] for k in ('autoencoder', 'text_encoder', 'prompt_extractor', PART[method])}
-        prompt = prompt_of(settings, spec.prompts)
-        negative = spec.prompts.negative if settings.negative_prompt is None else settings.negative_prompt
-        ids = self.tokenizer([prompt, negative])
+        params = {part: self.params[part] for part in program.parts(sampling)}
+        negative = prompts.negative if settings.negative_prompt is None else settings.negative_prompt
+        ids = self.tokenizer([prompt_of(settings, prompts), negative])
         batch = {'lq': lq, 'noise': noise, 'tokens': np.repeat(ids[None], len(lq), axis=0)}
         if tokens is not None:
             batch['image_tokens'] = np.repeat(np.asarray(tokens), len(lq), axis=0)
-        scalars = {'guidance_scale': guidance, 'psr_weight': chosen.psr_weight}
-        start = (settings.start_point, settings.start_timestep)
-        kind = (method, chosen.steps, guidance != 1, *start, chosen.antithetic, settings.windows)
-        program = self._program(kind, partial(self._run, *kind))
-        return program(params, jax.device_put(batch, sharding.batch_sharding(self.mesh)), scalars)
-
-    def _run(
-        self,
-        method: str,
-        steps: int,
-        guided: bool,
-        start_point: str,
-        start_timestep: int | None,
-        antithetic: bool,
-        windows: Windows,
-        params: Tree,
-        batch: Tree,
-        scalars: Tree,
-    ) -> jax.Array:
-        guidance = {'guidance_scale': scalars['guidance_scale'], 'negative_tokens': batch['tokens'][:, 1]}
-        common = (self.networks, params, batch['lq'], batch['tokens'][:, 0], batch['noise'].swapaxes(0, 1))
-        extra = {'image_tokens': batch.get('image_tokens'), 'start_point': start_point, 'windows': windows}
-        extra |= guidance if guided else {}
-        if method == 'addsr':
-            timesteps = schedule.student_timesteps(steps, self.networks.spec.schedule.steps)
-            extra |= {'psr_weight': scalars['psr_weight'], 'antithetic': antithetic}
-            return sampler.addsr(*common, timesteps=timesteps, **extra)
-        timesteps = schedule.teacher_timesteps(steps, self.networks.spec.schedule.steps)
-        return sampler.seesr(*common, timesteps=timesteps, start_timestep=start_timestep, **extra)
+        scalars = {'guidance_scale': self._guidance(settings), 'psr_weight': settings.chosen.psr_weight}
+        if sampling not in self._programs:
+            self._programs[sampling] = program.jitted(self.networks, sampling, self.mesh)
+        run = self._programs[sampling]
+        return run(params, jax.device_put(batch, sharding.batch_sharding(self.mesh)), scalars)
 
     def _program(self, key: Any, function: Any) -> Any:
         """One jitted function per kind of call."""
@@ -225,18 +224,19 @@ class Pipeline:
 
 def prompt_of(settings: Settings, prompts: PromptSpec) -> str:
     """Tags, the user's words and the added ones; with tags exactly as the published scripts join them."""
-    added = prompts.student_added if settings.method == 'addsr' else prompts.teacher_added
+    added = getattr(prompts, settings.of_method.added_prompt)
     if settings.tags:
         return f'{settings.tags}, {settings.prompt},{added}'
     return ', '.join(text for text in (settings.prompt, added) if text)
 
 
 def _as_pillow(image: np.ndarray | Image.Image) -> Image.Image:
+    """RGB by the rules that files are read by."""
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise UserError(f'an image is uint8 [H, W, 3], not {image.dtype} {list(image.shape)}')
         image = Image.fromarray(image)
-    image = image.convert('RGB')
+    image = Image.fromarray(pictures.from_pillow(image))
     if min(image.size) < SMALLEST:
         raise UserError(f'an image of {image.width} x {image.height} is too small: {SMALLEST} pixels a side at least')
     return image

@@ -1,90 +1,160 @@
-"""How to upscale one picture: the options of `upscale`, checked."""
+"""How to upscale one picture: every setting of `upscale`, declared once. Nothing here needs jax."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from addsr_jax.diffusion.windows import Windows
+from addsr_jax.diffusion.methods import METHODS, STUDENT, Method, spelled
 from addsr_jax.errors import UserError
+from addsr_jax.options import Options, option
 from addsr_jax.restoration.fidelity import Choice, choice
-from addsr_jax.restoration.finish import COLORS
 
-STEPS = {'addsr': 4, 'seesr': 50}
-START_POINTS = ('lr', 'noise')
-RANGES = {
-    'fidelity': (0, 1),
-    'steps': (1, 1000),
-    'psr_weight': (0, 1),
-    'scale': (1, 8),
-    'start_timestep': (1, 999),
-    'grain': (0, 20),
-}
+COLORS = ('guided', 'wavelet', 'adain', 'none')
 PSR_WEIGHT = 0.4
+BICUBIC = 'bicubic'  # what evaluations compare with: no method, and no settings
+SAMPLING, FINISH, WORDS, LARGE = 'sampling', 'colours and grain', 'words', 'large pictures and memory'
 
 
-@dataclass(frozen=True)
-class Settings:
-    """None takes the method's own value: 4 or 50 steps, no guidance or the model's, its colour fix and grain."""
+@dataclass(frozen=True, kw_only=True)
+class Settings(Options):
+    """None takes the method's or the model's own value."""
 
-    method: str = 'addsr'  # 'addsr', the student; 'seesr', the teacher
-    fidelity: float | None = None  # addsr: 0, more detail, to 1, less invention; chooses the next four
-    steps: int | None = None
-    psr_weight: float | None = None  # addsr: how much of the last prediction conditions the next step; 0.4
-    color: str | None = None  # 'guided', 'wavelet', 'adain' or 'none'
-    antithetic: bool = False  # addsr: every step the mean of two, of opposite noise; calm flat areas
-    grain: float | None = None  # levels of 255: luma that varies by less is smoothed; 0: nothing is
-    scale: int = 4
-    start_point: str = 'lr'  # or 'noise': where the first step begins
-    start_timestep: int | None = None  # seesr: how far the small picture is noised, 999; lower keeps more of it
-    guidance_scale: float | None = None  # 1: one evaluation a step, no guidance
-    prompt: str = ''
-    tags: str = ''  # what the prompt extractor's tagging head says of the picture (`Pipeline.tags`)
-    negative_prompt: str | None = None
-    tile: int = 512  # output pixels; 0: the whole picture at once, a program for every size
-    latent_tile: int = 0  # with tile 0: side of windows that denoise the picture together, in latents; 0: none
-    latent_overlap: int = 4  # latents that neighbouring windows share
-    encoder_tile: int = 0  # with tile 0: side of the encoder's tiles, in pixels; 0: whole
-    decoder_tile: int = 0  # with tile 0: side of the decoder's tiles, in latents; 0: whole
-    seed: int = 0
-    batch: int = 1  # tiles in one call
+    fidelity: float | None = option(
+        'from 0, more detail, to 1, less invention; in place of steps, psr_weight, color and antithetic',
+        default=None,
+        low=0,
+        high=1,
+    )
+    scale: int = option('enlargement', default=4, low=1, high=8)
+    method: str = option(
+        'student, or its many-step teacher', default=STUDENT.name, choices=tuple(METHODS), group=SAMPLING
+    )
+    steps: int | None = option(
+        'how often the network is asked',
+        default=None,
+        unset=', '.join(f'{m.steps} for {m.name}' for m in METHODS.values()),
+        low=1,
+        high=1000,
+        group=SAMPLING,
+    )
+    psr_weight: float | None = option(
+        'student: share of the last prediction in the next condition',
+        default=None,
+        unset=f'{PSR_WEIGHT}',
+        low=0,
+        high=1,
+        group=SAMPLING,
+    )
+    antithetic: bool = option(
+        'student: every step is the mean of two, of opposite noise: calm flat areas, less fine texture',
+        default=False,
+        group=SAMPLING,
+    )
+    guidance_scale: float | None = option(
+        'classifier-free guidance; 1: off',
+        default=None,
+        unset="off for the student, else the model's",
+        low=0,
+        high=30,
+        group=SAMPLING,
+    )
+    start_point: str = option(
+        'begin at the noised small picture, or at noise', default='lr', choices=('lr', 'noise'), group=SAMPLING
+    )
+    start_timestep: int | None = option(
+        'teacher: how far the small picture is noised; lower keeps more of it',
+        default=None,
+        unset='999',
+        low=1,
+        high=999,
+        group=SAMPLING,
+    )
+    seed: int = option('of all random numbers', default=0, low=0, high=2**31 - 1, group=SAMPLING)
+    color: str | None = option('colour fix', default=None, unset="the model's own", choices=COLORS, group=FINISH)
+    grain: float | None = option(
+        'smooths luma that varies by less; 0: nothing',
+        default=None,
+        unset="the model's own",
+        low=0,
+        high=20,
+        unit='levels of 255',
+        group=FINISH,
+    )
+    prompt: str = option('words about the picture', default='', group=WORDS)
+    tags: str = option("what the prompt extractor's tagging head says of the picture", default='', group=WORDS)
+    negative_prompt: str | None = option('what to stay away from', default=None, unset="the model's own", group=WORDS)
+    tile: int = option(
+        'side of a tile, 192 or more; 0: the whole picture at once',
+        default=512,
+        low=0,
+        high=4096,
+        multiple_of=64,
+        unit='output pixels',
+        group=LARGE,
+    )
+    batch: int = option('tiles in one call', default=1, low=1, high=256, group=LARGE)
+    latent_tile: int = option(
+        'with tile 0: side of the windows that denoise the whole picture together; 0: none',
+        default=0,
+        low=0,
+        high=4096,
+        multiple_of=8,
+        unit='latents',
+        group=LARGE,
+    )
+    latent_overlap: int = option(
+        'what neighbouring windows share', default=4, low=0, high=4096, unit='latents', group=LARGE
+    )
+    encoder_tile: int = option(
+        'with tile 0: side of tiles that the encoder sees, with norms in common; 0: none',
+        default=0,
+        low=0,
+        high=8192,
+        multiple_of=32,
+        unit='pixels',
+        group=LARGE,
+    )
+    decoder_tile: int = option(
+        'with tile 0: the same of the decoder; 0: none',
+        default=0,
+        low=0,
+        high=4096,
+        multiple_of=8,
+        unit='latents',
+        group=LARGE,
+    )
 
-    def __post_init__(self):
-        for name, known in (('method', STEPS), ('color', COLORS), ('start_point', START_POINTS)):
-            value = getattr(self, name)
-            if value not in known and not (name == 'color' and value is None):
-                raise UserError(f'{name} is {value!r}: choose one of {", ".join(known)}')
-        for name, (low, high) in RANGES.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise UserError(f'{name} is {value}: it lies in {low}..{high}')
-        if self.tile and (self.tile % 64 or self.tile < 192):
+    def check_together(self) -> None:
+        if 0 < self.tile < 192:
             raise UserError(f'tile is {self.tile}: it is a multiple of 64, at least 192, or 0 for the whole picture')
-        if self.batch < 1:
-            raise UserError(f'batch is {self.batch}: it is at least 1')
-        if self.start_timestep is not None and (self.method, self.start_point) != ('seesr', 'lr'):
-            raise UserError('start_timestep is of method seesr, beginning at the small picture')
-        if self.antithetic and self.method != 'addsr':
-            raise UserError('antithetic is of the student: use it with method addsr')
-        self._check_windows()
-        self._check_fidelity()
-
-    def _check_windows(self) -> None:
-        for name, least in (('latent_tile', 8), ('encoder_tile', 32), ('decoder_tile', 8)):
-            value = getattr(self, name)
-            if value and self.tile:
+        for name in ('latent_tile', 'encoder_tile', 'decoder_tile'):
+            if getattr(self, name) and self.tile:
                 raise UserError(f'{name} is of pictures that are restored whole: set tile to 0 with it')
-            if value < 0 or value % least:
-                raise UserError(f'{name} is {value}: it is a multiple of {least}, or 0')
-        if self.latent_tile and not 0 <= self.latent_overlap < self.latent_tile:
+        if self.latent_tile and self.latent_overlap >= self.latent_tile:
             raise UserError(f'latent_overlap is {self.latent_overlap}: it is less than latent_tile, {self.latent_tile}')
+        if self.of_method.refines:
+            self._check_student()
+        else:
+            self._check_teacher()
 
-    def _check_fidelity(self) -> None:
+    def _check_student(self) -> None:
+        if self.start_timestep is not None:
+            raise UserError(f'start_timestep is of the teacher, not of method {self.method}: leave it out')
         if self.fidelity is None:
             return
-        if self.method != 'addsr':
-            raise UserError('fidelity is a dial of the student: use it with method addsr')
         given = [name for name in ('steps', 'psr_weight', 'color') if getattr(self, name) is not None]
         given += ['antithetic'] if self.antithetic else []
         if given:
             raise UserError(f'fidelity chooses {", ".join(given)}: give one or the other')
+
+    def _check_teacher(self) -> None:
+        for name, unset in (('fidelity', None), ('psr_weight', None), ('antithetic', False)):
+            if getattr(self, name) != unset:
+                raise UserError(f'{name} is of the student, not of method {self.method}: leave it out')
+        if self.start_timestep is not None and self.start_point != 'lr':
+            raise UserError('start_timestep noises the small picture: leave it out with start_point noise')
+
+    @property
+    def of_method(self) -> Method:
+        return METHODS[self.method]
 
     @property
     def chosen(self) -> Choice:
@@ -92,8 +162,30 @@ class Settings:
         if self.fidelity is not None:
             return choice(self.fidelity)
         weight = PSR_WEIGHT if self.psr_weight is None else self.psr_weight
-        return Choice(self.steps or STEPS[self.method], weight, self.color, self.antithetic)
+        return Choice(self.steps or self.of_method.steps, weight, self.color, self.antithetic)
 
-    @property
-    def windows(self) -> Windows:
-        return Windows(self.latent_tile, self.latent_overlap, self.encoder_tile, self.decoder_tile)
+
+def parse_method(text: str, defaults: Settings) -> Settings | None:
+    """METHOD[-STEPS[x2]][@PSR_WEIGHT] with the rest of `defaults`, x2 for antithetic; None for bicubic.
+
+    The defaults' guidance is for methods that are guided, their PSR weight for those that refine.
+    """
+    if text.strip() == BICUBIC:
+        return None
+    try:
+        name = spelled(text)
+    except ValueError as error:
+        usual = ', '.join(f'{m.name}-STEPS' for m in METHODS.values())
+        raise UserError(
+            f'{text!r} is no method: write {BICUBIC} or one of {usual}; {STUDENT.name} also with x2 and @PSR_WEIGHT, '
+            f'as {STUDENT.name}-4x2@0.8'
+        ) from error
+    weight = defaults.psr_weight if name.psr_weight is None else name.psr_weight
+    return replace(
+        defaults,
+        method=name.method.name,
+        steps=name.steps,
+        antithetic=name.antithetic,
+        psr_weight=weight if name.method.refines else None,
+        guidance_scale=defaults.guidance_scale if name.method.guided else None,
+    )

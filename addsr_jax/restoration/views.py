@@ -20,7 +20,7 @@ def enlarged(small: Image.Image, scale: int, view: ViewSpec) -> Image.Image:
     return large if even == large.size else large.resize(even, BICUBIC)
 
 
-def first_look(small: Image.Image, side: int) -> np.ndarray:
+def small_view(small: Image.Image, side: int) -> np.ndarray:
     """[1, side, side, 3] in [0, 1]: the file as the prompt extractor first sees it, aspect not kept."""
     return resize(np.asarray(small).astype(np.float32) / np.float32(255), (side, side), 'bilinear')[None]
 

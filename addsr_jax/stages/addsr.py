@@ -25,8 +25,10 @@ import optax
 from flax import struct
 
 from addsr_jax import trees
-from addsr_jax.diffusion import sampler, schedule
+from addsr_jax.diffusion import sampler
 from addsr_jax.diffusion.denoiser import Conditioning, Denoiser, to_unit
+from addsr_jax.diffusion.methods import STUDENT, TEACHER
+from addsr_jax.diffusion.sampler import Inputs, Sampling
 from addsr_jax.networks.build import build
 from addsr_jax.networks.discriminator import power_iteration
 from addsr_jax.networks.lora import Adapters
@@ -145,7 +147,7 @@ class Losses:
         return self.student_model.decode(sample.frozen, z0), z0
 
     def distillation(self, prediction: Prediction, heads: Heads, sample: Sample) -> tuple[jax.Array, Metrics]:
-        """mean_k d(s, t_k) mean((x_theta - x_psi,k)^2 / 4): the teacher repairs the re-noised student, told h."""
+        """mean_k d(s, t_k) mean((x_theta - x_psi,k)^2 / 4): the teacher sees h and repairs the re-noised student."""
         model, z0 = self.teacher_model, jax.lax.stop_gradient(prediction.z0)
 
         def one_teacher(total, k):
@@ -239,7 +241,7 @@ def student_gradient(losses: Losses, heads: Heads, f: Forward) -> Tree:
 def make(recipe: Recipe, objective: AddsrObjective) -> Stage:
     losses = make_losses(recipe, objective)
     projection, trains = losses.projection, losses.trains
-    source = objective.start
+    source, adapters = objective.start, trains[0].adapters
     parts = ('autoencoder', 'text_encoder', 'prompt_extractor', 'teacher', *projection.parts)
 
     def update(state: State, frozen: Tree, batch: Batch) -> tuple[State, Metrics]:
@@ -312,7 +314,7 @@ def make(recipe: Recipe, objective: AddsrObjective) -> Stage:
         export=export,
         spec_update=lambda state, frozen, batch: recipe.spec,
         continues=source == 'student' and objective.trainable != 'lora',
-        adapters=None if trains[0].adapters is None else partial(scaled_adapters, trains[0]),
+        adapters=None if adapters is None else lambda state: adapters.scaled(state.ema['student']),
     )
 
 
@@ -339,28 +341,20 @@ def spectral_vectors(objective: AddsrObjective, discriminator: Tree) -> tuple[Tr
     return first, second
 
 
-def scaled_adapters(student: Trainable, state: State) -> tuple[str, Tree]:
-    """('student', its averaged factors with alpha / rank inside lora_B): what a file of its own holds."""
-    assert student.adapters is not None
-    return 'student', student.adapters.scaled(state.ema['student'])
-
-
 def preview(losses: Losses, recipe: Recipe, state: State, frozen: Tree, batch: Batch) -> dict[str, jax.Array]:
     """The held-out pictures by the averaged student's chain and by ten steps of the teacher."""
-    o, params = losses.objective, base.assemble(state.ema, frozen, losses.trains)
-    networks, spec = losses.student_model.networks, recipe.spec
-    few_steps = partial(sampler.addsr, psr_weight=o.psr_preview)
-    key = jax.random.key(recipe.seed)
+    o, spec, params = losses.objective, recipe.spec, base.assemble(state.ema, frozen, losses.trains)
+    few_steps = Sampling(STUDENT, o.timesteps)
+    many_steps = Sampling.of(TEACHER, 10, spec.schedule.steps)
+    b, h, w, _ = batch['lq'].shape
+    f, c = spec.autoencoder.factor, spec.autoencoder.latent_channels
     images = {}
-    for name, method, run, steps in (
-        ('student', 'addsr', few_steps, o.timesteps),
-        ('teacher', 'seesr', sampler.seesr, schedule.teacher_timesteps(10)),
-    ):
-        b, h, w, _ = batch['lq'].shape
-        f, c = spec.autoencoder.factor, spec.autoencoder.latent_channels
-        shape = (sampler.noise_count(method, len(steps)), h // f, w // f, c)
-        noise = base.per_sample(key, name, b, lambda k, shape=shape: jax.random.normal(k, shape)).swapaxes(0, 1)
-        images[name] = run(networks, params, batch['lq'], batch['tokens'], noise, timesteps=steps)
+    for name, sampling in (('student', few_steps), ('teacher', many_steps)):
+        shape = (sampling.noise_fields, h // f, w // f, c)
+        draw_one = partial(jax.random.normal, shape=shape)
+        noise = base.per_sample(jax.random.key(recipe.seed), name, b, draw_one).swapaxes(0, 1)
+        inputs = Inputs(lq=batch['lq'], tokens=batch['tokens'], noise=noise, psr_weight=o.psr_preview)
+        images[name] = sampler.sample(losses.student_model.networks, sampling, params, inputs)
     return {'LQ': batch['lq'], **images, 'HR': batch['hr']}
 
 

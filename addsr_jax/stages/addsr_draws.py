@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from addsr_jax.networks.discriminator import AugmentDraws, draw_augment
+from addsr_jax.ops.augment import AugmentDraws, draw_augment
 from addsr_jax.specs import ModelSpec
 from addsr_jax.stages import base
 from addsr_jax.stages.base import Batch
@@ -15,11 +15,11 @@ from addsr_jax.stages.objectives import AddsrObjective
 class Draws:
     """Every leaf has the batch as its first axis; what a whole batch shares is repeated along it."""
 
-    one_step: jax.Array  # [B] bool: the first step is graded
-    chain_start: jax.Array  # [B] int32 in 0..2: index of the ungraded first step, where there are two
+    one_step: jax.Array  # [B] bool: the first step is trained
+    chain_start: jax.Array  # [B] int32 in 0..2: index of the first step, where there are two
     posterior: jax.Array  # [B, h, w, C] of E(h)
-    first_noise: jax.Array  # [B, h, w, C] of the ungraded step
-    noise: jax.Array  # [B, h, w, C] of the graded step
+    first_noise: jax.Array  # [B, h, w, C] of the first step, which is not trained
+    noise: jax.Array  # [B, h, w, C] of the trained step
     teacher_timesteps: jax.Array  # [B, K] int32 in [0, T)
     teacher_noise: jax.Array  # [B, K, h, w, C]
     augment_real: AugmentDraws

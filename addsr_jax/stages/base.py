@@ -100,7 +100,7 @@ class Stage:
     spec_update: Callable[[State, Tree, Batch], ModelSpec]  # the spec that `final/` records
     continues: bool = False  # `init` takes the 'training' part that an earlier `final/` keeps beside its weights
     adapts: bool = False  # works on the prompt extractor's low-rank adaptation, which it gets apart from the weights
-    adapters: Callable[[State], tuple[str, Tree]] | None = None  # (part, its low-rank factors, scale merged into B)
+    adapters: Callable[[State], Tree] | None = None  # {network: averaged low-rank factors, scale inside lora_B}
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class AutoencoderObjective(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class SeesrObjective(Options):
-    """Stage 3: denoising, told the low-quality picture."""
+    """Stage 3: denoising, conditioned on the low-quality picture."""
 
     trainable: str = option(
         'everything, or the published set: the ControlNet and image attentions of the UNet',
@@ -96,7 +96,9 @@ class AddsrObjective(Options):
     )
     psr_train: float = option('share of the prediction in the second condition', default=1.0, low=0, high=1)
     psr_preview: float = option('the same in preview pictures', default=0.4, low=0, high=1)
-    teacher_condition: str = option("what the teacher is told; 'lq' is plain ADD", default='hr', choices=('hr', 'lq'))
+    teacher_condition: str = option(
+        "what the teacher is conditioned on; 'lq' is plain ADD", default='hr', choices=('hr', 'lq')
+    )
     noise: str = option(
         'fields of their own, or one for both student steps and all teachers',
         default='independent',

@@ -13,9 +13,11 @@ import jax.numpy as jnp
 
 from addsr_jax.diffusion.denoiser import Conditioning, Denoiser, to_unit
 from addsr_jax.networks.build import Networks, apply
-from addsr_jax.networks.discriminator import AugmentDraws, diff_augment, readout, to_feature_size
+from addsr_jax.networks.discriminator import readout
 from addsr_jax.networks.prompt_extractor import normalise
+from addsr_jax.networks.unet import DownPath
 from addsr_jax.networks.vit import ViT
+from addsr_jax.ops.augment import AugmentDraws, diff_augment, to_feature_size
 from addsr_jax.ops.image import resize
 from addsr_jax.trees import Tree
 
@@ -77,21 +79,15 @@ def _through_dino(networks: Networks, dino: ViT, dinov2: ViT, c_norm: str) -> Pr
 
 def _through_teacher(networks: Networks) -> Projection:
     teacher, hooks = Denoiser(networks, 'teacher'), networks.spec.discriminator.hooks
+    down_path = DownPath(networks.unet.spec, networks.unet.dtype)
 
     def extract(frozen: Tree, images: jax.Array, lq: Conditioning) -> tuple[jax.Array, ...]:
-        """Levels of the teacher's down path on clean latents (t = 0), told the text and tokens of the LQ image."""
+        """Levels of the teacher's down path on clean latents (t = 0), with text and tokens of the LQ image."""
         latents = teacher.encode(frozen, images * 2 - 1, jnp.zeros(()))
         if teacher.takes_condition_latents:  # the picture is its own condition: the LQ image is not augmented with it
             latents = jnp.concatenate([latents, latents], axis=-1)
-        levels = apply(
-            networks.unet,
-            frozen['teacher']['unet'],
-            latents,
-            jnp.zeros(latents.shape[:1], jnp.int32),
-            lq.text,
-            lq.image_tokens,
-            method='down_path',
-        )
+        t = jnp.zeros(latents.shape[:1], jnp.int32)
+        levels = apply(down_path, frozen['teacher']['unet'], latents, t, lq.text, lq.image_tokens)
         return tuple(levels[i].reshape(levels[i].shape[0], -1, levels[i].shape[-1]) for i in hooks)
 
     def embed(frozen: Tree, lq: Conditioning) -> jax.Array:

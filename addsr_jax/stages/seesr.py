@@ -1,4 +1,4 @@
-"""Stage `seesr`: the teacher, a diffusion model told by the low-quality image (Wu et al. 2024, SeeSR, section 3.3).
+"""Stage `seesr`: the teacher, diffusion conditioned on the low-quality image (Wu et al. 2024, SeeSR, section 3.3).
 
 loss = MSE(network(z_t, t; l, e(l), p), target), z_t = sqrt(abar_t) E(h) + sqrt(1 - abar_t) noise, where the
 target is noise or velocity as the model's schedule says. With `huber_c` the pseudo-Huber loss takes the place of the
@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from addsr_jax import trees
-from addsr_jax.diffusion import schedule
 from addsr_jax.diffusion.denoiser import Denoiser, to_unit
+from addsr_jax.diffusion.methods import student_timesteps
 from addsr_jax.networks.build import Networks, build
 from addsr_jax.stages import base
 from addsr_jax.stages.base import Batch, Recipe, Stage, State, Trainable
@@ -31,14 +31,22 @@ def initial_parts(networks: Networks, key: jax.Array, bundle: Tree) -> Tree:
     From Stable Diffusion's own UNet (part 'unet'): image attentions are new, and the ControlNet begins as a copy of
     the UNet's way down, the new attentions included, with its zero convolutions (train_seesr.py).
     """
-    drawn = {name: networks.initial(name, base.stream(key, name)) for name in ('unet', 'controlnet', 'text_encoder')}
-    teacher = bundle.get('teacher', {name: drawn[name] for name in ('unet', 'controlnet')})
-    if 'teacher' not in bundle and 'unet' in bundle:
-        unet = trees.overlay(linear_draws(drawn['unet'], base.stream(key, 'linear')), bundle['unet'])
-        own, source = trees.flatten(drawn['controlnet']), trees.flatten(unet)
+
+    def drawn(name: str) -> Tree:
+        return networks.initial(name, base.stream(key, name))
+
+    if 'teacher' in bundle:
+        teacher = bundle['teacher']
+    elif 'unet' in bundle:
+        unet = trees.overlay(linear_draws(drawn('unet'), base.stream(key, 'linear')), bundle['unet'])
+        source = trees.flatten(unet)
+        own = trees.flatten(drawn('controlnet'))
         controlnet = trees.unflatten({path: source.get(path, value) for path, value in own.items()})
         teacher = {'unet': unet, 'controlnet': controlnet}
-    return base.copy({'teacher': teacher, 'text_encoder': bundle.get('text_encoder', drawn['text_encoder'])})
+    else:
+        teacher = {name: drawn(name) for name in ('unet', 'controlnet')}
+    text_encoder = bundle['text_encoder'] if 'text_encoder' in bundle else drawn('text_encoder')
+    return base.copy({'teacher': teacher, 'text_encoder': text_encoder})
 
 
 def linear_draws(params: Tree, key: jax.Array) -> Tree:
@@ -85,7 +93,7 @@ def make(recipe: Recipe, objective: SeesrObjective) -> Stage:
         b, h, w, _ = batch['hr'].shape
         shape = (h // spec.autoencoder.factor, w // spec.autoencoder.factor, spec.unet.out_channels)
         uniform = base.per_sample(key, 'timestep', b, lambda k: jax.random.randint(k, (), 0, spec.schedule.steps))
-        chain = jnp.asarray(schedule.student_timesteps(4, spec.schedule.steps))
+        chain = jnp.asarray(student_timesteps(4, spec.schedule.steps))
         late = base.per_sample(key, 'late', b, lambda k: chain[jax.random.randint(k, (), 0, 4)])
         use_late = base.per_sample(key, 'is_late', b, lambda k: jax.random.uniform(k)) < objective.late_timesteps
         return {

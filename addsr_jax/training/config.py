@@ -1,86 +1,109 @@
 """A run's config: read from its file, overridden by flags, checked, and kept beside the run."""
 
-import ast
-import difflib
 import hashlib
-import importlib.util
 import json
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
+from absl import flags
+from ml_collections import ConfigDict, config_flags
 
-from addsr_jax import atomic
+from addsr_jax import atomic, options
 from addsr_jax.errors import UserError
+from addsr_jax.options import Option, Options
+from addsr_jax.training.options import TRAINING, TrainOptions
 
-Config = Any  # a locked ConfigDict: its values have the types that configs/base.py gives them
 RECORD = 'config.json'
 PATHS = ('data.path', 'evaluation.path', 'weights')
-# What may change between the starts of one run.
-FREE = ('steps', 'checkpoint_every', 'log_every', 'data.threads', 'data.workers')
 
 
-def read(path: str, overrides: Sequence[tuple[str, str]]) -> Config:
-    """`configs/STAGE.py[:SIZE]` with ('data.path', 'photos') pairs applied; values keep their key's type."""
-    file, _, size = path.partition(':')
-    location = Path(file)
-    if not location.is_file():
-        raise UserError(f'there is no config file {file!r}: --config names one, like configs/addsr.py:nano')
-    config = _run(location, size)
-    for key, text in overrides:
-        _assign(config, key, text)
+def train_options(path: str, overrides: Sequence[tuple[str, str]]) -> TrainOptions:
+    """The options of `configs/STAGE.py[:SIZE]` and ('data.path', 'photos') pairs; a UserError for all that is wrong."""
+    config = load(path)
+    override(config, overrides, _kind(config))
+    return options.from_data(_kind(config), config.to_dict(), 'config.', complete=True)
+
+
+def _kind(config: ConfigDict) -> type[TrainOptions]:
+    stage = config.get('stage')
+    if not isinstance(stage, str) or stage not in TRAINING:
+        raise UserError(f'config.stage is {stage!r}: choose one of {", ".join(TRAINING)}')
+    return TRAINING[stage]
+
+
+def read(path: str, overrides: Sequence[tuple[str, str]], kind: type[Options] | None = None) -> ConfigDict:
+    """The config of a file, overridden; `kind` says what its values have to be where one is refused."""
+    config = load(path)
+    override(config, overrides, kind)
     return config
 
 
-def _run(location: Path, size: str) -> Config:
-    """get_config of a Python file; its folder's parent is importable while it runs (`from configs import base`)."""
-    root = str(location.resolve().parent.parent)
-    sys.path.insert(0, root)
+def load(path: str) -> ConfigDict:
+    """`FILE.py[:SIZE]`, locked; what lies beside the file's folder is importable (`from configs import base`)."""
+    file, _, size = path.partition(':')
+    if not Path(file).is_file():
+        raise UserError(f'there is no config file {file!r}: --config names one, like configs/addsr.py:nano')
+    holder = flags.FlagValues()
+    flag = config_flags.DEFINE_config_file('config', flag_values=holder, sys_argv=[])
     try:
-        spec = importlib.util.spec_from_file_location(f'config_{location.stem}', location)
-        if spec is None or spec.loader is None:
-            raise UserError(f'{location} is no Python file: --config names one, like configs/addsr.py:nano')
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        if not hasattr(module, 'get_config'):
-            raise UserError(f'{location} has no get_config(size): see configs/addsr.py')
-        return module.get_config(size) if size else module.get_config()
+        with _importable(Path(file).resolve().parent.parent):
+            holder(['', f'--config={path if size else file}'])
+        config = flag.value
+        config.to_dict()  # raises what the file could not read
+    except UserError:
+        raise
+    except Exception as error:  # the file is a program: anything can happen in it
+        last = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        raise UserError(f'{file} gives no config ({last}): see configs/addsr.py') from error
+    return config
+
+
+@contextmanager
+def _importable(folder: Path):
+    """`folder` on the path of imports, and no module of an earlier config in the way."""
+    name = 'config_config'  # what config_flags calls the module of a file
+    sys.modules.pop(name, None)
+    sys.path.insert(0, str(folder))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', DeprecationWarning)  # config_flags loads modules by an older call
+            yield
     finally:
-        sys.path.remove(root)
+        sys.path.remove(str(folder))
+        sys.modules.pop(name, None)
 
 
-def _assign(config: Config, key: str, text: str) -> None:
-    """Sets 'data.path' and the like to `text`, converted; only keys that are there."""
-    *parents, last = key.split('.')
-    node: Any = config
-    for name in parents:
-        node = node[name] if isinstance(node, ConfigDict) and name in node else None
-    if not isinstance(node, ConfigDict) or last not in node:
-        near = difflib.get_close_matches(key, flat(config.to_dict()), n=3, cutoff=0.4)
-        hint = f'did you mean {" or ".join(near)}?' if near else f'the keys are {", ".join(sorted(config))}'
-        raise UserError(f'there is no config key {key!r}: {hint}')
-    node[last] = _convert(key, text, node[last])
+def override(config: ConfigDict, pairs: Sequence[tuple[str, str]], kind: type[Options] | None) -> None:
+    """Sets 'data.path' and the like to texts, as values of the type that is there; only keys that are there."""
+    for key, text in pairs:
+        known = flat(config.to_dict())
+        if key not in known:
+            below = [name for name in known if name.startswith(f'{key}.')]
+            if below:
+                raise UserError(f'--config.{key} is a group of keys: set one of {", ".join(below)}')
+            raise UserError(options.unknown(key, known, '--config.'))
+        arguments = ['', f'--config.{key}={text}']
+        holder = flags.FlagValues()
+        config_flags.DEFINE_config_dict('config', config, flag_values=holder, sys_argv=arguments)
+        try:
+            holder(arguments)
+        except (flags.Error, TypeError, ValueError) as error:
+            raise UserError(f'--config.{key}={text}: {_requirement(key, known[key], kind)}') from error
 
 
-def _convert(key: str, text: str, old: Any) -> Any:
-    """`text` as a value of the type of `old`."""
-    kind = type(old)
-    try:
-        if kind is bool:
-            return {'true': True, 'false': False, '1': True, '0': False}[text.lower()]
-        if kind in (int, float):
-            return kind(text)
-        if kind is str:
-            return text
-        if kind is tuple:
-            of = type(old[0]) if old else str
-            return tuple(of(v) for v in ast.literal_eval(text))
-    except (ValueError, KeyError, TypeError, SyntaxError) as error:
-        raise UserError(f'--config.{key}={text} is no {kind.__name__}, like {old!r}') from error
-    raise UserError(f'--config.{key} is a group of keys: set one of {", ".join(sorted(old))}')
+def _requirement(key: str, value: Any, kind: type[Options] | None) -> str:
+    """What the option `key` has to be, or what is of the type of `value` where nothing more is known."""
+    *groups, name = key.split('.')
+    for group in groups:
+        kind = options.group_of(options.declared(kind)[group]) if kind and group in options.declared(kind) else None
+    if kind is None or name not in options.declared(kind):
+        return options.requirement(type(value), Option(''))
+    return options.requirement(options.declared(kind)[name], options.describe(kind, name))
 
 
 def flat(config: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
@@ -94,26 +117,55 @@ def flat(config: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
     return out
 
 
-def describe(config: Config) -> dict[str, Any]:
+def describe(run: TrainOptions) -> dict[str, Any]:
     """What `final/` says of the run that made it; of folders their last name, for weights travel to other machines."""
-    values = {k: Path(v).name if k in PATHS else v for k, v in flat(config.to_dict()).items()}
+    values = {k: Path(v).name if k in PATHS else v for k, v in flat(options.to_data(run)).items()}
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
     versions = {name: version(name) for name in ('jax', 'flax', 'optax', 'orbax-checkpoint')}
-    return {'stage': config.stage, 'config': values, 'config_sha256': digest, 'versions': versions}
+    return {'stage': run.stage, 'config': values, 'config_sha256': digest, 'versions': versions}
 
 
-def claim(workdir: Path, config: Config) -> None:
-    """Records the config in a new workdir, or refuses one that belongs to another run."""
+def claim(workdir: Path, run: TrainOptions) -> None:
+    """Records the options in a new workdir, or refuses one that belongs to another run.
+
+    An option that the record lacks is younger than the run, which did what the option's default does; one that only
+    the record has is gone.
+    """
     record = workdir / RECORD
-    now = flat(config.to_dict())
+    now = flat(options.to_data(run))
     if record.exists():
-        before = json.loads(record.read_text(encoding='utf-8'))
-        for key in sorted(set(before) | set(now)):
-            if key not in FREE and before.get(key) != now.get(key):
+        before = {**flat(options.defaults(type(run))), **_recorded(record)}
+        may_change = free(type(run))
+        for key in sorted(now, key=lambda key: (key != 'stage', key)):
+            if key not in may_change and before.get(key) != now[key]:
                 raise UserError(
-                    f'{workdir} holds a run with config.{key} = {before.get(key)!r}, not {now.get(key)!r}: '
+                    f'{workdir} holds a run with config.{key} = {before.get(key)!r}, not {now[key]!r}: '
                     'choose another --workdir, or set it back'
                 )
     elif workdir.exists() and not workdir.is_dir():
         raise UserError(f'--workdir {workdir} is a file: choose a folder')
     atomic.write_json(record, now, sort_keys=True)
+
+
+def _recorded(record: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(record.read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        raise UserError(f'{record} cannot be read ({error}): choose another --workdir') from error
+    if not isinstance(values, dict) or 'stage' not in values:
+        raise UserError(f'{record} is no record of a run: choose another --workdir')
+    return values
+
+
+def free(kind: type[Options], prefix: str = '') -> set[str]:
+    """The keys that may change between the starts of one run."""
+    keys = set()
+    for name, annotation in options.declared(kind).items():
+        group, said = options.group_of(annotation), options.describe(kind, name)
+        if group is None:
+            keys |= {f'{prefix}{name}'} if said.free else set()
+        elif said.free:
+            keys |= set(flat(options.defaults(group), f'{prefix}{name}.'))
+        else:
+            keys |= free(group, f'{prefix}{name}.')
+    return keys

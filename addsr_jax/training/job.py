@@ -1,78 +1,88 @@
-"""A run from its config: plain data to checked dataclasses, one call of the loop, and `final/`."""
+"""A run from its options: weights, stage and data, one call of the loop, and `final/`."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from addsr_jax import sharding
 from addsr_jax.data import sources
-from addsr_jax.data.batches import DataConfig, make_batches
+from addsr_jax.data.batches import batch_shapes, described, make_batches
 from addsr_jax.data.held_out import held_out_batch
 from addsr_jax.data.tokens import load_tokenizer
 from addsr_jax.errors import UserError
 from addsr_jax.specs import MODELS, ModelSpec
 from addsr_jax.stages.base import Optimizers, Recipe, Stage, resumable
 from addsr_jax.stages.table import STAGES
-from addsr_jax.training import config as config_file
-from addsr_jax.training.config import Config
-from addsr_jax.training.loop import LoopConfig, check, train
-from addsr_jax.training.optimizers import OptimizerConfig, make_optimizer
+from addsr_jax.training import config, step
+from addsr_jax.training.loop import train
+from addsr_jax.training.optimizers import make_optimizer
+from addsr_jax.training.options import TrainOptions
 from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights.bundle import Bundle
 
 
-def run(config: Config, workdir: Path, report: Callable[[str], None]) -> None:
+def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> None:
     """Trains or resumes; everything that can be refused is refused before `workdir` is touched."""
-    mesh = sharding.make_mesh(config.mesh)
-    loop, data = loop_config(config), data_config(config)
-    start = starting_weights(config)
-    stage = make_stage(config, start.spec)
-    check(stage, loop, mesh)
+    mesh = sharding.make_mesh(options.mesh)
+    sharding.check_batch(mesh, options.batch_size, options.accumulate)
+    start = starting_weights(options)
+    stage = make_stage(options, start.spec, mesh)
     known = known_params(stage, start)
     stage.freeze(known)  # names the parts that the weights lack
-    training = kept_training(config, stage, start)
-    source = sources.open_source(data.source, data.path)
+    training = kept_training(options, stage, start)
+    source = sources.open_source(options.data.source, options.data.path)
     tokenizer = load_tokenizer(start.tokenizer)
-    batches = make_batches(data, source, tokenizer, jax.process_index(), jax.process_count())
+    batches = make_batches(
+        options.data,
+        source,
+        tokenizer,
+        batch_size=options.batch_size,
+        seed=options.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
     held_out = None
-    if loop.eval_every or loop.preview_every:
-        photographs = sources.folder(config.evaluation.path) if config.evaluation.path else sources.held_out()
+    if options.eval_every or options.preview_every:
+        photographs = sources.folder(options.evaluation.path) if options.evaluation.path else sources.held_out()
         held_out = held_out_batch(
             photographs,
-            config.evaluation.images,
-            data.hr_size,
-            data.degradation,
+            options.evaluation.images,
+            options.data.hr_size,
+            options.data.degradation,
             start.spec.prompts.student_added,
             tokenizer,
         )
-    config_file.claim(workdir, config)
+    config.claim(workdir, options)
     kind = mesh.devices.flat[0].platform
     report(
-        f'{config.stage}, size {config.size}: {loop.steps} steps of {loop.batch_size} images from {len(source)} '
-        f'photographs on {mesh.size} {kind} device{"s" if mesh.size > 1 else ""}'
+        f'{options.stage}, size {options.size}: {options.steps} steps of {options.batch_size} images from '
+        f'{len(source)} photographs on {mesh.size} {kind} device{"s" if mesh.size > 1 else ""}'
     )
+    if source.left_out:
+        report(f'{len(source)} photographs in {options.data.path}, left out: {source.left_out}')
     result = train(
         stage,
         {**known, **training},
         batches,
-        loop,
+        options,
         workdir=workdir,
         mesh=mesh,
-        seed=config.seed,
+        seed=options.seed,
         held_out=held_out,
-        record_name=lambda index: source[index]['name'],
+        record_name=lambda index: described(source, index),
         report=report,
     )
     if result.finished:
         first = {name: value for name, value in next(batches(0)).items() if name != 'replaced'}
         spec = stage.spec_update(result.state, result.frozen, sharding.put_batch(first, mesh))
         params = stage.export(result.state, start.params)
-        final = bundles.merged(start, params, spec, config_file.describe(config))
-        bundles.save(final, workdir / 'final', 'orbax', beside={'training': resumable(result.state)})
+        final = bundles.merged(start, params, spec, config.describe(options))
+        lora = None if stage.adapters is None else stage.adapters(result.state)
+        bundles.save(final, workdir / 'final', 'orbax', beside={'training': resumable(result.state)}, lora=lora)
         report(f'{workdir / "final"} holds the result')
 
 
@@ -81,75 +91,55 @@ def known_params(stage: Stage, start: Bundle) -> dict[str, Any]:
     return (start if stage.adapts else bundles.adapted(start)).params
 
 
-def loop_config(config: Config) -> LoopConfig:
-    return LoopConfig(
-        steps=config.steps,
-        batch_size=config.batch_size,
-        accumulate=config.accumulate,
-        checkpoint_every=config.checkpoint_every,
-        keep=config.keep,
-        eval_every=config.eval_every,
-        log_every=config.log_every,
-        preview_every=config.preview_every,
-        profile_start=config.profile.start,
-        profile_steps=config.profile.steps,
+def lower_step(options: TrainOptions, mesh: Mesh) -> Any:
+    """The run's train step, lowered for the devices of `mesh` from shapes alone: needs neither weights nor data."""
+    spec = MODELS[options.size]
+    stage = make_stage(options, spec, mesh)
+    parts = ['prompt_extractor', 'autoencoder', 'text_encoder', 'teacher', 'student']
+    parts += [part for part in ('dino', 'dinov2') if getattr(spec, part) is not None]
+    shapes = step.state_shapes(stage, bundles.expected(spec, parts), mesh)
+    return step.lower_step(stage, shapes, batch_shapes(options.data, options.batch_size), mesh)
+
+
+def make_stage(options: TrainOptions, spec: ModelSpec, mesh: Mesh) -> Stage:
+    """The stage that the options name, with its objective and optimisers, computing on the devices of `mesh`."""
+    optimizers = Optimizers(
+        make_optimizer(options.optimizer, options.steps), make_optimizer(options.discriminator_optimizer, options.steps)
     )
-
-
-def data_config(config: Config) -> DataConfig:
-    return DataConfig(batch_size=config.batch_size, seed=config.seed, **config.data.to_dict())
-
-
-def make_stage(config: Config, spec: ModelSpec) -> Stage:
-    """The stage that the config names, with its objective and optimisers."""
-    kind = choose(STAGES, config.stage, 'stage')
-    auto = jnp.float32 if jax.default_backend() == 'cpu' else jnp.bfloat16  # on CPU bfloat16 is only slower
-    dtypes = {'auto': auto, 'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
-    player = OptimizerConfig(**config.optimizer.to_dict())
-    judge = OptimizerConfig(**config.discriminator_optimizer.to_dict())
-    if not 0 <= config.ema < 1:
-        raise UserError(f'--config.ema is {config.ema}: a decay lies in 0..1, 1 excluded')
     recipe = Recipe(
         spec=spec,
-        optimizers=Optimizers(make_optimizer(player, config.steps), make_optimizer(judge, config.steps)),
-        ema=config.ema,
-        seed=config.seed,
-        accumulate=config.accumulate,
-        dtype=choose(dtypes, config.dtype, 'dtype'),
+        optimizers=optimizers,
+        ema=options.ema,
+        seed=options.seed,
+        accumulate=options.accumulate,
+        dtype=sharding.compute_dtype(mesh, options.dtype),
     )
-    return kind.make(recipe, kind.objective(**config.objective.to_dict()))
+    return STAGES[options.stage].make(recipe, options.objective)
 
 
-def starting_weights(config: Config) -> Bundle:
+def starting_weights(options: TrainOptions) -> Bundle:
     """The bundle that a run starts from: empty where the size can be trained from nothing."""
-    spec = choose(MODELS, config.size, 'size')
-    if config.weights:
-        found = bundles.load(config.weights)
-        if found.spec.name != config.size:
+    spec = MODELS[options.size]
+    if options.weights:
+        found = bundles.load(options.weights)
+        if found.spec.name != options.size:
             raise UserError(
-                f'{config.weights} holds weights of size {found.spec.name} and the config asks for {config.size}: '
-                f'write --config configs/{config.stage}.py:{found.spec.name}, or choose other --config.weights'
+                f'{options.weights} holds weights of size {found.spec.name} and the config asks for {options.size}: '
+                f'write --config configs/{options.stage}.py:{found.spec.name}, or choose other --config.weights'
             )
         return dataclasses.replace(found, spec=bundles.completed_spec(found, spec))
     tokenizer = bundles.shipped_tokenizer(spec)
     if tokenizer is None:
         raise UserError(
-            f'{config.stage} at size {config.size} starts from published weights: set --config.weights to a folder '
-            f'that holds them, or train the small model with configs/{config.stage}.py:nano'
+            f'{options.stage} at size {options.size} starts from published weights: set --config.weights to a folder '
+            f'that holds them, or train the small model with configs/{options.stage}.py:nano'
         )
     return bundles.empty(spec, tokenizer)
 
 
-def kept_training(config: Config, stage: Stage, start: Bundle) -> dict[str, Any]:
+def kept_training(options: TrainOptions, stage: Stage, start: Bundle) -> dict[str, Any]:
     """{'training': optimisers and discriminator beside the weights}, where the stage goes on from them; else {}."""
-    if not stage.continues or not bundles.has_beside(config.weights, 'training'):
+    if not stage.continues or not bundles.has_beside(options.weights, 'training'):
         return {}
-    abstract = jax.eval_shape(stage.init, jax.random.key(config.seed), start.params)
-    return {'training': bundles.load_beside(config.weights, 'training', resumable(abstract))}
-
-
-def choose(table: Mapping[str, Any], name: str, key: str) -> Any:
-    """table[name]; a UserError names the choices."""
-    if name not in table:
-        raise UserError(f'--config.{key} is {name!r}: choose one of {", ".join(table)}')
-    return table[name]
+    abstract = jax.eval_shape(stage.init, jax.random.key(options.seed), start.params)
+    return {'training': bundles.load_beside(options.weights, 'training', resumable(abstract))}

@@ -1,7 +1,7 @@
 """The one loop that runs every stage.
 
-Order: mesh and shapes, frozen networks, compile, restore or initialise, steps, end. Metrics of step n are fetched
-after step n + 1 was dispatched, through `fetch` alone; batches reach the devices through `prefetch` alone.
+Order: shapes, compile, restore or initialise, steps, end. Metrics of step n are fetched after step n + 1 was
+dispatched, through `fetch` alone; batches reach the devices through `prefetch` alone.
 """
 
 import math
@@ -21,38 +21,16 @@ from addsr_jax import sharding
 from addsr_jax.data.batches import Batches
 from addsr_jax.errors import UserError
 from addsr_jax.evaluation.metrics import psnr_y
-from addsr_jax.runtime import compiler_options, return_freed_memory
+from addsr_jax.runtime import compiler_options
 from addsr_jax.stages.base import Stage, State
 from addsr_jax.training.checkpoints import Checkpoints
+from addsr_jax.training.options import LoopOptions, ProfileOptions
 from addsr_jax.training.prefetch import prefetch
+from addsr_jax.training.step import compile_step, first_state, state_shapes
 from addsr_jax.training.writers import Writers
 from addsr_jax.trees import Tree
 
 Batch = dict[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class LoopConfig:
-    """The numbers of a run that the loop itself needs; 0 switches an `every` off."""
-
-    steps: int
-    batch_size: int
-    accumulate: int
-    checkpoint_every: int
-    keep: int
-    eval_every: int
-    log_every: int
-    preview_every: int
-    profile_start: int
-    profile_steps: int
-
-    def __post_init__(self):
-        for name in ('steps', 'batch_size', 'accumulate', 'keep', 'log_every', 'checkpoint_every'):
-            if getattr(self, name) < 1:
-                raise UserError(f'--config.{name} is {getattr(self, name)}: it must be at least 1')
-        for name in ('eval_every', 'preview_every', 'profile_start', 'profile_steps'):
-            if getattr(self, name) < 0:
-                raise UserError(f'{name} of the config is {getattr(self, name)}: it must be 0 or more')
 
 
 @dataclass(frozen=True)
@@ -71,9 +49,9 @@ def fetch(tree: Mapping[str, jax.Array]) -> dict[str, np.ndarray]:
 
 def train(
     stage: Stage,
-    bundle: Tree,
+    params: Tree,
     batches: Batches,
-    config: LoopConfig,
+    options: LoopOptions,
     *,
     workdir: Path,
     mesh: Mesh,
@@ -82,139 +60,97 @@ def train(
     record_name: Callable[[int], str],
     report: Callable[[str], None],
 ) -> Result:
-    """Trains to `config.steps`, resuming what `workdir` holds.
+    """Trains to `options.steps`, resuming what `workdir` holds.
 
-    bundle: parameters by part, on the host. held_out: one host batch for evaluation and previews, or None.
+    params: {part: tree} on the host. held_out: one host batch for evaluation and previews, or None.
     record_name: of a record that could not be decoded, by its index. report: gets lines for people.
     """
-    check(stage, config, mesh)
-    checkpoints = Checkpoints.open(workdir, config.keep)
+    sharding.check_batch(mesh, options.batch_size, options.accumulate)
+    checkpoints = Checkpoints.open(workdir, options.keep)
 
-    placed = place(stage, bundle, batches.shapes, mesh, seed)  # the step is compiled before any data is touched
+    # The step is compiled before any data is touched.
+    shapes = state_shapes(stage, params, mesh)
+    frozen = sharding.put_replicated(stage.freeze(params), mesh)
+    update = compile_step(stage, shapes, batches.shapes, mesh)
+    preview = jax.jit(stage.preview, compiler_options=compiler_options(mesh))
 
-    # Resume, else a new state, born sharded.
+    # Resume, else a new state.
     if checkpoints.latest is not None:
-        state, start = checkpoints.restore(placed.abstract, placed.places)
+        state, start = checkpoints.restore(shapes.state, shapes.shardings)
         report(f'resuming at step {start}')
     else:
-        state, start = placed.new_state(), 0
-    if start > config.steps:
-        raise UserError(f'{workdir} is at step {start}, beyond --config.steps {config.steps}: raise steps')
+        state, start = first_state(stage, params, shapes, seed), 0
+    if start > options.steps:
+        raise UserError(f'{workdir} is at step {start}, beyond --config.steps {options.steps}: raise steps')
 
-    writers = Writers.open(workdir, config.steps, config.batch_size, config.log_every, report)
-    run = _Run(stage, placed.frozen, config, checkpoints, writers, held_out, mesh, record_name, start)
+    writers = Writers.open(workdir, options.steps, options.batch_size, options.log_every, report)
     writers.start(start, state.params)
+    undecodable = Undecodable(record_name, report)
+    log = Log(options, writers, undecodable, checkpoints)
+    trace = Trace(options.profile, workdir / 'profile', report)
+    done = start
     try:
-        with _Signals() as signals, prefetch(batches(start), mesh, run.replacements) as source:
-            for step in range(start, config.steps):
+        with Signals() as signals, prefetch(batches(start), mesh, undecodable.count) as source:
+            for step in range(start + 1, options.steps + 1):
                 if signals.caught:
                     break
-                run.profile(step)
-                state, metrics = placed.update(state, placed.frozen, next(source))
-                run.after(step + 1, state, metrics)
-            stopped_at = run.settle(state)
+                trace.before(step)
+                state, metrics = update(state, frozen, next(source))
+                done = step
+                log.add(step, metrics)
+
+                score = None
+                previews, evaluates = due(step, options.preview_every, options), due(step, options.eval_every, options)
+                if held_out is not None and (previews or evaluates):
+                    pictures = fetch(preview(state, frozen, sharding.put_replicated(held_out, mesh)))
+                    if previews:
+                        writers.images(step, pictures)
+                    if evaluates:
+                        score = mean_psnr_y(pictures[stage.scored], pictures['HR'])
+                        writers.score(step, 'held_out_psnr_y', score)
+
+                if due(step, options.checkpoint_every, options) or score is not None:
+                    log.flush()  # a state whose own metrics are not finite is never saved
+                    checkpoints.save(step, state, step, None if score is None else {'psnr': score})
+            trace.end(done)
+            log.flush()
+            if done > (checkpoints.latest or 0):
+                checkpoints.save(done, state, done, None)
     finally:
         checkpoints.close()
         writers.close()
-    if stopped_at < config.steps:
-        report(f'stopped at step {stopped_at}, checkpoint written: run the same command to go on')
-    return Result(state, placed.frozen, stopped_at >= config.steps)
+    if done < options.steps:
+        report(f'stopped at step {done}, checkpoint written: run the same command to go on')
+    return Result(state, frozen, done >= options.steps)
 
 
-def check(stage: Stage, config: LoopConfig, mesh: Mesh) -> None:
-    """What can be refused before anything is read or written."""
-    sharding.check_batch(mesh, config.batch_size, config.accumulate)
-    if not stage.scored and (config.eval_every or config.preview_every):
-        raise UserError(f'stage {stage.name} makes no pictures: set --config.eval_every=0 --config.preview_every=0')
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A stage on the devices of a mesh: its compiled step, its frozen parameters, and where its state goes."""
-
-    abstract: Tree
-    places: Tree
-    frozen: Tree
-    update: Any
-    new_state: Callable[[], State]  # born sharded
-
-
-def place(stage: Stage, bundle: Tree, batch_shapes: Mapping[str, Any], mesh: Mesh, seed: int) -> Placed:
-    """From shapes alone but for the frozen parameters; batch_shapes: name -> (shape, dtype)."""
-    key = jax.random.key(seed)
-    abstract = jax.eval_shape(stage.init, key, bundle)
-    places = sharding.state_shardings(mesh, abstract)
-    frozen = sharding.put_replicated(stage.freeze(bundle), mesh)
-    update = compile_step(stage, abstract, places, frozen, mesh, batch_shapes)
-    return Placed(abstract, places, frozen, update, lambda: jax.jit(stage.init, out_shardings=places)(key, bundle))
-
-
-def compile_step(
-    stage: Stage, abstract: Tree, places: Tree, frozen: Tree, mesh: Mesh, batch_shapes: Mapping[str, Any]
-) -> Any:
-    """The donated, sharded step, lowered from shapes alone."""
-    everywhere = sharding.replicated(mesh)
-    jitted = jax.jit(
-        stage.update,
-        donate_argnums=0,
-        in_shardings=(places, everywhere, sharding.batch_sharding(mesh)),
-        out_shardings=(places, everywhere),
-        compiler_options=compiler_options(mesh),
-    )
-    batch = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in batch_shapes.items()}
-    step = jitted.lower(abstract, jax.eval_shape(lambda: frozen), batch).compile()
-    return_freed_memory()
-    return step
+def due(step: int, every: int, options: LoopOptions) -> bool:
+    """Whether something that happens every so many steps, and at the last, happens at this one; 0 is never."""
+    return bool(every) and (step % every == 0 or step == options.steps)
 
 
 @dataclass
-class _Run:
-    """What happens after a step: one-late metrics, logs, evaluation, checkpoints."""
+class Log:
+    """Metrics, one step late, so that the devices never wait for the host: averaged, written, and checked."""
 
-    stage: Stage
-    frozen: Tree
-    config: LoopConfig
-    checkpoints: Checkpoints
+    options: LoopOptions
     writers: Writers
-    held_out: Batch | None
-    mesh: Mesh
-    record_name: Callable[[int], str]
-    step: int  # done
-    pending: tuple[int, Any] | None = None
-    window: list[dict[str, float]] = field(default_factory=list)
-    replaced: list[int] = field(default_factory=list)
-    records: int = 0
-    _preview: Any = None
+    undecodable: 'Undecodable'
+    checkpoints: Checkpoints
+    pending: tuple[int, Any] | None = None  # step, its metrics on the devices
+    since_last: list[dict[str, float]] = field(default_factory=list)
 
-    def after(self, step: int, state: State, metrics: Any) -> None:
-        previous, self.pending, self.step = self.pending, (step, metrics), step
-        if previous is not None:
-            self._arrived(*previous)
+    def add(self, step: int, metrics: Any) -> None:
+        """Takes the metrics of a step that was dispatched, and looks at those of the step before."""
+        self.flush()
+        self.pending = (step, metrics)
         self.writers.progress(step, time.time())
-        show, judge = (self._due(step, every) for every in (self.config.preview_every, self.config.eval_every))
-        pictures = self._look(state) if show or judge else {}
-        if pictures and show:
-            self.writers.images(step, pictures)
-        score = self._score(step, pictures) if pictures and judge else None
-        if self._due(step, self.config.checkpoint_every) or score is not None:
-            self._save(step, state, score)
 
-    def settle(self, state: State) -> int:
-        """The last metrics and the last checkpoint; returns the number of steps done."""
-        self._flush()
-        if self.step > (self.checkpoints.latest or 0):
-            self._save(self.step, state, None)
-        return self.step
-
-    def _due(self, step: int, every: int) -> bool:
-        return bool(every) and (step % every == 0 or step == self.config.steps)
-
-    def _flush(self) -> None:
-        if self.pending is not None:
-            previous, self.pending = self.pending, None
-            self._arrived(*previous)
-
-    def _arrived(self, step: int, metrics: Any) -> None:
+    def flush(self) -> None:
+        """Looks at what was taken; a UserError where a metric is not finite."""
+        if self.pending is None:
+            return
+        (step, metrics), self.pending = self.pending, None
         values = {name: float(value) for name, value in fetch(metrics).items()}
         bad = [name for name, value in values.items() if not math.isfinite(value)]
         if bad:
@@ -222,64 +158,79 @@ class _Run:
                 f'training stopped at step {step}: {", ".join(bad)} is not finite; the last checkpoint is '
                 f'{self.checkpoints.latest or "none"}: lower the learning rate and run again'
             )
-        self.window.append(values)
-        if self._due(step, self.config.log_every):
-            means = {name: float(np.mean([w[name] for w in self.window])) for name in values}
-            if self.replaced:
-                means['replaced_records'] = float(len(self.replaced))
+        self.since_last.append(values)
+        if due(step, self.options.log_every, self.options):
+            means = {name: float(np.mean([metrics[name] for metrics in self.since_last])) for name in values}
+            if self.undecodable.indices:
+                means['replaced_records'] = float(len(self.undecodable.indices))
             self.writers.scalars(step, means)
-            self.window.clear()
+            self.since_last.clear()
 
-    def _save(self, step: int, state: State, score: float | None) -> None:
-        self._flush()  # a state whose own metrics are not finite is never written
-        metrics = None if score is None else {'psnr': score}
-        self.checkpoints.save(step, state, step, metrics)
 
-    def _look(self, state: State) -> dict[str, np.ndarray]:
-        """The stage's pictures of the held-out batch; none where there is no such batch."""
-        if self.held_out is None:
-            return {}
-        if self._preview is None:
-            self._preview = jax.jit(self.stage.preview, compiler_options=compiler_options(self.mesh))
-        return fetch(self._preview(state, self.frozen, sharding.put_replicated(self.held_out, self.mesh)))
+@dataclass
+class Undecodable:
+    """Records that could not be decoded: the first ten are named; above 1 % of all the run stops."""
 
-    def _score(self, step: int, pictures: dict[str, np.ndarray]) -> float:
-        """Mean PSNR-Y of the judged picture against HR."""
-        images, wanted = (_to_uint8(pictures[name]) for name in (self.stage.scored, 'HR'))
-        score = float(np.mean([psnr_y(a, b) for a, b in zip(images, wanted, strict=True)]))
-        self.writers.score(step, 'held_out_psnr_y', score)
-        return score
+    record_name: Callable[[int], str]
+    report: Callable[[str], None]
+    records: int = 0
+    indices: list[int] = field(default_factory=list)
 
-    def replacements(self, flags: np.ndarray) -> None:
-        """Counts undecodable records; names the first ten; above 1 % the run stops."""
+    def count(self, flags: np.ndarray) -> None:
+        """A batch's flags: the index of a record that another one stands in for, else -1."""
         self.records += len(flags)
         for index in flags[flags >= 0].tolist():
-            self.replaced.append(index)
-            if len(self.replaced) <= 10:
-                self.writers.report(f'cannot decode {self.record_name(index)}: replaced by the next record')
-        if len(self.replaced) > max(0.01 * self.records, 10):
+            known = index in self.indices  # from an earlier epoch
+            self.indices.append(index)
+            if not known and len(self.indices) <= 10:
+                self.report(f'cannot decode {self.record_name(index)}: replaced by the next record')
+        if len(self.indices) > max(0.01 * self.records, 10):
             raise UserError(
-                f'{len(self.replaced)} of {self.records} records cannot be decoded, more than 1 %; the first is '
-                f'{self.record_name(self.replaced[0])}: mend or remove them'
+                f'{len(self.indices)} of {self.records} records cannot be decoded, more than 1 %; the first is '
+                f'{self.record_name(self.indices[0])}: mend or remove them'
             )
 
-    def profile(self, step: int) -> None:
-        start, steps = self.config.profile_start, self.config.profile_steps
-        if steps and step == start:
-            jax.profiler.start_trace(str(self.checkpoints.manager.directory.parent / 'profile'))
-        if steps and step == start + steps:
-            jax.profiler.stop_trace()
-            self.writers.report(f'profile of steps {start} to {step} written')
+
+def mean_psnr_y(images: np.ndarray, truth: np.ndarray) -> float:
+    """Mean PSNR on luma of pictures [B, H, W, 3] in [-1, 1], as bytes."""
+    pairs = zip(_to_uint8(images), _to_uint8(truth), strict=True)
+    return float(np.mean([psnr_y(image, true) for image, true in pairs]))
 
 
 def _to_uint8(images: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(images / 2 + 0.5, 0, 1) * 255).astype(np.uint8)
 
 
-class _Signals:
+@dataclass
+class Trace:
+    """A trace of a few updates, for TensorBoard."""
+
+    options: ProfileOptions
+    folder: Path
+    report: Callable[[str], None]
+    running: bool = False
+
+    def before(self, step: int) -> None:
+        """Called before step number `step` is dispatched; the first is 1."""
+        done = step - 1
+        if self.running and done == self.options.start + self.options.steps:
+            self.end(done)
+        if self.options.steps and done == self.options.start:
+            jax.profiler.start_trace(str(self.folder.absolute()))
+            self.running = True
+
+    def end(self, done: int) -> None:
+        """Writes the trace, if one runs."""
+        if self.running:
+            jax.profiler.stop_trace()
+            self.running = False
+            self.report(f'profile of steps {self.options.start} to {done} written')
+
+
+class Signals:
     """SIGTERM and Ctrl-C ask for an orderly end after the step in flight."""
 
-    def __enter__(self) -> '_Signals':
+    def __enter__(self) -> 'Signals':
         self.caught = False
         self._before = {}
         if threading.current_thread() is threading.main_thread():

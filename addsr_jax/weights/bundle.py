@@ -24,10 +24,12 @@ from addsr_jax.networks.build import Networks, build
 from addsr_jax.networks.prompt_extractor import dape
 from addsr_jax.specs import ModelSpec
 from addsr_jax.trees import Tree
+from addsr_jax.weights import adapters, older
 
 NANO = Path(__file__).parent / 'nano'
 MODEL_FILE = 'model.json'
 NOTES = ('README.md', 'LICENSE')
+LORA = 'lora'  # folder of adapters
 _DENOISER = ('unet', 'controlnet', 'schedule', 'prompts', 'discriminator')
 # part -> the fields of a spec that its tensors were made for
 FIELDS = {
@@ -56,12 +58,19 @@ class Bundle:
 
 
 def save(
-    bundle: Bundle, folder: Path, form: str, *, dtype: Any = None, beside: Mapping[str, Tree] | None = None
+    bundle: Bundle,
+    folder: Path,
+    form: str,
+    *,
+    dtype: Any = None,
+    beside: Mapping[str, Tree] | None = None,
+    lora: Tree | None = None,
 ) -> None:
     """Writes a bundle, or replaces an old one whole.
 
     form: 'orbax' or 'safetensors'; dtype None keeps each leaf's. `beside` are trees that go into Orbax folders of
-    their own next to the weights (optimisers and the like).
+    their own next to the weights (optimisers and the like). lora: {network: low-rank factors}, which are in the weights
+    already, as files of their own for PyTorch (`weights.adapters`).
     """
     if form not in ('orbax', 'safetensors'):
         raise ValueError(f"form is 'orbax' or 'safetensors', not {form!r}")
@@ -74,6 +83,8 @@ def save(
                 write_network(unfinished, network, trees.cast(params, dtype))
         for name, tree in (beside or {}).items():
             _save_orbax(tree, unfinished / name)
+        if lora is not None:
+            adapters.write(unfinished / LORA, lora)
         write_record(unfinished, bundle, form, list(bundle.params))
 
 
@@ -150,7 +161,7 @@ def load(path_or_name: str | Path, dtype: Any = None) -> Bundle:
         record = json.loads((folder / MODEL_FILE).read_text(encoding='utf-8'))
         spec = specs.from_json(ModelSpec, record['spec'])
         form, parts, info = record['form'], record['parts'], record['info']
-    except (ValueError, KeyError, TypeError) as error:
+    except (UserError, ValueError, KeyError, TypeError) as error:
         raise UserError(f'{folder / MODEL_FILE} cannot be read: {error}') from error
     wanted = expected(spec, parts)
     params = _load_safetensors(folder, parts, dtype) if form == 'safetensors' else _load_orbax(folder, wanted, dtype)
@@ -203,8 +214,11 @@ def load_beside(path_or_name: str | Path, name: str, abstract: Tree) -> Tree:
     path = (Path(path_or_name).expanduser() / name).absolute()
     try:
         with ocp.StandardCheckpointer() as checkpointer:
-            return _to_host(checkpointer.restore(path, jax.tree.map(_on_one_device, abstract)))
-    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+            before = older.is_older(checkpointer.metadata(path).item_metadata.tree)
+            wanted = jax.tree.map(_on_one_device, older.without_parts(abstract) if before else abstract)
+            restored = _to_host(checkpointer.restore(path, wanted))
+            return older.with_parts(restored, abstract) if before else restored
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f'{path} does not fit this run ({_first_line(error)}): delete that folder to start with a new discriminator'
         ) from error

@@ -153,13 +153,13 @@ def from_pytorch(made: Plan, output: Path, report: Callable[[str], None]) -> dic
             for source in made.sources:
                 report(f'{source.network}: {len(source.tensors)} tensors of {source.path}')
                 bundles.write_network(unfinished, source.network, _converted(source, entries))
-            told = _report(entries)
-            (unfinished / REPORT).write_text(json.dumps(told, indent=1) + '\n', encoding='utf-8')
-            info = {'converted': [s.network for s in made.sources], 'sha256': told['sha256']}
+            summary = _report(entries)
+            (unfinished / REPORT).write_text(json.dumps(summary, indent=1) + '\n', encoding='utf-8')
+            info = {'converted': [s.network for s in made.sources], 'sha256': summary['sha256']}
             bundles.write_record(unfinished, Bundle(made.spec, {}, made.tokenizer, info), 'orbax', parts)
     except OSError as error:
         raise UserError(f'{output} could not be written ({error})') from error
-    return told
+    return summary
 
 
 def check(made: Plan) -> None:
@@ -255,6 +255,9 @@ def to_pytorch(path: Path | str, output: Path, part: str, report: Callable[[str]
             torch_pickle.write(unfinished / 'ram.pth', {'model': state})
         if 'dape' in made.params:
             torch_pickle.write(unfinished / 'DAPE.pth', layout.to_state_dict('dape', made.params['dape']))
+        adapters = Path(path).expanduser() / bundles.LORA
+        if part == 'student' and adapters.is_dir():  # they are in the weights, and here once more as files of their own
+            shutil.copytree(adapters, unfinished / bundles.LORA)
         for file in sorted(p for p in unfinished.rglob('*') if p.is_file()):
             report(f'{output / file.relative_to(unfinished)}  {file.stat().st_size / 1e6:.1f} MB')
 

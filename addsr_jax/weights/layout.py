@@ -1,6 +1,6 @@
 """State dicts of the PyTorch originals to parameter trees and back; the only place that has heard of OIHW."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,6 @@ from addsr_jax.weights import names
 # Leaves that keep PyTorch's layout whatever their rank: tables, tokens, low-rank factors.
 AS_THEY_ARE = ('embedding', 'label_embed', 'pos_embed', 'cls_token', 'mask_token', 'relative_position_bias_table')
 SPECTRAL = ('weight_u', 'weight_v')
-
-
-def from_state_dict(state: Mapping[str, np.ndarray], network: str) -> tuple[Tree, Tree, Tree]:
-    """`from_tensors` of a whole state dict."""
-    return from_tensors(state.items(), network)
 
 
 def from_tensors(tensors: Iterable[tuple[str, np.ndarray]], network: str) -> tuple[Tree, Tree, Tree]:
@@ -48,7 +43,7 @@ def from_tensors(tensors: Iterable[tuple[str, np.ndarray]], network: str) -> tup
 
 
 def to_state_dict(network: str, *collections: Tree) -> dict[str, np.ndarray]:
-    """The inverse of `from_state_dict`, without the computed buffers."""
+    """The inverse of `from_tensors` of a whole state dict, without the computed buffers."""
     return {
         name: _to_theirs(path, np.asarray(leaf if row is None else leaf[row]))
         for name, path, leaf, row in _unstacked(network, *collections)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from addsr_jax.data import sources
+from addsr_jax.data import pictures, sources
 
 
 def crops(count: int, side: int = 160) -> list[np.ndarray]:
@@ -13,8 +13,7 @@ def crops(count: int, side: int = 160) -> list[np.ndarray]:
     source, rng = sources.sample_photos(), np.random.default_rng(0)
     out = []
     for i in range(count):
-        image = sources.decode(source[i % len(source)]['image'])
-        assert image is not None
+        image = pictures.read(source.paths[i % len(source)])
         top, left = rng.integers(image.shape[0] - side), rng.integers(image.shape[1] - side)
         out.append(np.ascontiguousarray(image[top : top + side, left : left + side]))
     return out

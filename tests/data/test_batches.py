@@ -5,27 +5,17 @@ from itertools import islice
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from addsr_jax.data import sources
-from addsr_jax.data.batches import DataConfig, make_batches, random_crop
+from addsr_jax.data.batches import Decoded, described, make_batches, random_crop
+from addsr_jax.data.options import DataOptions
 from addsr_jax.data.tokens import load_tokenizer
 from addsr_jax.errors import UserError
 from addsr_jax.weights.bundle import NANO
 from tests.data import photos
 
-CONFIG = DataConfig(
-    source='folder',
-    path='',
-    hr_size=80,
-    batch_size=4,
-    seed=3,
-    null_text=0.5,
-    captions='record',
-    degraded_target=0.3,
-    degradation='standard',
-    threads=0,
-    workers=0,
-)
+OPTIONS = DataOptions(hr_size=80, captions='record', degraded_target=0.3, threads=0)
 TOKENIZER = load_tokenizer(NANO / 'tokenizer')
 
 
@@ -34,9 +24,20 @@ def source(tmp_path_factory):
     return sources.folder(str(photos.folder(tmp_path_factory.mktemp('photos'), 6)))
 
 
-def batches(source, start=0, count=3, process=(0, 1), **changes):
-    made = make_batches(dataclasses.replace(CONFIG, **changes), source, TOKENIZER, *process)
-    return list(islice(made(start), count))
+def made(source, process=(0, 1), batch_size=4, seed=3, **changes):
+    return make_batches(
+        dataclasses.replace(OPTIONS, **changes),
+        source,
+        TOKENIZER,
+        batch_size=batch_size,
+        seed=seed,
+        process_index=process[0],
+        process_count=process[1],
+    )
+
+
+def batches(source, start=0, count=3, **changes):
+    return list(islice(made(source, **changes)(start), count))
 
 
 def same(a, b):
@@ -47,9 +48,9 @@ def same(a, b):
 
 
 def test_a_batch_has_the_shapes_and_ranges_that_the_step_is_compiled_for(source):
-    made = make_batches(CONFIG, source, TOKENIZER, 0, 1)
-    batch = next(made(0))
-    assert {k: (v.shape, v.dtype) for k, v in batch.items() if k != 'replaced'} == made.shapes
+    data = made(source)
+    batch = next(data(0))
+    assert {k: (v.shape, v.dtype) for k, v in batch.items() if k != 'replaced'} == data.shapes
     for name in ('hr', 'lq'):
         assert -1 <= batch[name].min() < batch[name].max() <= 1
     assert (batch['replaced'] == -1).all()
@@ -99,6 +100,42 @@ def test_a_broken_record_is_replaced_by_the_next_and_flagged(tmp_path):
     assert sorted(got['replaced'].tolist()) == [-1, -1, -1, -1, 2]
 
 
+def _row(path):
+    Image.fromarray(np.zeros((1, 200, 3), np.uint8)).save(path)
+
+
+UNUSABLE = {
+    'broken': (lambda path: path.write_bytes(b'broken'), 'cannot be read as an image: it is no'),
+    'a row of pixels': (_row, 'is too small, 200 x 1: training takes 16 pixels a side'),
+    'gone': (lambda path: path.unlink(), 'it is gone'),
+    'a caption of Windows': (
+        lambda path: path.with_suffix('.txt').write_bytes(b'caf\xe9'),
+        'caption that is not UTF-8',
+    ),
+}
+
+
+@pytest.mark.parametrize('kind', UNUSABLE)
+def test_a_record_that_cannot_be_used_is_replaced_by_the_next_and_described(kind, tmp_path):
+    spoil, reason = UNUSABLE[kind]
+    photos.folder(tmp_path, 3)
+    source = sources.folder(str(tmp_path))
+    spoil(tmp_path / '01.png')
+    record, following = Decoded(source)[1], Decoded(source)[2]
+    assert (record['replaced'], following['replaced']) == (1, -1)
+    np.testing.assert_array_equal(record['image'], following['image'])
+    text = described(source, 1)
+    assert text.startswith(f'{tmp_path / "01.png"} (')
+    assert reason in text
+
+
+def test_a_source_of_which_nothing_can_be_used_ends_with_the_first_name_and_its_reason(tmp_path):
+    for name in ('a.png', 'b.png'):
+        (tmp_path / name).write_bytes(b'broken')
+    with pytest.raises(UserError, match=r'none of 2 records can be used, from .*b\.png \(cannot be read as an image'):
+        Decoded(sources.folder(str(tmp_path)))[1]
+
+
 @pytest.mark.parametrize(
     'change',
     [
@@ -112,8 +149,8 @@ def test_a_broken_record_is_replaced_by_the_next_and_flagged(tmp_path):
     ],
 )
 def test_impossible_values_are_refused_by_name(change):
-    with pytest.raises(UserError, match=rf'--config\.data\.{next(iter(change))}'):
-        dataclasses.replace(CONFIG, **change)
+    with pytest.raises(UserError, match=f'^{next(iter(change))} is'):
+        dataclasses.replace(OPTIONS, **change)
 
 
 def test_pictures_smaller_than_the_crop_are_mirrored_up_to_it():
@@ -121,3 +158,9 @@ def test_pictures_smaller_than_the_crop_are_mirrored_up_to_it():
     out = random_crop(small, 32, np.random.default_rng(0))
     assert out.shape == (32, 32, 3)
     assert set(out.reshape(-1)) == set(small.reshape(-1))
+
+
+@pytest.mark.parametrize('shape', [(1, 200, 3), (200, 1, 3), (1, 1, 3)])
+def test_a_picture_without_anything_to_reflect_is_refused_and_not_mirrored_for_ever(shape):
+    with pytest.raises(UserError, match='nothing to reflect'):
+        random_crop(np.zeros(shape, np.uint8), 32, np.random.default_rng(0))

@@ -5,7 +5,8 @@ import pytest
 
 from addsr_jax.data import captions, held_out, kernels, sources
 from addsr_jax.data.batches import degrade_image
-from addsr_jax.data.degradation import KERNEL, TABLES, degrade, draw_degradation, sharpen
+from addsr_jax.data.degradation import KERNEL, degrade, draw_degradation, sharpen
+from addsr_jax.data.degradation_tables import TABLES
 from addsr_jax.data.tokens import load_tokenizer
 from addsr_jax.weights.bundle import NANO
 from tests.data import photos

@@ -8,6 +8,7 @@ import pytest
 
 from addsr_jax.data import batches
 from addsr_jax.data import degradation as d
+from addsr_jax.data.degradation_tables import TABLES
 from addsr_jax.data.kernels import gaussian_kernel, pad_kernel, sinc_kernel
 from tests import golden
 from tests.data.test_parity_degradation import RecordedNoise, counts_of, kernel
@@ -93,7 +94,7 @@ def test_every_stage_of_a_degradation_is_as_recorded(case, passed, monkeypatch):
     for i, draws in enumerate(make_draws()):
         monkeypatch.setattr(batches, 'draw_degradation', lambda rng, table, draws=draws: draws)
         source = RecordedNoise(fields=[grey, colour[i]], counts=[c[i] for c in counts])
-        pairs.append(batches.pair(images[i], d.TABLES['mild' if case == 'chain3' else 'standard'], source))
+        pairs.append(batches.pair(images[i], TABLES['mild' if case == 'chain3' else 'standard'], source))
     answers = {}
     for name, outputs in passed.items():
         each = len(outputs) // len(images)
@@ -132,7 +133,7 @@ def values_agree(ours, recorded, name):
 @pytest.mark.parametrize(('case', 'table'), [('stats_paired', 'standard'), ('stats_yml', 'mild')])
 def test_choices_and_strengths_are_drawn_as_often_as_recorded(case, table):
     recorded, rng = CASES[case]['statistics'], np.random.default_rng(0)
-    drawn = [d.draw_degradation(rng, d.TABLES[table]) for _ in range(DRAWS)]
+    drawn = [d.draw_degradation(rng, TABLES[table]) for _ in range(DRAWS)]
     for i in (1, 2):
         stages = [draws.stages[i - 1] for draws in drawn]
         directions = ['up' if s.factor > 1 else 'down' if s.factor < 1 else 'keep' for s in stages]
@@ -181,7 +182,7 @@ def recorded_kind(kind):
 @pytest.mark.parametrize('i', [1, 2])
 def test_kernels_are_drawn_as_often_as_recorded(kernels, i):
     recorded, rng = CASES['stats_kernels']['statistics'][f'kernel{i}'], np.random.default_rng(0)
-    peaks = [d.draw_kernel(rng, d.TABLES['standard'].stages[i - 1]).max() for _ in range(DRAWS)]
+    peaks = [d.draw_kernel(rng, TABLES['standard'].stages[i - 1]).max() for _ in range(DRAWS)]
     share_agrees(Counter(recorded_kind(k.kind) for k in kernels), recorded['type'])
     share_agrees(Counter(str(k.size) for k in kernels), recorded['size'])
     blurs, sincs = ([k for k in kernels if (k.kind == 'sinc') is sinc] for sinc in (False, True))
@@ -202,7 +203,7 @@ def test_the_last_filter_is_drawn_as_often_as_recorded(kernels):
     recorded, rng = CASES['stats_kernels']['statistics']['final_sinc'], np.random.default_rng(0)
     finals, peaks = [], []
     for _ in range(DRAWS):
-        draws = d.draw_degradation(rng, d.TABLES['standard'])
+        draws = d.draw_degradation(rng, TABLES['standard'])
         last = kernels[-1] if np.count_nonzero(draws.final_kernel) > 1 else None
         finals.append(last)
         peaks.append(draws.final_kernel.max())

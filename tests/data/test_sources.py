@@ -1,12 +1,11 @@
 """Where photographs come from."""
 
-import io
+import os
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from addsr_jax.data import sources
+from addsr_jax.data import pictures, sources
 from addsr_jax.errors import UserError
 from tests.data import photos
 
@@ -21,9 +20,11 @@ def test_a_folder_is_searched_through_in_order_whatever_the_format_and_the_depth
     found = sources.folder(str(tmp_path))
     assert [p.name for p in found.paths] == ['a.jpg', 'b.png', 'd.TIFF', 'c.webp', 'e.bmp']
     for i in range(len(found)):
-        decoded = sources.decode(found[i]['image'])
-        assert decoded is not None
-        assert decoded.shape == (160, 160, 3)
+        assert pictures.decode(**_encoded(found[i])).shape == (160, 160, 3)
+
+
+def _encoded(record):
+    return {'data': record['image'], 'name': record['name']}
 
 
 def test_a_sidecar_of_the_same_stem_is_the_caption(tmp_path):
@@ -32,45 +33,44 @@ def test_a_sidecar_of_the_same_stem_is_the_caption(tmp_path):
     assert [sources.folder(str(tmp_path))[i]['caption'] for i in (0, 1)] == ['', 'a rocket, sky']
 
 
+def test_a_byte_order_mark_is_no_part_of_a_caption(tmp_path):
+    photos.folder(tmp_path, 1)
+    (tmp_path / '00.txt').write_bytes(b'\xef\xbb\xbfsharp')
+    assert sources.folder(str(tmp_path))[0]['caption'] == 'sharp'
+
+
+def test_a_caption_that_is_not_utf_8_is_named_with_its_photograph(tmp_path):
+    photos.folder(tmp_path, 1)
+    (tmp_path / '00.txt').write_bytes('caf\xe9'.encode('cp1252'))
+    with pytest.raises(UserError, match=r'00\.png has a caption that is not UTF-8, 00\.txt'):
+        sources.folder(str(tmp_path))[0]
+
+
+def test_a_pipe_as_caption_and_a_photograph_that_is_gone_are_refused(tmp_path):
+    photos.folder(tmp_path, 2)
+    found = sources.folder(str(tmp_path))
+    os.mkfifo(tmp_path / '00.txt')
+    (tmp_path / '01.png').unlink()
+    for i, message in enumerate(
+        (r'00\.png cannot be read \(00\.txt\): it is no regular', r'01\.png cannot .*: it is gone')
+    ):
+        with pytest.raises(UserError, match=message):
+            found[i]
+        assert found.name_of(i) == str(tmp_path / f'0{i}.png')
+
+
+def test_a_folder_says_what_it_left_out(tmp_path):
+    photos.folder(tmp_path, 1)
+    for name in ('._a.png', 'a.eps', 'b.eps'):
+        (tmp_path / name).touch()
+    assert sources.folder(str(tmp_path)).left_out == '1 hidden, 2 of another kind'
+
+
 @pytest.mark.parametrize(('name', 'message'), [('missing', 'no folder'), ('', 'no folder'), ('empty', 'no images')])
 def test_a_folder_without_photographs_is_refused(tmp_path, name, message):
     (tmp_path / 'empty').mkdir()
     with pytest.raises(UserError, match=message):
         sources.folder(str(tmp_path / name) if name else '')
-
-
-def encoded(image: Image.Image, **options) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, **options)
-    return buffer.getvalue()
-
-
-def test_grey_transparent_and_16_bit_files_become_rgb():
-    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    kinds = (
-        Image.fromarray(grey),
-        Image.fromarray(grey).convert('RGBA'),
-        Image.fromarray(grey.astype(np.uint16) * 257),
-        Image.fromarray(grey).convert('P'),
-    )
-    for image in kinds:
-        out = sources.decode(encoded(image, format='PNG'))
-        assert out is not None
-        np.testing.assert_array_equal(out, np.repeat(grey[..., None], 3, axis=2))
-
-
-def test_photographs_are_turned_as_their_exif_says():
-    image = Image.fromarray(photos.crops(1)[0][:, :80])
-    exif = Image.Exif()
-    exif[0x0112] = 6  # a quarter turn
-    out = sources.decode(encoded(image, format='JPEG', exif=exif))
-    assert out is not None
-    assert out.shape == (80, 160, 3)
-
-
-@pytest.mark.parametrize('data', [b'', b'no image', b'\x89PNG\r\n\x1a\n broken'])
-def test_what_nothing_can_read_is_none(data):
-    assert sources.decode(data) is None
 
 
 def test_the_held_out_photograph_is_not_trained_on():
@@ -115,7 +115,5 @@ def test_a_tfds_data_set_is_read_through_its_data_source(tmp_path, monkeypatch):
     assert len(source) == 3
     crops = {image.tobytes() for image in photos.crops(3)}
     for i in range(3):
-        image = sources.decode(source[i]['image'])
-        assert image is not None
-        assert image.tobytes() in crops
+        assert pictures.decode(**_encoded(source[i])).tobytes() in crops
         assert source[i]['name'] == f'photos:train[{i}]'

@@ -1,8 +1,7 @@
 """Both samplers against recorded runs of the original pipelines, noise field by noise field."""
 
 import re
-from functools import cache
-from typing import Any
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from addsr_jax.diffusion import sampler, schedule
+from addsr_jax.diffusion import methods, sampler
+from addsr_jax.diffusion.methods import METHODS
+from addsr_jax.diffusion.sampler import Inputs, Sampling
 from addsr_jax.diffusion.windows import Windows
 from addsr_jax.networks.build import apply
 from addsr_jax.networks.prompt_extractor import normalise
@@ -67,18 +68,9 @@ def look(params, seen: jax.Array) -> jax.Array:
     return apply(model.networks().prompt_extractor, params, seen)
 
 
-@cache
-def program(kind: str, guided: bool, timesteps: tuple[int, ...], start: tuple[tuple[str, Any], ...]):
-    """One compiled call; weights and pictures are its arguments."""
-
-    def run(params, lq, tokens, negative, noise, scalars, image_tokens):
-        extra = {'guidance_scale': scalars['guidance'], 'negative_tokens': negative} if guided else {}
-        extra |= {'conditioning_scale': scalars['conditioning'], 'image_tokens': image_tokens, **dict(start)}
-        if kind == 'addsr':
-            extra['psr_weight'] = scalars['psr']
-        return getattr(sampler, kind)(model.networks(), params, lq, tokens, noise, timesteps=timesteps, **extra)
-
-    return jax.jit(run)
+@partial(jax.jit, static_argnums=0)
+def run(sampling, params, inputs):
+    return sampler.sample(model.networks(), sampling, params, inputs)
 
 
 def restored(
@@ -86,23 +78,26 @@ def restored(
 ) -> np.ndarray:
     case = golden.cases(group)[name]['inputs']
     call = case['call']
-    guided = call['guidance_scale'] > 1
-    scalars = {
-        'guidance': call['guidance_scale'],
-        'conditioning': call.get('conditioning_scale', 1.0),
-        'psr': call.get('PSR_weight', 0.0),
-    }
-    method = method or group.removeprefix('pipeline_')
-    start = {'start_point': call['start_point']}
+    chosen = METHODS[method or group.removeprefix('pipeline_')]
     tiles = {**call.get('args', {}), **call} if group == 'pipeline_tiled' else {}
-    if tiles:
-        start['windows'] = Windows(tiles['latent_tiled_size'], tiles['latent_tiled_overlap'])
-    if method == 'seesr':
-        start['start_timestep'] = call.get('start_steps', 999)
-    run = program(method, guided, timesteps, tuple(start.items()))
+    options = {'windows': Windows(tiles['latent_tiled_size'], tiles['latent_tiled_overlap'])} if tiles else {}
+    if not chosen.refines:
+        options['start_timestep'] = call.get('start_steps', 999)
+    sampling = Sampling(
+        chosen, timesteps, guided=call['guidance_scale'] > 1, start_point=call['start_point'], **options
+    )
+    inputs = Inputs(
+        lq=low_quality(case),
+        tokens=model.tokens(case['ids']),
+        noise=noise,
+        negative_tokens=model.tokens(model.NEGATIVE),
+        guidance_scale=call['guidance_scale'],
+        psr_weight=call.get('PSR_weight', 0.0),
+        conditioning_scale=call.get('conditioning_scale', 1.0),
+        image_tokens=first_tokens(case),
+    )
     params = {**model.frozen(), 'student': model.frozen()['teacher']}
-    ids, negative = model.tokens(case['ids']), model.tokens(model.NEGATIVE)
-    return np.asarray(run(params, low_quality(case), ids, negative, noise, scalars, first_tokens(case)))
+    return np.asarray(run(sampling, params, inputs))
 
 
 @pytest.mark.parametrize('name', ADDSR)
@@ -135,7 +130,7 @@ def test_colour_fixes_of_the_recorded_picture_are_as_recorded():
 @pytest.mark.parametrize('name', SEESR)
 def test_seesr_restores_as_recorded(name):
     case = golden.cases('pipeline_seesr')[name]['inputs']
-    timesteps = schedule.teacher_timesteps(case['call']['num_inference_steps'])
+    timesteps = methods.teacher_timesteps(case['call']['num_inference_steps'])
     noise = fields(case, 'vae_eps', 'latents', *(f'step.{t}' for t in case['timesteps']))
     image = restored('pipeline_seesr', name, timesteps, noise) / 2 + 0.5
     pictures.check('pipeline_seesr', name, 'image', golden.to_nchw(image))
@@ -153,7 +148,7 @@ def test_addsr_restores_through_windows_as_recorded():
 @pytest.mark.parametrize('name', TILED)
 def test_seesr_restores_through_windows_as_recorded(name):
     case = golden.cases('pipeline_tiled')[name]['inputs']
-    timesteps = schedule.teacher_timesteps(case['call']['num_inference_steps'])
+    timesteps = methods.teacher_timesteps(case['call']['num_inference_steps'])
     noise = fields(case, 'vae_eps', 'latents', *(f'step.{t}' for t in case['timesteps']))
     image = restored('pipeline_tiled', name, timesteps, noise, 'seesr') / 2 + 0.5
     pictures.check('pipeline_tiled', name, 'image', golden.to_nchw(image))

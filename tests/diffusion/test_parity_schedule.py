@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from addsr_jax.diffusion import schedule
+from addsr_jax.diffusion import methods, schedule
 from addsr_jax.specs import SD2
 from tests import golden
 
@@ -19,12 +19,12 @@ def test_signal_levels_are_as_recorded():
 
 @pytest.mark.parametrize('count', [1, 2, 3, 4, 8, 50])
 def test_teacher_timesteps_are_as_recorded(count):
-    golden.check('schedule', 'tables', f'timesteps.leading.{count}', np.array(schedule.teacher_timesteps(count)))
+    golden.check('schedule', 'tables', f'timesteps.leading.{count}', np.array(methods.teacher_timesteps(count)))
 
 
 @pytest.mark.parametrize('count', [4, 8, 50])
 def test_student_timesteps_are_the_recorded_trailing_ones(count):
-    golden.check('schedule', 'tables', f'timesteps.trailing.{count}', np.array(schedule.student_timesteps(count)))
+    golden.check('schedule', 'tables', f'timesteps.trailing.{count}', np.array(methods.student_timesteps(count)))
 
 
 def test_noising_and_its_inverse_are_as_recorded():

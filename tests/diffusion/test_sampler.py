@@ -9,6 +9,8 @@ import pytest
 
 from addsr_jax.diffusion import sampler, schedule
 from addsr_jax.diffusion.denoiser import Denoiser, to_unit
+from addsr_jax.diffusion.methods import STUDENT, TEACHER
+from addsr_jax.diffusion.sampler import Inputs, Sampling
 from tests import tiny
 
 MODEL = Denoiser(tiny.networks())
@@ -22,11 +24,16 @@ def setting():
     return params, batch['lq'], batch['tokens'], noise
 
 
+@partial(jax.jit, static_argnums=0)
+def run(sampling, params, inputs):
+    return sampler.sample(MODEL.networks, sampling, params, inputs)
+
+
 def few(setting, timesteps, noise=None, antithetic=False, **options):
     params, lq, tokens, fields = setting
-    run = jax.jit(partial(sampler.addsr, MODEL.networks, timesteps=timesteps, antithetic=antithetic))
+    sampling = Sampling(STUDENT, timesteps, guided='negative_tokens' in options, antithetic=antithetic)
     fields = fields if noise is None else noise
-    return run(params, lq, tokens, fields[: len(timesteps) + 1], **{'psr_weight': 0.4, **options})
+    return run(sampling, params, Inputs(lq, tokens, fields[: sampling.noise_fields], **{'psr_weight': 0.4, **options}))
 
 
 def test_addsr_is_predict_decode_condition_renoise(setting):
@@ -44,7 +51,7 @@ def test_addsr_is_predict_decode_condition_renoise(setting):
 
 @pytest.mark.parametrize('steps', [1, 2, 4, 6])
 def test_any_number_of_student_steps_gives_pictures_in_range(setting, steps):
-    x = few(setting, schedule.student_timesteps(steps))
+    x = few(setting, STUDENT.timesteps(steps, 1000))
     assert x.shape == (2, tiny.SIDE, tiny.SIDE, 3)
     assert -1 <= float(x.min()) <= float(x.max()) <= 1
 
@@ -78,6 +85,16 @@ def test_antithetic_steps_do_not_know_the_sign_of_the_noise_guidance_included(se
     assert float(jnp.abs(a - plain).max()) > 1e-3
 
 
+def test_what_a_method_cannot_do_is_an_error_before_anything_is_traced(setting):
+    with pytest.raises(ValueError, match='no antithetic steps'):
+        Sampling(TEACHER, (999,), antithetic=True)
+    with pytest.raises(ValueError, match='start_timestep is of others'):
+        Sampling(STUDENT, (999,), start_timestep=500)
+    params, lq, tokens, noise = setting
+    with pytest.raises(ValueError, match='needs negative_tokens'):
+        run(Sampling(STUDENT, (999,), guided=True), params, Inputs(lq, tokens, noise[:2]))
+
+
 def test_guidance_of_one_is_no_guidance_and_more_is_something_else(setting):
     negative = tiny.batch(5, 2)['tokens']
     plain = few(setting, (999, 749))
@@ -88,7 +105,7 @@ def test_guidance_of_one_is_no_guidance_and_more_is_something_else(setting):
 
 def test_seesr_is_the_ancestral_chain_of_its_table(setting):
     params, lq, tokens, noise = setting
-    timesteps = schedule.teacher_timesteps(4)
+    timesteps = TEACHER.timesteps(4, 1000)
     text = MODEL.embed_text(params, tokens)
     told = MODEL.condition(params, to_unit(lq), text)
     z = MODEL.add_noise(MODEL.encode(params, lq, noise[0]), noise[1], jnp.full(2, 999))
@@ -96,7 +113,7 @@ def test_seesr_is_the_ancestral_chain_of_its_table(setting):
         z0 = MODEL.predict_z0(params, z, jnp.full(2, t), told)
         z = row[0] * z0 + row[1] * z + row[2] * noise[2 + i]
     wanted = MODEL.decode(params, z)
-    got = jax.jit(partial(sampler.seesr, MODEL.networks, timesteps=timesteps))(params, lq, tokens, noise[:6])
+    got = run(Sampling(TEACHER, timesteps), params, Inputs(lq, tokens, noise[:6]))
     np.testing.assert_allclose(got, wanted, atol=2e-4)
 
 
@@ -113,7 +130,5 @@ def test_conditioning_scale_weighs_the_controlnet(setting):
 
 
 def test_the_number_of_noise_fields_is_posterior_start_and_one_a_later_step():
-    assert sampler.noise_count('addsr', 4) == 5
-    assert sampler.noise_count('seesr', 50) == 52
-    with pytest.raises(ValueError, match='addsr'):
-        sampler.noise_count('ddim', 4)
+    assert Sampling.of(STUDENT, 4, 1000).noise_fields == 5
+    assert Sampling.of(TEACHER, 50, 1000).noise_fields == 52

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from addsr_jax import specs
-from addsr_jax.diffusion import schedule
+from addsr_jax.diffusion import methods, schedule
 
 ABAR = schedule.alphas_cumprod(specs.SD2.schedule)
 RNG = np.random.default_rng(0)
@@ -34,23 +34,23 @@ def test_unknown_parameterisations_are_refused():
 
 
 def test_the_students_chain_is_trailing_and_stops_early_below_four_steps():
-    assert schedule.student_timesteps(4) == (999, 749, 499, 249)
-    assert schedule.student_timesteps(1) == (999,)
-    assert schedule.student_timesteps(2) == (999, 749)
-    eight = schedule.student_timesteps(8)
+    assert methods.student_timesteps(4) == (999, 749, 499, 249)
+    assert methods.student_timesteps(1) == (999,)
+    assert methods.student_timesteps(2) == (999, 749)
+    eight = methods.student_timesteps(8)
     assert len(set(eight)) == 8
     assert (eight[0], eight[-1]) == (999, 124)
     with pytest.raises(ValueError, match='at least 1'):
-        schedule.student_timesteps(0)
+        methods.student_timesteps(0)
 
 
 def test_the_teachers_grid_is_leading_with_an_offset():
-    fifty = schedule.teacher_timesteps(50)
+    fifty = methods.teacher_timesteps(50)
     assert (fifty[0], fifty[1], fifty[-1], len(fifty)) == (981, 961, 1, 50)
     with pytest.raises(ValueError, match='1000'):
-        schedule.teacher_timesteps(1001)
+        methods.teacher_timesteps(1001)
 
 
 def test_the_last_ancestral_step_returns_z0():
-    last = schedule.ddpm_coefficients(ABAR, schedule.teacher_timesteps(50), 50)[-1]
+    last = schedule.ddpm_coefficients(ABAR, methods.teacher_timesteps(50), 50)[-1]
     np.testing.assert_allclose(last, [1, 0, 1e-10], atol=1e-6)

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from addsr_jax.evaluation import ablation
-from addsr_jax.evaluation.plot import perception_distortion, split
+from addsr_jax.evaluation.plot import perception_distortion
 
 
 def figures(psnr, ssim=0.8, niqe=7.0, seconds=1.0):
@@ -58,10 +58,3 @@ def test_the_plot_is_a_picture_and_needs_no_display(tmp_path):
     with Image.open(tmp_path / 'curve.png') as image:
         assert min(image.size) > 300
     assert [p.name for p in tmp_path.iterdir()] == ['curve.png']
-
-
-def test_a_method_has_steps_and_a_weight():
-    assert split('addsr-4@0.25', 0.4) == ('addsr-4', 0.25)
-    assert split('addsr-8', 0.4) == ('addsr-8', 0.4)
-    with pytest.raises(ValueError, match='METHOD-STEPS'):
-        split('bicubic', 0.4)

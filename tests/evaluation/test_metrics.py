@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from addsr_jax.data import sources
+from addsr_jax.data import pictures, sources
 from addsr_jax.evaluation.metrics import luma_studio, psnr_y, ssim_y
 from addsr_jax.evaluation.niqe import niqe
 from addsr_jax.evaluation.report import means, score, side_by_side, table
@@ -14,9 +14,7 @@ NIQE = {'chelsea.png': 2.57208, 'astronaut.png': 3.06239, 'coffee.png': 4.06159}
 
 def photo(name):
     paths = {p.name: p for p in (*sources.sample_photos().paths, *sources.held_out().paths)}
-    image = sources.decode(paths[name].read_bytes())
-    assert image is not None
-    return image
+    return pictures.read(paths[name])
 
 
 def test_black_and_white_are_16_and_235():

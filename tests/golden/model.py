@@ -38,7 +38,8 @@ def networks() -> Networks:
 def denoiser(salt: str = ''):
     """{'unet', 'controlnet'} of one salt."""
     return {
-        name: layout.from_state_dict(golden.state_dict(name, salt=salt), name)[0] for name in ('unet', 'controlnet')
+        name: layout.from_tensors(golden.state_dict(name, salt=salt).items(), name)[0]
+        for name in ('unet', 'controlnet')
     }
 
 
@@ -46,8 +47,8 @@ def denoiser(salt: str = ''):
 def frozen():
     """Every network but the student, DAPE merged."""
     kinds = {'vae': 'autoencoder', 'text_encoder': 'text_encoder', 'dino': 'dino', 'dinov2': 'dinov2'}
-    parts = {kind: layout.from_state_dict(golden.state_dict(name), kind)[0] for name, kind in kinds.items()}
-    ram, lora, _ = layout.from_state_dict(golden.state_dict('ram'), 'prompt_extractor')
+    parts = {kind: layout.from_tensors(golden.state_dict(name).items(), kind)[0] for name, kind in kinds.items()}
+    ram, lora, _ = layout.from_tensors(golden.state_dict('ram').items(), 'prompt_extractor')
     parts['prompt_extractor'] = dape(spec().prompt_extractor).merge(ram, lora)
     return {**parts, 'teacher': denoiser()}
 

@@ -9,8 +9,9 @@ import pytest
 
 from addsr_jax import specs, trees
 from addsr_jax.networks.build import apply, build
-from addsr_jax.networks.discriminator import draw_augment, power_iteration, translate
+from addsr_jax.networks.discriminator import power_iteration
 from addsr_jax.networks.prompt_extractor import dape
+from addsr_jax.ops.augment import draw_augment, translate
 from addsr_jax.weights import bundle as bundles
 
 NANO = specs.NANO

@@ -9,7 +9,7 @@ import pytest
 
 from addsr_jax.networks import autoencoder_tiles
 from addsr_jax.networks.autoencoder import Autoencoder
-from addsr_jax.weights.layout import from_state_dict, to_state_dict
+from addsr_jax.weights.layout import from_tensors, to_state_dict
 from tests import golden
 from tests.golden import pictures, specs
 
@@ -18,12 +18,12 @@ pytestmark = pytest.mark.parity
 
 @pytest.fixture(scope='module')
 def params():
-    return from_state_dict(golden.state_dict('vae'), 'autoencoder')[0]
+    return from_tensors(golden.state_dict('vae').items(), 'autoencoder')[0]
 
 
 @pytest.fixture(scope='module')
 def small_params():
-    return from_state_dict(golden.state_dict('vae', low_variance=True), 'autoencoder')[0]
+    return from_tensors(golden.state_dict('vae', low_variance=True).items(), 'autoencoder')[0]
 
 
 @jax.jit
@@ -82,7 +82,7 @@ def wide_params():
     """Another size with norms of 32 groups, filled by the rule."""
     shapes = jax.eval_shape(WIDE.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))['params']
     zeros = to_state_dict('autoencoder', jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes))
-    return from_state_dict({name: golden.tensor(name, x.shape) for name, x in zeros.items()}, 'autoencoder')[0]
+    return from_tensors({name: golden.tensor(name, x.shape) for name, x in zeros.items()}.items(), 'autoencoder')[0]
 
 
 @pytest.mark.parametrize(('height', 'width'), [(20, 45), (40, 36), (44, 45)])

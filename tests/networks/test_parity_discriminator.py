@@ -11,7 +11,8 @@ from addsr_jax import trees
 from addsr_jax.networks import discriminator as d
 from addsr_jax.networks.prompt_extractor import normalise
 from addsr_jax.networks.vit import ViT
-from addsr_jax.weights.layout import from_state_dict, to_state_dict
+from addsr_jax.ops import augment
+from addsr_jax.weights.layout import from_tensors, to_state_dict
 from tests import golden
 from tests.golden import specs
 
@@ -21,7 +22,7 @@ SPEC = specs.discriminator()
 
 @pytest.fixture(scope='module')
 def heads():
-    params, _, spectral = from_state_dict(golden.state_dict('discriminator'), 'discriminator')
+    params, _, spectral = from_tensors(golden.state_dict('discriminator').items(), 'discriminator')
     return params, spectral
 
 
@@ -80,11 +81,11 @@ def test_gradients_are_as_recorded(heads):
 def whole(heads, x, draws, train):
     params, spectral = heads
     spectral = d.power_iteration(params, spectral) if train else spectral
-    dino = from_state_dict(golden.state_dict('dino'), 'dino')[0]
+    dino = from_tensors(golden.state_dict('dino').items(), 'dino')[0]
 
     @jax.jit
     def see(images):
-        seen = d.to_feature_size(images / 2 + 0.5, draws, SPEC.image_size)
+        seen = augment.to_feature_size(images / 2 + 0.5, draws, SPEC.image_size)
         hidden, _ = ViT(specs.dino()).apply({'params': dino}, normalise(seen))
         return run(params, spectral, d.readout(hidden, SPEC.hooks), x['c'])
 
@@ -92,7 +93,7 @@ def whole(heads, x, draws, train):
 
 
 def no_crop(batch):
-    return d.AugmentDraws(
+    return augment.AugmentDraws(
         shift=jnp.zeros((batch, 2), jnp.int32),
         cutout=jnp.zeros((batch, 2), jnp.int32),
         crop=jnp.ones(batch),
@@ -119,7 +120,7 @@ def test_whole_discriminator_answers_as_recorded(heads, case):
 @pytest.mark.parametrize('case', ['full_train_aug_64', 'full_train_aug_96_crop'])
 def test_whole_discriminator_answers_as_recorded_on_augmented_images(heads, case):
     x = golden.inputs('discriminator', case)
-    images = d.diff_augment(golden.to_nhwc(x['x']), augmentation(x))
+    images = augment.diff_augment(golden.to_nhwc(x['x']), augmentation(x))
     see = whole(heads, x, with_crop(2, x, 96) if 'crop_i' in x else no_crop(2), True)
     check_logits(case, see(images))
 
@@ -148,9 +149,9 @@ def test_augmentations_are_as_recorded(case):
     x = golden.inputs('discriminator', case)
     images, draws = golden.to_nhwc(x['x']), augmentation(x)
     if 'translation_x' in x:
-        images = d.translate(images, draws.shift)
+        images = augment.translate(images, draws.shift)
     if 'offset_x' in x:
-        images = d.cutout(images, draws.cutout)
+        images = augment.cutout(images, draws.cutout)
     golden.check('discriminator', case, 'y', golden.to_nchw(images))
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from addsr_jax.networks.prompt_extractor import PromptExtractor, dape
-from addsr_jax.weights.layout import from_state_dict, to_state_dict
+from addsr_jax.weights.layout import from_tensors, to_state_dict
 from tests import golden
 from tests.golden import specs
 
@@ -21,7 +21,7 @@ def run(params, image):
 @pytest.mark.parametrize('case', [case for case in golden.cases('ram') if not case.startswith('trace')])
 def test_tokens_and_tags_are_as_recorded(case):
     state = golden.state_dict('ram', low_variance=case.startswith('lowvariance'))
-    params, lora, _ = from_state_dict(state, 'prompt_extractor')
+    params, lora, _ = from_tensors(state.items(), 'prompt_extractor')
     if case.startswith('dape'):
         params = dape(specs.prompt_extractor()).merge(params, lora)
     tokens, logits = run(params, golden.to_nhwc(golden.inputs('ram', case)['image']))
@@ -32,7 +32,7 @@ def test_tokens_and_tags_are_as_recorded(case):
 
 def test_weights_and_low_rank_factors_survive_the_way_there_and_back():
     state = golden.state_dict('ram')
-    params, lora, _ = from_state_dict(state, 'prompt_extractor')
+    params, lora, _ = from_tensors(state.items(), 'prompt_extractor')
     again = to_state_dict('prompt_extractor', params, lora)
     assert set(again) == set(state)
     assert all(np.array_equal(again[name], state[name]) for name in state)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from addsr_jax.networks.text_encoder import TextEncoder
-from addsr_jax.weights.layout import from_state_dict, to_state_dict
+from addsr_jax.weights.layout import from_tensors, to_state_dict
 from tests import golden
 from tests.golden import specs
 
@@ -21,13 +21,13 @@ def run(params, tokens):
 @pytest.mark.parametrize('case', ['prompts', 'arbitrary', 'short_11', 'lowvariance'])
 def test_hidden_states_are_as_recorded(case):
     state = golden.state_dict('text_encoder', low_variance=case == 'lowvariance')
-    params = from_state_dict(state, 'text_encoder')[0]
+    params = from_tensors(state.items(), 'text_encoder')[0]
     tokens = jnp.asarray(golden.inputs('text_encoder', case)['input_ids'], jnp.int32)
     golden.check('text_encoder', case, 'last_hidden_state', run(params, tokens))
 
 
 def test_weights_survive_the_way_there_and_back():
     state = golden.state_dict('text_encoder')
-    again = to_state_dict('text_encoder', from_state_dict(state, 'text_encoder')[0])
+    again = to_state_dict('text_encoder', from_tensors(state.items(), 'text_encoder')[0])
     assert set(again) == set(state)
     assert all(np.array_equal(again[name], state[name]) for name in state)

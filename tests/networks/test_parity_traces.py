@@ -12,7 +12,7 @@ from addsr_jax.networks.prompt_extractor import PromptExtractor, dape, normalise
 from addsr_jax.networks.text_encoder import TextEncoder
 from addsr_jax.networks.unet import UNet
 from addsr_jax.networks.vit import ViT
-from addsr_jax.weights.layout import from_state_dict
+from addsr_jax.weights.layout import from_tensors
 from addsr_jax.weights.names import STACKED, to_name
 from tests import golden
 from tests.golden import specs
@@ -59,11 +59,11 @@ def check(network, case, found):
 def test_every_part_of_the_unet_answers_as_recorded(case):
     state = golden.state_dict('unet', low_variance=case.endswith('lowvariance'))
     arguments = unet_arguments(golden.inputs('unet', case))
-    check('unet', case, answers(UNet(specs.unet()), from_state_dict(state, 'unet')[0], arguments, 'unet'))
+    check('unet', case, answers(UNet(specs.unet()), from_tensors(state.items(), 'unet')[0], arguments, 'unet'))
 
 
 def test_every_part_of_the_controlnet_answers_as_recorded():
-    params = from_state_dict(golden.state_dict('controlnet'), 'controlnet')[0]
+    params = from_tensors(golden.state_dict('controlnet').items(), 'controlnet')[0]
     arguments = controlnet_arguments(golden.inputs('controlnet', 'trace_8x8_t499'))
     found = answers(ControlNet(specs.controlnet()), params, arguments, 'controlnet')
     check('controlnet', 'trace_8x8_t499', found)
@@ -74,20 +74,20 @@ def test_every_part_of_the_controlnet_answers_as_recorded():
     [('trace_encode_64x64', 'image', 'images', 'moments'), ('trace_decode_8x8', 'z', 'latents', 'decode')],
 )
 def test_every_part_of_the_autoencoder_answers_as_recorded(case, taken, given, method):
-    params = from_state_dict(golden.state_dict('vae'), 'autoencoder')[0]
+    params = from_tensors(golden.state_dict('vae').items(), 'autoencoder')[0]
     arguments = {given: golden.to_nhwc(golden.inputs('vae', case)[taken])}
     check('vae', case, answers(Autoencoder(specs.autoencoder()), params, arguments, 'autoencoder', method))
 
 
 def test_every_part_of_the_text_encoder_answers_as_recorded():
-    params = from_state_dict(golden.state_dict('text_encoder'), 'text_encoder')[0]
+    params = from_tensors(golden.state_dict('text_encoder').items(), 'text_encoder')[0]
     tokens = jnp.asarray(golden.inputs('text_encoder', 'trace')['input_ids'], jnp.int32)
     found = answers(TextEncoder(specs.text_encoder()), params, {'tokens': tokens}, 'text_encoder')
     check('text_encoder', 'trace', found)
 
 
 def test_every_part_of_the_prompt_extractor_answers_as_recorded():
-    params, lora, _ = from_state_dict(golden.state_dict('ram'), 'prompt_extractor')
+    params, lora, _ = from_tensors(golden.state_dict('ram').items(), 'prompt_extractor')
     params = dape(specs.prompt_extractor()).merge(params, lora)
     arguments = {'images': golden.to_nhwc(golden.inputs('ram', 'trace_dape')['image'])}
     module = PromptExtractor(specs.prompt_extractor())
@@ -98,5 +98,5 @@ def test_every_part_of_the_prompt_extractor_answers_as_recorded():
 def test_every_part_of_the_feature_networks_answers_as_recorded(network):
     images = golden.to_nhwc(golden.inputs(network, 'trace')['x'])
     spec, images = {'dino': (specs.dino(), normalise(images)), 'dinov2': (specs.dinov2(), images)}[network]
-    params = from_state_dict(golden.state_dict(network), network)[0]
+    params = from_tensors(golden.state_dict(network).items(), network)[0]
     check(network, 'trace', answers(ViT(spec), params, {'images': images}, network))

@@ -7,7 +7,7 @@ from addsr_jax.networks.discriminator import readout
 from addsr_jax.networks.prompt_extractor import normalise
 from addsr_jax.networks.vit import ViT
 from addsr_jax.ops.image import resize
-from addsr_jax.weights.layout import from_state_dict
+from addsr_jax.weights.layout import from_tensors
 from tests import golden
 from tests.golden import specs
 
@@ -33,7 +33,7 @@ def test_dino_features_are_as_recorded(case):
     images = golden.to_nhwc(golden.inputs('dino', case)['x'])
     if not case.startswith('flex'):  # the others begin at the picture, not at the network
         images = normalise(resize(images, (64, 64), 'area'))
-    for k, feature in enumerate(dino(from_state_dict(state, 'dino')[0], images)):
+    for k, feature in enumerate(dino(from_tensors(state.items(), 'dino')[0], images)):
         golden.check('dino', case, str(k), feature.swapaxes(1, 2))
 
 
@@ -41,7 +41,7 @@ def test_dino_features_are_as_recorded(case):
 def test_dinov2_features_and_class_token_are_as_recorded(case):
     state = golden.state_dict('dinov2', low_variance=case == 'lowvariance')
     images = golden.to_nhwc(golden.inputs('dinov2', case)['x'])
-    features, cls = dinov2(from_state_dict(state, 'dinov2')[0], images)
+    features, cls = dinov2(from_tensors(state.items(), 'dinov2')[0], images)
     golden.check('dinov2', case, 'cls', cls)
     for k, feature in enumerate(features):
         golden.check('dinov2', case, f'features.{k}', feature.swapaxes(1, 2))
@@ -49,5 +49,5 @@ def test_dinov2_features_and_class_token_are_as_recorded(case):
 
 def test_dinov2_sees_the_bilinearly_resized_picture_as_recorded():
     images = resize(golden.to_nhwc(golden.inputs('dinov2', 'train_lr_64')['image']), (70, 70), 'bilinear')
-    _, cls = dinov2(from_state_dict(golden.state_dict('dinov2'), 'dinov2')[0], images)
+    _, cls = dinov2(from_tensors(golden.state_dict('dinov2').items(), 'dinov2')[0], images)
     golden.check('dinov2', 'train_lr_64', 'cls', cls)

@@ -48,7 +48,7 @@ def test_tiles_that_are_off_the_grid_or_all_overlap_are_refused(side):
 
 def test_the_whole_picture_is_a_plan_of_one_tile():
     image = np.random.default_rng(0).normal(size=(56, 72, 3)).astype(np.float32)
-    plan = tiling.whole(56, 72)
+    plan = tiling.single(56, 72)
     tiles = tiling.cut(tiling.pad(image, plan), plan)
     np.testing.assert_array_equal(tiles, image[None])
     np.testing.assert_allclose(tiling.blend(tiles, plan, 56, 72), image, atol=1e-6)

@@ -30,7 +30,7 @@ def fill(module: Any, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def params_of(state: dict[str, np.ndarray], network: str) -> Any:
-    return layout.from_state_dict(state, network)[0]
+    return layout.from_tensors(state.items(), network)[0]
 
 
 def normal(*shape: int, seed: int = 1) -> np.ndarray:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from addsr_jax.restoration import finish
-from addsr_jax.restoration.finish import COLORS, HALO, finished
+from addsr_jax.restoration.finish import HALO, finished
+from addsr_jax.restoration.settings import COLORS
 
 RNG = np.random.default_rng(0)
 RESTORED = RNG.uniform(-0.6, 0.6, (40, 48, 3)).astype(np.float32)

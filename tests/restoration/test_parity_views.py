@@ -38,8 +38,8 @@ def test_every_resize_rounds_as_recorded():
 
 
 @pytest.mark.parametrize('case', ['ram_infer_up', 'ram_infer_down'])
-def test_the_first_look_at_a_file_is_as_recorded(case):
-    look = normalise(views.first_look(Image.fromarray(file_of(case)), 384))
+def test_what_the_prompt_extractor_sees_of_a_file_is_as_recorded(case):
+    look = normalise(views.small_view(Image.fromarray(file_of(case)), 384))
     pictures.check('image_ops', case, 'out', golden.to_nchw(look))
 
 

@@ -76,6 +76,36 @@ def test_the_dial_is_the_settings_it_stands_for(model):
     np.testing.assert_array_equal(model.upscale(SMALL, tile=192, fidelity=1.0), model.upscale(SMALL, tile=192, **named))
 
 
+def test_the_sampler_alone_takes_the_dial_and_the_method_s_own_steps(model):
+    lq, key = np.full((1, 64, 64, 3), 0.25, np.float32), jax.random.key(0)
+    dialled = model.sample(lq, key, fidelity=1.0)
+    np.testing.assert_array_equal(dialled, model.sample(lq, key, steps=4, psr_weight=0.0, antithetic=True))
+    np.testing.assert_array_equal(model.sample(lq, key), model.sample(lq, key, steps=4))
+    assert np.abs(np.asarray(model.sample(lq, key, steps=1)) - dialled).max() > 0
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        ({'tile': 192, 'color': 'adain'}, '^sample: color, tile concern whole pictures'),
+        ({'seed': 1}, '^sample: seed concern'),
+        ({'step': 3}, r'^there is no option sample\.step: did you mean steps'),
+        ({'steps': 0}, r'^sample\.steps is 0'),
+        ({'fidelity': 0.5, 'steps': 2}, '^sample: fidelity chooses steps'),
+    ],
+)
+def test_settings_that_mean_nothing_to_the_sampler_alone_are_refused(model, settings, message):
+    with pytest.raises(UserError, match=message):
+        model.sample(np.zeros((1, 64, 64, 3), np.float32), jax.random.key(0), **settings)
+
+
+def test_the_sampler_alone_goes_through_windows(model):
+    lq = np.random.default_rng(0).uniform(-1, 1, (1, 96, 96, 3)).astype(np.float32)
+    whole, windows = (model.sample(lq, jax.random.key(0), steps=1, latent_tile=side) for side in (0, 16))
+    assert windows.shape == whole.shape
+    assert np.abs(np.asarray(windows - whole)).max() > 0
+
+
 @pytest.mark.parametrize('scale', [1, 2, 3])
 def test_other_scales(model, scale):
     assert model.upscale(SMALL, scale=scale, **FAST).shape == (32 * scale, 32 * scale, 3)
@@ -173,18 +203,18 @@ def test_pillow_images_are_taken_as_arrays_are(model):
         ({'scale': 9}, r'1\.\.8'),
         ({'psr_weight': 2.0}, r'0\.\.1'),
         ({'tile': 200}, 'multiple of 64'),
-        ({'tile': 64}, 'at least 192, or 0'),
+        ({'tile': 64}, '^upscale: tile is 64: .*at least 192, or 0'),
         ({'start_point': 'middle'}, 'lr, noise'),
-        ({'start_timestep': 500}, 'of method seesr'),
+        ({'start_timestep': 500}, 'of the teacher'),
         ({'antithetic': True, 'method': 'seesr'}, 'of the student'),
-        ({'batch': 0}, 'at least 1'),
+        ({'batch': 0}, r'^upscale\.batch is 0: it must be a whole number in 1\.\.256$'),
         ({'latent_tile': 16}, 'set tile to 0'),
         ({'latent_tile': 12, 'tile': 0}, 'multiple of 8'),
         ({'latent_tile': 16, 'latent_overlap': 16, 'tile': 0}, 'less than latent_tile'),
         ({'decoder_tile': 24}, 'set tile to 0'),
         ({'encoder_tile': 100, 'tile': 0}, 'multiple of 32'),
         ({'fidelity': 1.5}, r'0\.\.1'),
-        ({'sharpness': 3}, 'does not know sharpness'),
+        ({'guidance': 3}, r'^there is no option upscale\.guidance: did you mean guidance_scale\?'),
     ],
 )
 def test_impossible_settings_are_refused(model, settings, message):
@@ -206,6 +236,12 @@ def test_another_attention_kernel_gives_the_same_picture(folder, model):
     assert difference(other.upscale(SMALL, **FAST), model.upscale(SMALL, **FAST)) <= 1
     with pytest.raises(UserError, match='choose one of einsum, chunked, cudnn'):
         pipeline.load(folder, attention='flash')
+
+
+@pytest.mark.parametrize('dtype', ['foo', 'float16', np.float64])
+def test_another_dtype_than_networks_compute_in_is_refused(folder, dtype):
+    with pytest.raises(UserError, match='choose one of auto, float32, bfloat16'):
+        pipeline.load(folder, dtype=dtype)
 
 
 def test_weights_without_the_part_that_a_method_needs_say_so(tmp_path):

@@ -74,7 +74,7 @@ def test_every_term_is_its_formula_on_a_latent_drawn_from_the_posterior(terms):
     distances = [np.abs(np.asarray(a) - b).reshape(4, -1).mean(axis=1) for a, b in pairs]
     assert np.abs(np.log(std)).max() > 0.1
     for stages, (loss, metrics) in terms.items():
-        perceptual = sum(distances[:stages])
+        perceptual = np.sum(distances[:stages], axis=0)
         np.testing.assert_allclose(loss, l1 + 10 * perceptual + kl, rtol=1e-4)
         assert float(metrics['l1']) == pytest.approx(l1.mean(), rel=1e-4)
         assert float(metrics['kl']) == pytest.approx(kl.mean(), rel=1e-4)

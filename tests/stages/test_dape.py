@@ -11,6 +11,7 @@ from addsr_jax import trees
 from addsr_jax.networks.build import apply
 from addsr_jax.networks.prompt_extractor import dape
 from addsr_jax.stages import picture_statistics
+from addsr_jax.stages.dape import binary_cross_entropy
 from addsr_jax.weights import bundle as bundles
 from tests import tiny
 from tests.stages.common import bundle, first_key, loss_and_draw, run, stage
@@ -87,6 +88,13 @@ def test_the_gradient_reaches_every_factor_through_the_student_alone(adapting):
     along = jax.tree.map(lambda x: jnp.asarray(rng.standard_normal(x.shape), jnp.float32), factors)
     products = jax.tree.map(lambda g, d: (g * d).sum(), gradient, along)
     assert float(slope(factors, along)) == pytest.approx(float(sum(jax.tree.leaves(products))), rel=1e-3)
+
+
+def test_soft_tags_have_the_cross_entropy_of_their_probabilities():
+    logits, p = np.array([[-2.0, 0.3, 5.0]]), np.array([[0.9, 0.2, 0.6]])
+    q = 1 / (1 + np.exp(-logits))
+    wanted = -(p * np.log(q) + (1 - p) * np.log(1 - q)).mean(axis=1)
+    np.testing.assert_allclose(binary_cross_entropy(jnp.asarray(logits), jnp.asarray(p)), wanted, rtol=1e-6)
 
 
 @pytest.fixture(scope='module')

@@ -9,14 +9,15 @@ import numpy as np
 import optax
 import pytest
 
-from addsr_jax.diffusion import schedule
+from addsr_jax.diffusion import methods, schedule
 from addsr_jax.diffusion.denoiser import Denoiser
 from addsr_jax.stages.addsr import Heads, Losses, Prediction, Sample
 from addsr_jax.stages.addsr_draws import draw
 from addsr_jax.stages.addsr_objective import distillation_weight, released, step_index
 from addsr_jax.stages.base import ema_update
 from addsr_jax.stages.projected import Projection, make_projection
-from addsr_jax.training.optimizers import OptimizerConfig, make_optimizer
+from addsr_jax.training.optimizers import make_optimizer
+from addsr_jax.training.options import OptimizerOptions
 from tests import golden, tiny
 from tests.golden import model, pictures
 from tests.stages.common import objective
@@ -138,7 +139,7 @@ def test_arithmetic_of_the_schedule():
 
 def test_timesteps_of_the_teacher():
     for count, wanted in CASES['set_timesteps']['table'].items():
-        assert list(schedule.teacher_timesteps(int(count))) == wanted
+        assert list(methods.teacher_timesteps(int(count))) == wanted
 
 
 @pytest.mark.parametrize(('count', 't'), [(3, 667), (3, 1), (50, 981), (50, 1)])
@@ -164,7 +165,7 @@ def test_moving_average_of_the_student():
 
 def test_clipped_adamw():
     told = CASES['adamw_clip']['inputs']
-    config = OptimizerConfig(
+    config = OptimizerOptions(
         learning_rate=told['lr'],
         final_learning_rate=told['lr'],
         warmup=0,

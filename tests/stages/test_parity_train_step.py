@@ -10,12 +10,13 @@ import optax
 import pytest
 
 from addsr_jax import trees
-from addsr_jax.networks.discriminator import AugmentDraws
+from addsr_jax.ops.augment import AugmentDraws
 from addsr_jax.stages.addsr_draws import Draws
 from addsr_jax.stages.addsr_objective import released
 from addsr_jax.stages.base import Optimizers, Recipe
 from addsr_jax.stages.table import STAGES, addsr
-from addsr_jax.training.optimizers import OptimizerConfig, make_optimizer
+from addsr_jax.training.optimizers import make_optimizer
+from addsr_jax.training.options import OptimizerOptions
 from addsr_jax.weights import layout, names
 from tests import golden
 from tests.golden import model, pictures
@@ -45,7 +46,7 @@ def remembers_gradients() -> optax.GradientTransformation:
 
 @cache
 def stage():
-    adamw = [make_optimizer(OptimizerConfig(**ADAMW, clip=clip), 10) for clip in (1.0, 0.0)]
+    adamw = [make_optimizer(OptimizerOptions(**ADAMW, clip=clip), 10) for clip in (1.0, 0.0)]
     optimizers = Optimizers(*(optax.chain(remembers_gradients(), o) for o in adamw))
     chosen = dataclasses.replace(
         released(objective('addsr')), start='student', teacher_samples=4, adversarial_weight=0.02
@@ -103,7 +104,7 @@ def draws(case) -> Draws:
 def start():
     made = stage()
     bundle = {**model.frozen(), 'student': model.denoiser('stu/')}
-    params, _, spectral = layout.from_state_dict(golden.state_dict('discriminator'), 'discriminator')
+    params, _, spectral = layout.from_tensors(golden.state_dict('discriminator').items(), 'discriminator')
     state = made.init(jax.random.key(0), jax.tree.map(jnp.asarray, bundle))
     discriminator = {**state.discriminator, 'params': params, 'spectral': spectral}
     optimizer = stage_optimizers(params)
@@ -112,7 +113,7 @@ def start():
 
 
 def stage_optimizers(params):
-    adamw = make_optimizer(OptimizerConfig(**ADAMW, clip=0.0), 10)
+    adamw = make_optimizer(OptimizerOptions(**ADAMW, clip=0.0), 10)
     return optax.chain(remembers_gradients(), adamw).init(params)
 
 

@@ -10,7 +10,7 @@ import pytest
 from addsr_jax import specs, trees
 from addsr_jax.diffusion.denoiser import Denoiser, to_unit
 from addsr_jax.networks.build import build
-from addsr_jax.networks.discriminator import draw_augment
+from addsr_jax.ops.augment import draw_augment
 from addsr_jax.stages.projected import make_projection
 from addsr_jax.weights import bundle as bundles
 from tests import tiny

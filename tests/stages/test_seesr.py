@@ -9,6 +9,7 @@ import pytest
 
 from addsr_jax import trees
 from addsr_jax.diffusion import schedule
+from addsr_jax.diffusion.denoiser import Denoiser
 from addsr_jax.errors import UserError
 from addsr_jax.stages import seesr as seesr_stage
 from addsr_jax.weights import bundle as bundles
@@ -36,6 +37,23 @@ def losses(metrics):
 def test_the_loss_falls_on_one_batch(learned):
     _, metrics = learned
     assert np.mean(losses(metrics[-5:])) < np.mean(losses(metrics[:5]))
+
+
+def test_the_first_loss_of_the_networks_is_the_denoising_of_hr_conditioned_on_lq_written_out(learned):
+    chance = loss_and_draw('seesr')[1](first_key(), BATCH)
+    teacher, t = Denoiser(tiny.networks(), 'teacher'), chance['timesteps']
+
+    @jax.jit
+    def answer(parts):
+        text = teacher.embed_text(parts, BATCH['tokens'])
+        condition = teacher.condition(parts, BATCH['lq'] / 2 + 0.5, text, clip_view=True)
+        z0 = teacher.encode(parts, BATCH['hr'], chance['posterior'])
+        signal, sigma = (jnp.sqrt(a)[:, None, None, None] for a in (ABAR[t], 1 - ABAR[t]))
+        output = teacher.network_output(parts, signal * z0 + sigma * chance['noise'], t, condition)
+        return output, signal * chance['noise'] - sigma * z0  # the tiny model predicts velocity
+
+    output, velocity = answer(bundle())
+    assert learned[1][0]['mse'] == pytest.approx(float(((output - velocity) ** 2).mean()), rel=1e-4)
 
 
 def reference(trained):
@@ -96,6 +114,9 @@ def test_late_timesteps_are_a_share_of_the_four_of_the_student_equally_often(sha
     counts = np.array([(timesteps == t).sum() for t in CHAIN])
     assert counts.sum() / 4096 == pytest.approx(share + (1 - share) * 4 / 1000, abs=0.036)
     np.testing.assert_allclose(counts / counts.sum(), 0.25, atol=0.062)
+    rest = timesteps[~np.isin(timesteps, CHAIN)]
+    if len(rest):
+        np.testing.assert_allclose(np.bincount(rest // 100, minlength=10) / len(rest), 0.1, atol=0.03)
 
 
 def test_late_timesteps_change_what_is_learned():
@@ -172,9 +193,9 @@ def test_an_update_takes_the_published_set_and_keeps_its_structure(published):
 
 
 def test_guidance_means_something_because_empty_text_is_learned_too():
-    config = seesr.get_config('nano')
-    assert config.data.null_text == 0.5
-    assert config.data.degraded_target == 0.1
+    data = seesr.get_config('nano').to_dict()['data']
+    assert data['null_text'] == 0.5
+    assert data['degraded_target'] == 0.1
 
 
 def test_a_teacher_may_start_from_stable_diffusions_own_unet():

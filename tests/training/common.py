@@ -1,5 +1,6 @@
 """Runs of the tiny model through the real loop, which compile its step once for all tests."""
 
+import dataclasses
 from pathlib import Path
 from unittest import mock
 
@@ -8,44 +9,33 @@ import numpy as np
 
 from addsr_jax import sharding
 from addsr_jax.training import loop
-from addsr_jax.training.loop import LoopConfig, Result, train
+from addsr_jax.training.loop import Result, train
+from addsr_jax.training.options import LoopOptions
 from tests import tiny
 from tests.stages.common import stage
 
-DEFAULTS = {
-    'steps': 6,
-    'batch_size': 8,
-    'accumulate': 1,
-    'checkpoint_every': 2,
-    'keep': 2,
-    'eval_every': 0,
-    'log_every': 2,
-    'preview_every': 0,
-    'profile_start': 0,
-    'profile_steps': 0,
-}
-
+OPTIONS = LoopOptions(steps=6, batch_size=8, checkpoint_every=2, eval_every=0, log_every=2, preview_every=0)
 
 programs = {}
 compile_step = loop.compile_step  # before a test puts `compile_once` in its place
 
 
-def compile_once(made, abstract, places, frozen, mesh, shapes):
+def compile_once(made, shapes, batch, mesh):
     if (made, mesh) not in programs:
-        programs[made, mesh] = compile_step(made, abstract, places, frozen, mesh, shapes)
+        programs[made, mesh] = compile_step(made, shapes, batch, mesh)
     return programs[made, mesh]
 
 
-def run(workdir: Path, *, made=None, batches=None, report=None, mesh='data:8', held_out=None, **changes) -> Result:
-    """Trains the tiny teacher in `workdir`; `changes` are of the loop's config."""
+def run(workdir: Path, *, made=None, batches=None, report=None, mesh='data:2', held_out=None, **changes) -> Result:
+    """Trains the tiny teacher in `workdir`; `changes` are of OPTIONS."""
     with mock.patch.object(loop, 'compile_step', compile_once):
         return train(
             made or stage('seesr'),
             tiny.bundle().params,
             batches or tiny.Batches(),
-            LoopConfig(**{**DEFAULTS, **changes}),
+            dataclasses.replace(OPTIONS, **changes),
             workdir=workdir,
-            mesh=sharding.make_mesh(mesh),
+            mesh=sharding.make_mesh(mesh, jax.devices()[: 8 if mesh == 'data:8' else 2]),
             seed=0,
             held_out=held_out,
             record_name=lambda index: f'photo {index}',

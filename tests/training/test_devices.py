@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from addsr_jax import sharding
+from addsr_jax.training import step
 from tests import tiny
 from tests.stages.common import stage
 from tests.training.common import compile_once
@@ -16,12 +17,10 @@ def one_step(name: str, text: str):
     """(metrics, student after one step of plain descent) on a mesh."""
     made, bundle = stage(name), tiny.bundle().params
     mesh = sharding.make_mesh(text, jax.devices()[: MESHES[text]])
-    key = jax.random.key(0)
-    abstract = jax.eval_shape(made.init, key, bundle)
-    places = sharding.state_shardings(mesh, abstract)
-    state = jax.jit(made.init, out_shardings=places)(key, bundle)
+    shapes = step.state_shapes(made, bundle, mesh)
+    state = step.first_state(made, bundle, shapes, 0)
     frozen = sharding.put_replicated(made.freeze(bundle), mesh)
-    update = compile_once(made, abstract, places, frozen, mesh, tiny.Batches().shapes)
+    update = compile_once(made, shapes, tiny.Batches().shapes, mesh)
     state, metrics = update(state, frozen, sharding.put_batch(tiny.batch(0), mesh))
     return {k: float(v) for k, v in metrics.items()}, jax.device_get(state.params)
 

@@ -1,18 +1,22 @@
 """A run from its config to `final/`, on real photographs, at a size that is quick."""
 
+import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
 
 import jax
 import numpy as np
 import pytest
 
-from addsr_jax import specs, trees
+from addsr_jax import sharding, specs, trees
 from addsr_jax.errors import UserError
 from addsr_jax.restoration import pipeline
 from addsr_jax.stages.base import resumable
 from addsr_jax.training import config as config_file
-from addsr_jax.training import job
+from addsr_jax.training import job, step
+from addsr_jax.training.options import TRAINING
 from addsr_jax.weights import bundle as bundles
 from tests import tiny
 from tests.data import photos
@@ -20,23 +24,25 @@ from tests.data import photos
 ROOT = Path(__file__).parents[2]
 
 
+SPEC = dataclasses.replace(tiny.SPEC, name='nano')
+
+
 @pytest.fixture(scope='module', autouse=True)
 def size():
-    specs.MODELS['tiny'] = tiny.SPEC
-    yield
-    del specs.MODELS['tiny']
+    """Size nano is as small as the tiny model."""
+    with mock.patch.dict(specs.MODELS, nano=SPEC):
+        yield
 
 
 @pytest.fixture(scope='module')
 def weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp('weights') / 'tiny'
-    bundles.save(tiny.bundle(), folder, 'safetensors')
+    bundles.save(dataclasses.replace(tiny.bundle(), spec=SPEC), folder, 'safetensors')
     return folder
 
 
 def configured(weights, stage='addsr', **changes):
     values = {
-        'size': 'tiny',
         'weights': weights,
         'steps': 2,
         'batch_size': 8,
@@ -47,7 +53,9 @@ def configured(weights, stage='addsr', **changes):
         'preview_every': 0,
         **changes,
     }
-    return config_file.read(f'{ROOT}/configs/{stage}.py:nano', [(key, str(value)) for key, value in values.items()])
+    return config_file.train_options(
+        f'{ROOT}/configs/{stage}.py:nano', [(key, str(value)) for key, value in values.items()]
+    )
 
 
 def run(workdir, weights, stage='addsr', report=None, **changes):
@@ -79,9 +87,9 @@ def test_only_the_student_differs_from_the_weights_that_it_started_from(final):
 
 
 def test_fine_tuning_goes_on_with_the_student_and_the_discriminator_that_are_kept(final):
-    config = configured(final, **{'objective.start': 'student'})
-    start, stage = job.starting_weights(config), job.make_stage(config, tiny.SPEC)
-    state = stage.init(jax.random.key(0), {**start.params, **job.kept_training(config, stage, start)})
+    options = configured(final, **{'objective.start': 'student'})
+    start, stage = job.starting_weights(options), job.make_stage(options, SPEC, sharding.make_mesh('data:8'))
+    state = stage.init(jax.random.key(0), {**start.params, **job.kept_training(options, stage, start)})
     kept = bundles.load_beside(final, 'training', resumable(jax.eval_shape(lambda: state)))
     for a, b in zip(jax.tree.leaves(state.discriminator), jax.tree.leaves(kept['discriminator']), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -109,8 +117,47 @@ def test_the_next_stage_starts_from_final(weights, tmp_path):
     assert teacher.spec.autoencoder.scaling_factor == scale
 
 
+def test_a_run_says_at_its_start_how_many_files_it_left_out_and_why(tmp_path, weights):
+    folder = photos.folder(tmp_path / 'photos', 2)
+    for name in ('._00.png', 'a.eps'):
+        (folder / name).touch()
+    lines: list[str] = []
+
+    def stop(line):
+        lines.append(line)
+        if len(lines) == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        run(tmp_path / 'run', weights, report=stop, **{'data.source': 'folder', 'data.path': folder})
+    assert '2 steps of 8 images from 2 photographs' in lines[0]
+    assert lines[1] == f'2 photographs in {folder}, left out: 1 hidden, 1 of another kind'
+
+
 def test_the_extractor_is_trained_from_nothing(tmp_path):
     lines: list[str] = []
     final = run(tmp_path, '', 'dape', lines.append)
     assert set(bundles.load(final).params) == {'prompt_extractor'}
-    assert lines[0].startswith('dape, size tiny: 2 steps of 8 images from 5 photographs on 8 cpu devices')
+    assert lines[0].startswith('dape, size nano: 2 steps of 8 images from 5 photographs on 8 cpu devices')
+
+
+@pytest.mark.parametrize('stage', TRAINING)
+def test_the_step_is_lowered_from_shapes_alone_as_from_weights(weights, stage):
+    options = configured(weights, stage)
+    mesh = sharding.make_mesh('data:2,fsdp:4')
+    made = job.make_stage(options, SPEC, mesh)
+    shapes = step.state_shapes(made, tiny.bundle().params, mesh)
+    lowered = job.lower_step(options, mesh)
+    (state, frozen, batch), _ = lowered.in_avals
+    assert jax.tree.map(lambda a: (a.shape, a.dtype), (state, frozen)) == jax.tree.map(
+        lambda a: (a.shape, a.dtype), (shapes.state, shapes.frozen)
+    )
+    assert batch['hr'].shape == (8, 80, 80, 3)
+
+
+def test_the_devices_of_the_mesh_decide_the_precision(weights):
+    options = configured(weights, 'seesr', **{'objective.trainable': 'image_attentions'})
+    elsewhere = SimpleNamespace(devices=np.array([SimpleNamespace(platform='tpu')]))
+    for mesh, dtype in ((sharding.make_mesh('data:8'), 'float32'), (elsewhere, 'bfloat16')):
+        frozen = job.make_stage(options, SPEC, mesh).freeze(tiny.bundle().params)
+        assert {str(leaf.dtype) for leaf in jax.tree.leaves(frozen)} == {dtype}

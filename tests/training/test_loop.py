@@ -15,6 +15,7 @@ import pytest
 
 from addsr_jax.errors import UserError
 from addsr_jax.training import loop
+from addsr_jax.training.options import ProfileOptions
 from tests import tiny
 from tests.training.common import assert_equal, run
 
@@ -54,6 +55,14 @@ def test_a_run_stopped_at_half_and_started_again_ends_bit_for_bit_the_same(tmp_p
     again = run(tmp_path, report=lines.append)
     assert lines[0] == 'resuming at step 3'
     assert_equal(again.state, whole.state)
+
+
+def test_a_run_goes_on_on_a_mesh_of_other_axes(tmp_path):
+    run(tmp_path, steps=3, mesh='data:8')
+    lines: list[str] = []
+    again = run(tmp_path, mesh='data:2,fsdp:4', report=lines.append)
+    assert lines[0] == 'resuming at step 3'
+    assert again.finished
 
 
 def test_a_finished_run_is_not_trained_further(tmp_path, whole):
@@ -104,9 +113,13 @@ def test_a_few_records_that_cannot_be_decoded_are_named_and_counted(tmp_path):
     assert any('replaced_records 8' in line for line in lines)
 
 
-def test_many_records_that_cannot_be_decoded_stop_the_run(tmp_path):
+def test_many_records_that_cannot_be_decoded_stop_the_run_and_are_named_once(tmp_path):
+    lines: list[str] = []
     with pytest.raises(UserError, match=r'16 of 40 records cannot be decoded, more than 1 %; the first is photo 0'):
-        run(tmp_path, batches=Troubled(kind='many broken'))
+        run(tmp_path, batches=Troubled(kind='many broken'), report=lines.append)
+    assert [line for line in lines if line.startswith('cannot decode')] == [
+        f'cannot decode photo {i}: replaced by the next record' for i in range(8)
+    ]
 
 
 def test_the_loop_moves_data_to_the_devices_through_the_prefetch_alone(tmp_path, monkeypatch):
@@ -170,19 +183,26 @@ def events(folder: Path) -> set[str]:
 
 def test_a_profile_of_the_window_is_written(tmp_path):
     lines: list[str] = []
-    run(tmp_path, steps=3, profile_start=1, profile_steps=1, report=lines.append)
+    run(tmp_path, steps=3, profile=ProfileOptions(start=1, steps=1), report=lines.append)
+    assert any('profile of steps 1 to 2 written' in line for line in lines)
+    assert list((tmp_path / 'profile').rglob('*.xplane.pb'))
+
+
+def test_a_profile_that_the_end_of_the_run_cuts_short_is_written(tmp_path):
+    lines: list[str] = []
+    run(tmp_path, steps=2, profile=ProfileOptions(start=1, steps=5), report=lines.append)
     assert any('profile of steps 1 to 2 written' in line for line in lines)
     assert list((tmp_path / 'profile').rglob('*.xplane.pb'))
 
 
 @pytest.mark.parametrize('key', ['steps', 'batch_size', 'keep', 'log_every', 'checkpoint_every', 'accumulate'])
 def test_counts_below_one_are_refused_by_name(tmp_path, key):
-    with pytest.raises(UserError, match=rf'--config\.{key} is 0'):
+    with pytest.raises(UserError, match=f'^{key} is 0'):
         run(tmp_path, **{key: 0})
     assert not list(tmp_path.iterdir())
 
 
 def test_a_batch_that_devices_cannot_share_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(UserError, match='not divisible by 8 devices'):
-        run(tmp_path, batch_size=12)
+        run(tmp_path, batch_size=12, mesh='data:8')
     assert not list(tmp_path.iterdir())

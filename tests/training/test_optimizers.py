@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from addsr_jax.errors import UserError
-from addsr_jax.training.optimizers import OptimizerConfig, learning_rate, make_optimizer
+from addsr_jax.training.optimizers import learning_rate, make_optimizer
+from addsr_jax.training.options import OptimizerOptions
 
-CONFIG = OptimizerConfig(
+OPTIONS = OptimizerOptions(
     learning_rate=1e-3,
     final_learning_rate=1e-5,
     warmup=10,
@@ -21,15 +22,15 @@ CONFIG = OptimizerConfig(
 )
 
 
-def change(config: OptimizerConfig, gradient: float, value: float = 0.0) -> float:
+def change(options: OptimizerOptions, gradient: float, value: float = 0.0) -> float:
     """What one update adds to a parameter."""
-    optimizer, params = make_optimizer(config, 100), jnp.full(4, value)
+    optimizer, params = make_optimizer(options, 100), jnp.full(4, value)
     updates, _ = optimizer.update(jnp.full(4, gradient), optimizer.init(params), params)
     return float(jnp.asarray(updates)[0])
 
 
 def test_warm_up_is_linear_and_the_decay_a_cosine():
-    rate = learning_rate(CONFIG, 110)
+    rate = learning_rate(OPTIONS, 110)
     np.testing.assert_allclose(rate(0), 1e-4, rtol=1e-5)
     np.testing.assert_allclose(rate(10), 1e-3, rtol=1e-5)
     np.testing.assert_allclose(rate(60), (1e-3 + 1e-5) / 2, rtol=1e-3)
@@ -37,24 +38,24 @@ def test_warm_up_is_linear_and_the_decay_a_cosine():
 
 
 def test_a_rate_without_warm_up_starts_at_once():
-    np.testing.assert_allclose(learning_rate(dataclasses.replace(CONFIG, warmup=0), 100)(0), 1e-3, rtol=1e-6)
+    np.testing.assert_allclose(learning_rate(dataclasses.replace(OPTIONS, warmup=0), 100)(0), 1e-3, rtol=1e-6)
 
 
 def test_the_first_step_of_adam_is_the_rate_against_the_sign():
-    config = dataclasses.replace(CONFIG, warmup=0)
-    assert change(config, 0.5) == pytest.approx(-1e-3, rel=1e-4)
-    assert change(config, -7.0) == pytest.approx(1e-3, rel=1e-4)
+    options = dataclasses.replace(OPTIONS, warmup=0)
+    assert change(options, 0.5) == pytest.approx(-1e-3, rel=1e-4)
+    assert change(options, -7.0) == pytest.approx(1e-3, rel=1e-4)
 
 
 def test_decay_shrinks_parameters_and_epsilon_damps_small_gradients():
-    config = dataclasses.replace(CONFIG, warmup=0)
-    assert change(dataclasses.replace(config, weight_decay=0.1), 0.0, 2.0) == pytest.approx(-2e-4, rel=1e-4)
-    assert abs(change(dataclasses.replace(config, epsilon=1.0), 1e-3)) < 1e-5
+    options = dataclasses.replace(OPTIONS, warmup=0)
+    assert change(dataclasses.replace(options, weight_decay=0.1), 0.0, 2.0) == pytest.approx(-2e-4, rel=1e-4)
+    assert abs(change(dataclasses.replace(options, epsilon=1.0), 1e-3)) < 1e-5
 
 
 def test_clipping_bounds_the_global_norm():
-    config = dataclasses.replace(CONFIG, warmup=0, epsilon=1.0)
-    clipped, free = change(dataclasses.replace(config, clip=1.0), 100.0), change(config, 100.0)
+    options = dataclasses.replace(OPTIONS, warmup=0, epsilon=1.0)
+    clipped, free = change(dataclasses.replace(options, clip=1.0), 100.0), change(options, 100.0)
     assert clipped == pytest.approx(-1e-3 * 0.5 / 1.5, rel=1e-3)  # norm 200 -> 1: each gradient 1/2
     assert abs(free) > abs(clipped)
 
@@ -64,4 +65,4 @@ def test_clipping_bounds_the_global_norm():
 )
 def test_impossible_numbers_are_refused(change_):
     with pytest.raises(UserError, match=next(iter(change_))):
-        dataclasses.replace(CONFIG, **change_)
+        dataclasses.replace(OPTIONS, **change_)

@@ -31,7 +31,7 @@ def test_every_recorded_name_becomes_a_path_and_back(folder):
 @pytest.mark.parametrize(('folder', 'network'), NETWORKS.items())
 def test_a_state_dict_survives_the_journey_bit_for_bit(folder, network):
     state = state_dict(folder)
-    back = layout.to_state_dict(network, *layout.from_state_dict(state, network))
+    back = layout.to_state_dict(network, *layout.from_tensors(state.items(), network))
     assert set(back) == set(state)
     for name, tensor in state.items():
         np.testing.assert_array_equal(back[name], tensor, err_msg=name)
@@ -39,7 +39,7 @@ def test_a_state_dict_survives_the_journey_bit_for_bit(folder, network):
 
 def test_layouts_turn_round():
     state = {'conv.weight': np.arange(2 * 3 * 5 * 7).reshape(2, 3, 5, 7), 'fc.weight': np.arange(6).reshape(2, 3)}
-    params, _, _ = layout.from_state_dict(state, 'unet')
+    params, _, _ = layout.from_tensors(state.items(), 'unet')
     flat = trees.flatten(params)
     assert flat['conv/kernel'].shape == (5, 7, 3, 2)
     assert flat['fc/kernel'].shape == (3, 2)
@@ -48,4 +48,4 @@ def test_layouts_turn_round():
 def test_scanned_layers_with_a_gap_are_refused():
     state = {f'blocks.{i}.norm1.weight': np.ones(2) for i in (0, 2)}
     with pytest.raises(ValueError, match=r'rows \[0, 2\]'):
-        layout.from_state_dict(state, 'dino')
+        layout.from_tensors(state.items(), 'dino')

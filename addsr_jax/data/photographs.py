@@ -1,0 +1,79 @@
+"""The one rule of which files of a folder are photographs, for training and the commands alike."""
+
+import os
+import stat
+from collections import Counter, deque
+from dataclasses import dataclass
+from pathlib import Path
+
+from addsr_jax.data.pictures import ENDINGS, printable
+from addsr_jax.errors import UserError
+
+
+@dataclass(frozen=True)
+class Found:
+    """Photographs, sorted by path, and how many entries of the folder were left out: {reason: count}."""
+
+    paths: tuple[Path, ...]
+    left_out: dict[str, int]
+
+    @property
+    def remark(self) -> str:
+        """What was left out, in words: '3 hidden, 1 of another kind'; '' for nothing."""
+        return ', '.join(f'{count} {reason}' for reason, count in sorted(self.left_out.items()))
+
+
+def photographs(folder: Path, *, recursive: bool) -> Found:
+    """Regular files with an ending of a picture, in subfolders too if `recursive`; links are followed.
+
+    Hidden files and folders, those beside a photograph that macOS makes among them, are left out. A folder that links
+    reach twice is searched once. Text files are no photographs and not counted: they are captions. UserError where
+    there is no such folder or no photograph.
+    """
+    if not os.path.isdir(folder):
+        raise UserError(f'there is no folder {printable(repr(str(folder)), 4096)}')
+    paths: list[Path] = []
+    left_out: Counter[str] = Counter()
+    real, linked, seen = deque([folder]), deque[Path](), set()
+    while real or linked:  # links last, so that a photograph has its own folder's name
+        place = real.popleft() if real else linked.popleft()
+        try:
+            status = place.stat()
+            entries = sorted(place.iterdir())
+        except OSError:
+            left_out['that cannot be opened'] += 1
+            continue
+        if (status.st_dev, status.st_ino) in seen:
+            left_out['linked twice'] += 1
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        for path in entries:
+            kind = _kind(path)
+            if kind == 'photograph':
+                paths.append(path)
+            elif kind == 'folder':
+                if recursive:
+                    (linked if path.is_symlink() else real).append(path)
+            elif kind != 'text':
+                left_out[kind] += 1
+    found = Found(tuple(sorted(paths)), dict(left_out))
+    if not paths:
+        more = f' (left out: {found.remark})' if found.remark else ''
+        raise UserError(f'{printable(str(folder), 4096)} holds no images{more}')
+    return found
+
+
+def _kind(path: Path) -> str:
+    """'photograph', 'folder', 'text', or the reason to leave an entry out."""
+    if path.name.startswith('.') or path.name == '__MACOSX':
+        return 'hidden'
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # a link to nothing, or to itself
+        return 'that cannot be opened'
+    if stat.S_ISDIR(mode):
+        return 'folder'
+    ending = path.suffix.lower()
+    if ending not in ENDINGS:
+        return 'text' if ending == '.txt' else 'of another kind'
+    return 'photograph' if stat.S_ISREG(mode) else 'no regular files'

@@ -1,0 +1,81 @@
+"""The compiled sampling of a batch of tiles: one program for each `Sampling` and shape, lowered from shapes alone."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from addsr_jax import sharding, trees
+from addsr_jax.diffusion import sampler
+from addsr_jax.diffusion.sampler import Inputs, Sampling
+from addsr_jax.networks.build import Networks, apply, build
+from addsr_jax.runtime import compiler_options
+from addsr_jax.specs import ModelSpec
+from addsr_jax.trees import Tree
+from addsr_jax.weights import bundle as bundles
+
+SHARED = ('autoencoder', 'text_encoder', 'prompt_extractor')
+
+
+def parts(sampling: Sampling) -> tuple[str, ...]:
+    """The parts of the parameters that a program takes."""
+    return (*SHARED, sampling.method.part)
+
+
+def jitted(networks: Networks, sampling: Sampling, mesh: Mesh) -> Any:
+    """(params, batch, scalars) -> images [B, H, W, 3], not yet compiled.
+
+    batch: lq [B, H, W, 3], noise [B, N, h, w, C], tokens [B, 2, 77] (prompt, negative prompt), perhaps image_tokens.
+    scalars: guidance_scale, psr_weight.
+    """
+
+    def run(params: Tree, batch: dict[str, jax.Array], scalars: dict[str, Any]) -> jax.Array:
+        inputs = Inputs(
+            lq=batch['lq'],
+            tokens=batch['tokens'][:, 0],
+            noise=batch['noise'].swapaxes(0, 1),
+            negative_tokens=batch['tokens'][:, 1],
+            guidance_scale=scalars['guidance_scale'],
+            psr_weight=scalars['psr_weight'],
+            image_tokens=batch.get('image_tokens'),
+        )
+        return sampler.sample(networks, sampling, params, inputs)
+
+    return jax.jit(run, compiler_options=compiler_options(mesh))
+
+
+def lower(
+    spec: ModelSpec, sampling: Sampling, mesh: Mesh, batch: int, height: int, width: int, dtype: str = 'auto'
+) -> Any:
+    """`jitted` lowered for pictures of height x width on a mesh that this machine need not have: nothing is allocated.
+
+    dtype: of weights and compute; 'auto' is what the mesh's platform wants.
+    """
+    kind = sharding.compute_dtype(mesh, dtype)
+    networks = build(spec, kind)
+    shapes = trees.retyped(bundles.expected(spec, list(parts(sampling))), kind)
+    params = jax.tree.map(_placed, shapes, sharding.state_shardings(mesh, shapes))
+    f, spread = spec.autoencoder.factor, sharding.batch_sharding(mesh)
+    noise = (batch, sampling.noise_fields, height // f, width // f, spec.unet.out_channels)
+    arrays = {
+        'lq': jax.ShapeDtypeStruct((batch, height, width, 3), jnp.float32),
+        'noise': jax.ShapeDtypeStruct(noise, jnp.float32),
+        'tokens': jax.ShapeDtypeStruct((batch, 2, spec.text_encoder.positions), jnp.int32),
+    }
+    if spec.view.tokens_of == 'file':
+        arrays['image_tokens'] = _image_tokens(networks, shapes['prompt_extractor'], batch)
+    inputs = {name: _placed(array, spread) for name, array in arrays.items()}
+    return jitted(networks, sampling, mesh).lower(params, inputs, {'guidance_scale': 1.0, 'psr_weight': 0.0})
+
+
+def _image_tokens(networks: Networks, params: Tree, batch: int) -> jax.ShapeDtypeStruct:
+    """Of a batch of tiles, which all take those of their file."""
+    side = networks.spec.prompt_extractor.swin.image_size
+    image = jax.ShapeDtypeStruct((batch, side, side, 3), jnp.float32)
+    return jax.eval_shape(partial(apply, networks.prompt_extractor), params, image)
+
+
+def _placed(shape: jax.ShapeDtypeStruct, place: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=place)

@@ -1,0 +1,270 @@
+"""One reader: files, the Python API and training see the same pixels, and nothing hostile is opened or decoded."""
+
+import io
+import os
+import struct
+import threading
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from addsr_jax.data import pictures, sources
+from addsr_jax.data.batches import Decoded
+from addsr_jax.errors import UserError
+from addsr_jax.restoration.pipeline import _as_pillow
+
+GREY = np.arange(20 * 24, dtype=np.uint16).reshape(20, 24).astype(np.uint8)
+RGB = np.stack([GREY, 255 - GREY, GREY // 2], axis=2)
+ALPHA = np.where(np.arange(24) < 12, 255, np.arange(24) * 5).astype(np.uint8)[None].repeat(20, axis=0)
+RGBA = np.concatenate([RGB, ALPHA[..., None]], axis=2)
+FEW = RGB // 64 * 64  # 16 colours at most, which a palette holds
+
+
+def repeated(grey):
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def on_white(rgb, alpha):
+    """By the formula, in floats."""
+    part = alpha[..., None] / 255
+    return np.rint(rgb * part + 255 * (1 - part)).astype(np.uint8)
+
+
+def encoded(image, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, **options)
+    return buffer.getvalue()
+
+
+def picture(values, mode=None, **options):
+    image = Image.fromarray(values)
+    return encoded(image.convert(mode) if mode else image, **options)
+
+
+def exif(orientation):
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    return tags
+
+
+def chunk(kind, data):
+    return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+
+
+def png(width, height, depth, colour, rows, *others):
+    """A PNG by hand, of a size or of chunks that Pillow would not write."""
+    header = struct.pack('>IIBBBBB', width, height, depth, colour, 0, 0, 0)
+    parts = [chunk(b'IHDR', header), *others, chunk(b'IDAT', zlib.compress(rows)), chunk(b'IEND', b'')]
+    return b'\x89PNG\r\n\x1a\n' + b''.join(parts)
+
+
+def clear_colour_of_16_bits():
+    rows = b''.join(b'\0' + (row.astype('>u2') * 257).tobytes() for row in GREY)
+    return png(24, 20, 16, 0, rows, chunk(b'tRNS', struct.pack('>H', 7 * 257)))
+
+
+def animation():
+    frames = [Image.fromarray(part) for part in (GREY, 255 - GREY)]
+    return encoded(frames[0], format='GIF', save_all=True, append_images=frames[1:])
+
+
+def damaged_exif(kind):
+    return picture(
+        RGB, format=kind, exif=b'Exif\0\0MM\0\xaa\0\0\0\x08', **({'lossless': True} if kind == 'WEBP' else {})
+    )
+
+
+def inverted_tiff(values):
+    """0 is white (PhotometricInterpretation 0)."""
+    return encoded(Image.fromarray(values), format='TIFF', tiffinfo={262: 0})
+
+
+DEEP = GREY.astype(np.uint16) * 257
+# kind -> (file, its pixels, the most that they may differ)
+KINDS = {
+    'grey': (picture(GREY, format='PNG'), repeated(GREY), 0),
+    'colours': (picture(RGB, format='PNG'), RGB, 0),
+    'bitmap': (picture(RGB, format='BMP'), RGB, 0),
+    'portable': (picture(RGB, format='PPM'), RGB, 0),
+    'targa': (picture(RGB, format='TGA'), RGB, 0),
+    'lossless webp': (picture(RGB, format='WEBP', lossless=True), RGB, 0),
+    'tiff': (picture(RGB, format='TIFF', compression='tiff_lzw'), RGB, 0),
+    'alpha': (picture(RGBA, format='PNG'), on_white(RGB, ALPHA), 1),
+    'grey with alpha': (picture(np.stack([GREY, ALPHA], 2), format='PNG'), on_white(repeated(GREY), ALPHA), 1),
+    'one clear grey': (
+        picture(GREY, format='PNG', transparency=7),
+        repeated(np.where(GREY == 7, 255, GREY).astype(np.uint8)),
+        0,
+    ),
+    'one clear 16-bit grey': (
+        clear_colour_of_16_bits(),
+        repeated(np.where(GREY == 7, 255, GREY).astype(np.uint8)),
+        0,
+    ),
+    'palette': (encoded(Image.fromarray(FEW).quantize(64), format='PNG'), FEW, 0),
+    'palette with a clear colour': (
+        encoded(Image.fromarray(GREY).convert('P'), format='PNG', transparency=bytes([0] * 128 + [255] * 128)),
+        repeated(np.where(GREY < 128, 255, GREY).astype(np.uint8)),
+        0,
+    ),
+    'one bit': (picture(GREY >= 128, format='PNG'), repeated(np.where(GREY >= 128, 255, 0).astype(np.uint8)), 0),
+    '16-bit grey': (picture(DEEP, format='PNG'), repeated(GREY), 0),
+    '16-bit grey, rounded': (picture(DEEP | 100, format='PNG'), repeated(np.rint((DEEP | 100) / 257)), 0),
+    '16-bit portable grey': (picture(DEEP, format='PPM'), repeated(GREY), 0),
+    '16-bit tiff': (picture(DEEP, format='TIFF'), repeated(GREY), 0),
+    '16-bit tiff where 0 is white': (inverted_tiff(DEEP), repeated(255 - GREY), 0),
+    'floats of 0 to 1': (picture(GREY.astype(np.float32) / 255, format='TIFF'), repeated(GREY), 0),
+    'floats of 0 to 255': (picture(GREY.astype(np.float32), format='TIFF'), repeated(GREY), 0),
+    'print colours': (picture(FEW, 'CMYK', format='TIFF'), FEW, 0),
+    'animation': (animation(), repeated(GREY), 0),
+    'turned': (picture(RGB, format='PNG', exif=exif(6)), RGB[::-1].swapaxes(0, 1), 0),
+    'turned grey of 16 bits': (picture(DEEP, format='PNG', exif=exif(8)), repeated(GREY.T[::-1]), 0),
+    'turned tiff': (picture(RGB, format='TIFF', tiffinfo={274: 6}), RGB[::-1].swapaxes(0, 1), 0),
+    'damaged exif': (damaged_exif('WEBP'), RGB, 0),
+    'photograph': (picture(FEW, format='JPEG', quality=100, subsampling=0), FEW, 8),
+}
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_files_the_python_api_and_training_see_the_same_right_pixels(kind, tmp_path):
+    data, wanted, tolerance = KINDS[kind]
+    path = tmp_path / 'x.png'  # the content decides, whatever the ending
+    path.write_bytes(data)
+    seen = pictures.read(path)
+    assert (seen.dtype, seen.shape) == (np.uint8, wanted.shape)
+    assert np.abs(seen.astype(int) - wanted.astype(int)).max() <= tolerance
+    np.testing.assert_array_equal(pictures.decode(data, 'x'), seen)
+    np.testing.assert_array_equal(Decoded(sources.folder(str(tmp_path)))[0]['image'], seen)
+    with Image.open(path) as opened:
+        np.testing.assert_array_equal(np.asarray(_as_pillow(opened)), seen)
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_every_orientation_is_turned_as_pillow_turns_it(orientation):
+    data = picture(RGB, format='PNG', exif=exif(orientation))
+    with Image.open(io.BytesIO(data)) as opened:
+        np.testing.assert_array_equal(pictures.decode(data, 'x'), np.asarray(ImageOps.exif_transpose(opened)))
+
+
+@pytest.mark.parametrize('orientation', [0, 9])
+def test_an_orientation_that_is_none_turns_nothing(orientation):
+    np.testing.assert_array_equal(pictures.decode(picture(RGB, format='PNG', exif=exif(orientation)), 'x'), RGB)
+
+
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP'])
+def test_pixels_are_read_where_only_the_exif_is_damaged(kind):
+    assert pictures.decode(damaged_exif(kind), 'x').shape == RGB.shape
+
+
+POSTSCRIPT = b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n'
+NAN = np.full((20, 24), np.nan, np.float32)
+REFUSED = {
+    'nothing': (b'', 'it is no JPEG'),
+    'text': (b'Dear reader, this is no picture.\n' * 9, 'it is no JPEG'),
+    'PostScript': (POSTSCRIPT, 'it is no JPEG'),
+    'a PDF': (b'%PDF-1.4\n%%EOF\n', 'it is no JPEG'),
+    'a video': (b'\x00\x00\x01\xb3\x01\x00\x10\x13' + bytes(99), 'it is no JPEG'),
+    'a broken header': (b'\x89PNG\r\n\x1a\n broken', 'cannot be read'),
+    'a huge size': (png(60000, 60000, 8, 0, b''), 'more than 178956970 pixels'),
+    'a size above the limit alone': (png(14000, 13000, 1, 0, b''), 'more than 178956970 pixels'),
+    'a truncated PNG': (picture(RGB, format='PNG')[:-60], 'cannot be read'),
+    'a truncated JPEG': (picture(RGB, format='JPEG')[:-60], 'truncated'),
+    'a truncated WebP': (picture(RGB, format='WEBP')[:-60], 'cannot be read'),
+    'a truncated AVIF': (picture(RGB, format='AVIF')[:-60], 'cannot be read'),
+    'a TIFF without pixels': (picture(RGB, format='TIFF')[:200], 'cannot be read'),
+    'not a number': (picture(NAN, format='TIFF'), 'not finite'),
+    'infinity': (picture(NAN * 0 + np.float32(np.inf), format='TIFF'), 'not finite'),
+    'floats beyond white': (picture(GREY.astype(np.float32) * 9, format='TIFF'), 'beyond 0 to 255'),
+    'negative numbers': (picture(GREY.astype(np.int32) - 9, format='TIFF'), 'beyond 0 to 65535'),
+}
+
+
+@pytest.mark.parametrize('kind', REFUSED)
+def test_what_is_no_picture_is_one_line_with_the_name(kind, tmp_path):
+    data, message = REFUSED[kind]
+    path = tmp_path / 'x.jpg'
+    path.write_bytes(data)
+    for call in (lambda: pictures.read(path), lambda: pictures.decode(data, str(path))):
+        with pytest.raises(UserError, match=message) as caught:
+            call()
+        assert str(caught.value).startswith(f'{path} cannot be read as an image: ')
+        assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_large_picture_below_the_limit_brings_no_warning(monkeypatch):
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 300)  # Pillow warns from here on; 600 is its error
+    assert pictures.decode(picture(RGB, format='PNG'), 'x').shape == RGB.shape
+
+
+@pytest.mark.parametrize(
+    'error',
+    [SyntaxError, TypeError, NotImplementedError, struct.error, MemoryError, EOFError, ZeroDivisionError, KeyError],
+)
+def test_whatever_a_decoder_raises_is_one_short_line_that_a_terminal_can_print(error, monkeypatch):
+    def fails(*_):
+        raise error('\x1b[31mred\nnext ' + 'long ' * 99)
+
+    monkeypatch.setattr(pictures.Image.Image, 'load', fails)
+    with pytest.raises(UserError) as caught:
+        pictures.from_pillow(Image.new('RGB', (9, 9)), 'a\x1bb\n.png')
+    text = str(caught.value)
+    assert text.startswith('a\\x1bb .png cannot be read as an image: ')
+    assert text.isprintable()
+    assert len(text) < 250
+
+
+def test_a_decoder_without_words_is_named_by_the_kind_of_its_error(monkeypatch):
+    def fails(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(pictures.Image.Image, 'load', fails)
+    with pytest.raises(UserError, match='x cannot be read as an image: MemoryError'):
+        pictures.from_pillow(Image.new('RGB', (9, 9)), 'x')
+
+
+def test_missing_files_pipes_and_folders_are_refused_without_opening_them(tmp_path):
+    os.mkfifo(tmp_path / 'pipe.png')
+    for name, message in (('pipe.png', 'no regular file'), ('', 'no regular file'), ('gone.png', 'No such file')):
+        with pytest.raises(UserError, match=message):
+            pictures.read(tmp_path / name)
+
+
+def test_endings_are_those_that_pillow_knows_for_each_format():
+    known = Image.registered_extensions()
+    for format_, endings in pictures.FORMATS.items():
+        assert {known[ending] for ending in endings} == {format_}
+
+
+def test_no_format_that_starts_a_program_or_leaves_pixels_to_another_library_is_read():
+    assert not set(pictures.FORMATS) & {'EPS', 'PDF', 'MPEG', 'HDF5', 'GRIB', 'BUFR', 'WMF', 'FITS'}
+
+
+def test_only_animations_are_called_so(tmp_path):
+    for name, (data, _, _) in KINDS.items():
+        (tmp_path / name).write_bytes(data)
+        assert pictures.is_animation(tmp_path / name) == (name == 'animation')
+
+
+def test_filters_of_warnings_are_as_before_after_many_threads_have_read():
+    before, data = list(warnings.filters), KINDS['alpha'][0]
+    threads = [
+        threading.Thread(target=lambda: [pictures.decode(data, 'x') for _ in range(30)], daemon=True) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert list(warnings.filters) == before
+
+
+def test_the_sample_photographs_are_read_as_opencv_reads_them():
+    import cv2
+
+    for path in (*sources.sample_photos().paths, *sources.held_out().paths):
+        theirs = cv2.imread(str(path))
+        assert theirs is not None
+        np.testing.assert_array_equal(pictures.read(Path(path)), theirs[..., ::-1])

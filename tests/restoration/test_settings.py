@@ -1,0 +1,103 @@
+"""Settings of one picture: what means nothing is refused, and names of methods become settings."""
+
+import dataclasses
+import math
+
+import pytest
+
+from addsr_jax.diffusion.methods import METHODS
+from addsr_jax.errors import UserError
+from addsr_jax.options import from_data
+from addsr_jax.restoration import finish
+from addsr_jax.restoration.settings import COLORS, PSR_WEIGHT, Settings, parse_method
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        ({'guidance_scale': math.nan}, r'guidance_scale is nan: it must be a number in 0\.\.30'),
+        ({'steps': 2.5}, r'steps is 2\.5: it must be a whole number'),
+        ({'steps': True}, 'steps is True'),
+        ({'seed': 1.5}, r'seed is 1\.5'),
+        ({'seed': -1}, 'seed is -1'),
+        ({'antithetic': 'no'}, "antithetic is 'no': it must be true or false"),
+        ({'batch': '2'}, "batch is '2'"),
+        ({'scale': math.inf}, 'scale is inf'),
+        ({'prompt': None}, 'prompt is None: it must be text'),
+        ({'latent_overlap': -1, 'latent_tile': 16, 'tile': 0}, 'latent_overlap is -1'),
+        ({'encoder_tile': 32}, 'encoder_tile is of pictures that are restored whole: set tile to 0'),
+        ({'method': 'seesr', 'psr_weight': 0.5}, 'psr_weight is of the student'),
+        ({'method': 'seesr', 'fidelity': 0.5}, 'fidelity is of the student'),
+        ({'method': 'seesr', 'antithetic': True}, 'antithetic is of the student'),
+        ({'method': 'seesr', 'start_timestep': 400, 'start_point': 'noise'}, 'leave it out with start_point noise'),
+        ({'start_timestep': 400}, 'start_timestep is of the teacher'),
+        ({'stepz': 3}, r'there is no option stepz: did you mean steps\?'),
+    ],
+)
+def test_what_means_nothing_is_refused(settings, message):
+    with pytest.raises(UserError, match=message):
+        from_data(Settings, settings)
+
+
+def test_a_replaced_setting_is_checked_again():
+    with pytest.raises(UserError, match='steps is 0'):
+        dataclasses.replace(Settings(), steps=0)
+
+
+@pytest.mark.parametrize('tile', [0, 192, 256, 512, 4096])
+def test_tiles_are_whole_pictures_or_at_least_192(tile):
+    assert Settings(tile=tile).tile == tile
+
+
+@pytest.mark.parametrize('method', METHODS.values(), ids=METHODS)
+def test_a_method_s_own_steps_hold_where_nobody_names_any(method):
+    assert Settings(method=method.name).chosen.steps == method.steps
+    assert Settings(method=method.name, steps=7).chosen.steps == 7
+
+
+def test_the_psr_weight_of_zero_is_a_weight_and_not_the_default():
+    assert Settings().chosen.psr_weight == PSR_WEIGHT
+    assert Settings(psr_weight=0.0).chosen.psr_weight == 0
+
+
+def test_every_colour_that_can_be_asked_for_can_be_made():
+    assert set(COLORS) - {'none'} == set(finish.FIXES)
+
+
+@pytest.mark.parametrize(
+    ('text', 'settings'),
+    [
+        ('addsr', Settings()),
+        ('addsr-1', Settings(steps=1)),
+        ('addsr-4@0.8', Settings(steps=4, psr_weight=0.8)),
+        ('addsr-4x2', Settings(steps=4, antithetic=True)),
+        ('addsr-2x2@0', Settings(steps=2, psr_weight=0.0, antithetic=True)),
+        ('seesr-20', Settings(method='seesr', steps=20)),
+        (' bicubic ', None),
+    ],
+)
+def test_a_name_is_the_settings_it_spells(text, settings):
+    assert parse_method(text, Settings()) == settings
+
+
+def test_guidance_is_kept_for_the_teacher_alone_and_the_psr_weight_for_the_student():
+    guided = Settings(method='seesr', guidance_scale=3.0, seed=5)
+    assert parse_method('seesr-9', guided) == Settings(method='seesr', steps=9, guidance_scale=3.0, seed=5)
+    assert parse_method('addsr-4', guided) == Settings(steps=4, seed=5)
+    weighed = Settings(psr_weight=0.1)
+    assert parse_method('addsr-4', weighed) == Settings(steps=4, psr_weight=0.1)
+    assert parse_method('seesr-4', weighed) == Settings(method='seesr', steps=4)
+
+
+@pytest.mark.parametrize(
+    'text', ['gan', 'bicubic-4', 'bicubic@1', 'addsr-', 'addsr-4@', 'seesr-50@1', 'seesr-50x2', 'addsr-4x3', '']
+)
+def test_any_other_name_is_refused(text):
+    with pytest.raises(UserError, match=f'{text!r} is no method: write bicubic or one of addsr-STEPS, seesr-STEPS'):
+        parse_method(text, Settings())
+
+
+@pytest.mark.parametrize(('text', 'message'), [('addsr-0', 'steps is 0'), ('addsr-4@1.5', 'psr_weight is 1.5')])
+def test_a_name_with_numbers_out_of_range_is_refused(text, message):
+    with pytest.raises(UserError, match=message):
+        parse_method(text, Settings())
