@@ -96,10 +96,14 @@ DIFFERENT = {
         'objective.spectral_steps': (3, 1, 'a switch'),
         'objective.d_grad_leak': (True, False, 'a switch'),
     },
-    'seesr': {'accumulate': (2, 1, 'the 32 images of an update in one piece; fewer devices may split them')},
+    'seesr': {
+        'accumulate': (2, 1, 'the 32 images of an update in one piece; fewer devices may split them'),
+        'optimizer.warmup': (0, 500, "the script's 500 are ignored by its constant rate; here they count"),
+    },
     'dape': {
         'batch_size': (8, 16, 'dape.yaml says 8 for each GPU; the paper 32'),
         'ema': (0.0, 0.99, 'open: dape.yaml keeps no average'),
+        'optimizer.clip': (0.0, 1.0, 'open: dape.yaml names none'),
     },
     'autoencoder': {},
 }
@@ -113,8 +117,8 @@ DISCRIMINATOR = {f'discriminator_optimizer.{name}': value for name, value in ADA
 # config key -> ours, of which the publications say nothing
 OURS = {
     'addsr': {'objective.lora_rank': 16, 'objective.lora_alpha': 16.0},
-    'seesr': {'checkpoint_every': 1000, 'ema': 0.999, 'optimizer.warmup': 500, **DISCRIMINATOR},
-    'dape': {'accumulate': 1, 'optimizer.clip': 1.0, **DISCRIMINATOR},
+    'seesr': {'checkpoint_every': 1000, 'ema': 0.999, **DISCRIMINATOR},
+    'dape': {'accumulate': 1, **DISCRIMINATOR},
     'autoencoder': {
         'steps': 50_000,
         'batch_size': 16,
