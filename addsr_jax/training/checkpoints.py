@@ -9,6 +9,7 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 
 from addsr_jax.errors import UserError
 from addsr_jax.trees import Tree
+from addsr_jax.weights import older
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,25 @@ class Checkpoints:
         wanted = jax.tree.map(
             lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), abstract, shardings
         )
-        items = ocp.args.Composite(state=ocp.args.StandardRestore(wanted), data=ocp.args.JsonRestore())
         try:
+            before = 'params' not in self._saved_tree()
+            form = older.state_without_parts(wanted) if before else wanted
+            items = ocp.args.Composite(state=ocp.args.StandardRestore(form), data=ocp.args.JsonRestore())
             restored = self.manager.restore(self.latest, args=items)
-        except (ValueError, KeyError, FileNotFoundError) as error:
+            state = older.state_with_parts(restored['state'], wanted) if before else restored['state']
+        except (ValueError, KeyError, FileNotFoundError, AttributeError) as error:
             first = str(error).strip().splitlines()[0]
             raise UserError(
                 f'{self.manager.directory}/{self.latest} cannot be restored ({first}): '
                 'delete that step to go on from an earlier one, or choose another --workdir'
             ) from error
-        return restored['state'], restored['data']['batches']
+        return state, restored['data']['batches']
+
+    def _saved_tree(self) -> Tree:
+        """The newest state's tree of names, without its arrays."""
+        with ocp.StandardCheckpointer() as reader:
+            found = reader.metadata(Path(self.manager.directory) / str(self.latest) / 'state')
+        return found.item_metadata.tree
 
     def close(self) -> None:
         """Joins what is still being written."""

@@ -1,5 +1,6 @@
 """Trees that version 0.1 wrote: what is trained stood there without the level {part: tree}."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -44,6 +45,20 @@ def with_parts(older: Tree, like: Tree) -> Tree:
         return {part: old[part] if part == NAMED else {name: old[name] for name in own} for part, own in node.items()}
 
     return jax.tree.map(split, like, older, is_leaf=by_part)
+
+
+def state_without_parts(state: Any) -> Tree:
+    """A training state (`stages.base.State`) as version 0.1 wrote it: `params` was called `student`."""
+    fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+    fields['student'] = fields.pop('params')
+    return without_parts(fields)
+
+
+def state_with_parts(saved: Tree, like: Any) -> Any:
+    """What was restored by the shapes of `state_without_parts(like)`, as a state."""
+    fields = {('params' if name == 'student' else name): value for name, value in dict(saved).items()}
+    wanted = {field.name: getattr(like, field.name) for field in dataclasses.fields(like)}
+    return type(like)(**with_parts(fields, wanted))
 
 
 def _leaves(tree: Tree) -> list[tuple[Any, Any]]:

@@ -15,7 +15,9 @@ import pytest
 
 from addsr_jax.errors import UserError
 from addsr_jax.training import loop
+from addsr_jax.training.checkpoints import Checkpoints
 from addsr_jax.training.options import ProfileOptions
+from addsr_jax.weights import older
 from tests import tiny
 from tests.training.common import assert_equal, run
 
@@ -63,6 +65,14 @@ def test_a_run_goes_on_on_a_mesh_of_other_axes(tmp_path):
     again = run(tmp_path, mesh='data:2,fsdp:4', report=lines.append)
     assert lines[0] == 'resuming at step 3'
     assert again.finished
+
+
+def test_a_workdir_of_version_0_1_goes_on_to_the_same_end(tmp_path, whole):
+    state = run(tmp_path / 'now', steps=4).state
+    before = Checkpoints.open(tmp_path / 'before', keep=2)
+    before.save(4, older.state_without_parts(state), 4, None)
+    before.close()
+    assert_equal(run(tmp_path / 'before').state, whole.state)
 
 
 def test_a_finished_run_is_not_trained_further(tmp_path, whole):
