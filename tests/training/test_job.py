@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from addsr_jax import sharding, specs, trees
-from addsr_jax.errors import UserError
 from addsr_jax.restoration import pipeline
 from addsr_jax.stages.base import resumable
 from addsr_jax.training import config as config_file
@@ -98,15 +97,6 @@ def test_fine_tuning_goes_on_with_the_student_and_the_discriminator_that_are_kep
     )
     student, first = trees.flatten(bundles.load(final).params['student']), trees.flatten(state.params['student'])
     assert all(np.array_equal(first[p], student[p]) for p in student)
-
-
-def test_another_discriminator_than_the_kept_one_is_refused(final, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        job.bundles, 'load_beside', lambda *a: (_ for _ in ()).throw(UserError('does not fit this run'))
-    )
-    with pytest.raises(UserError, match='does not fit'):
-        run(tmp_path / 'x', final, **{'objective.start': 'student'})
-    assert not (tmp_path / 'x').exists()
 
 
 def test_the_next_stage_starts_from_final(weights, tmp_path):
