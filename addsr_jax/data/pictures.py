@@ -48,11 +48,7 @@ def decode(data: bytes, name: str) -> np.ndarray:
 
 def read(path: Path) -> np.ndarray:
     """`decode` of a file; only regular files are opened."""
-    with _named(str(path)):
-        if path.exists() and not path.is_file():
-            raise ValueError('it is no regular file')
-        with Image.open(path, formats=_formats()) as image:
-            return _pixels(image)
+    return decode(_content(path), str(path))
 
 
 def from_pillow(image: Image.Image, name: str = 'the picture') -> np.ndarray:
@@ -63,8 +59,16 @@ def from_pillow(image: Image.Image, name: str = 'the picture') -> np.ndarray:
 
 def is_animation(path: Path) -> bool:
     """Whether a readable file holds several frames, of which `read` returns the first."""
-    with _named(str(path)), Image.open(path, formats=_formats()) as image:
+    with _named(str(path)), Image.open(io.BytesIO(_content(path)), formats=_formats()) as image:
         return image.format in ANIMATED and getattr(image, 'is_animated', False)
+
+
+def _content(path: Path) -> bytes:
+    """Of a regular file. Read whole, since a decoder would reserve as much as a damaged length inside asks for."""
+    with _named(str(path)):
+        if path.exists() and not path.is_file():
+            raise ValueError('it is no regular file')
+        return path.read_bytes()
 
 
 def printable(text: str, longest: int = LONGEST) -> str:

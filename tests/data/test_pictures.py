@@ -3,6 +3,8 @@
 import io
 import os
 import struct
+import subprocess
+import sys
 import threading
 import warnings
 import zlib
@@ -224,6 +226,19 @@ def test_a_decoder_without_words_is_named_by_the_kind_of_its_error(monkeypatch):
     monkeypatch.setattr(pictures.Image.Image, 'load', fails)
     with pytest.raises(UserError, match='x cannot be read as an image: MemoryError'):
         pictures.from_pillow(Image.new('RGB', (9, 9)), 'x')
+
+
+def test_a_damaged_length_inside_a_file_reserves_no_memory(tmp_path):
+    data = bytearray(picture(RGB, format='PNG'))
+    data[data.index(b'IDAT') - 4] = 0xFF  # the pixels are whole, and said to be 4 GB
+    (tmp_path / 'x.png').write_bytes(data)
+    check = (
+        'import resource, sys\nfrom pathlib import Path\nfrom addsr_jax.data import pictures\n'
+        'resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))\n'
+        'sys.stdout.buffer.write(pictures.read(Path(sys.argv[1])).tobytes())\n'
+    )
+    ran = subprocess.run([sys.executable, '-c', check, tmp_path / 'x.png'], capture_output=True, check=True)
+    assert ran.stdout == RGB.tobytes()
 
 
 def test_missing_files_pipes_and_folders_are_refused_without_opening_them(tmp_path):

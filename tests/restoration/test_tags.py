@@ -1,15 +1,17 @@
 """Tags of pictures: the recorded ones, as text, and files that do not fit are refused."""
 
+import cv2
 import numpy as np
 import pytest
 
 from addsr_jax.errors import UserError
+from addsr_jax.networks.build import apply
 from addsr_jax.restoration import pipeline
 from addsr_jax.restoration.pipeline import prompt_of
 from addsr_jax.restoration.settings import Settings
-from addsr_jax.restoration.tags import read_vocabulary
+from addsr_jax.restoration.tags import Vocabulary, read_vocabulary
 from addsr_jax.specs import SD2
-from tests import golden
+from tests import golden, tiny
 
 LIST = golden.FIXTURES / 'ram' / 'tags.txt'
 
@@ -49,13 +51,43 @@ def test_prompts_with_tags_are_joined_as_the_published_scripts_do():
     assert prompt_of(Settings(), SD2.prompts) == SD2.prompts.student_added
 
 
-def test_what_the_tagging_head_sees_is_the_file_itself(tmp_path):
-    from tests import tiny
+@pytest.fixture(scope='module')
+def model():
+    return pipeline.built(tiny.bundle(), pipeline.sharding.make_mesh('data:1', pipeline.jax.devices()[:1]), 'float32')
 
-    model = pipeline.built(tiny.bundle(), pipeline.sharding.make_mesh('data:1', pipeline.jax.devices()[:1]), 'float32')
+
+def pictures():
     rng = np.random.default_rng(0)
     wide, tall = (rng.integers(0, 255, (*size, 3)).astype(np.uint8) for size in ((20, 50), (70, 30)))
-    for image in (wide, tall):
-        told = model.tag_probabilities(image)
-        assert told.shape == (32,)
-        assert ((told > 0) & (told < 1)).all()
+    return wide, tall, np.full((32, 32, 3), 128, np.uint8)
+
+
+def by_hand(image):
+    """Tag probabilities of a picture as the scripts see it: stretched to a square bilinearly, ImageNet's numbers."""
+    side = tiny.SPEC.prompt_extractor.swin.image_size
+    seen = cv2.resize(image.astype(np.float32) / 255, (side, side), interpolation=cv2.INTER_LINEAR)
+    seen = ((seen - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225])[None].astype(np.float32)
+    extractor, params = tiny.networks().prompt_extractor, tiny.bundle().params['prompt_extractor']
+    _, logits = apply(extractor, params, seen, method='tokens_and_logits')
+    return 1 / (1 + np.exp(-np.asarray(logits, np.float64)[0]))
+
+
+def test_what_the_tagging_head_sees_is_the_file_itself(model):
+    told = [model.tag_probabilities(image) for image in pictures()]
+    for image, probabilities in zip(pictures(), told, strict=True):
+        assert probabilities.shape == (32,)
+        np.testing.assert_allclose(probabilities, by_hand(image), atol=1e-4)
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        assert np.abs(told[i] - told[j]).max() > 1e-3
+
+
+def test_tags_are_the_words_whose_threshold_the_pictures_own_probabilities_exceed(model):
+    told = [model.tag_probabilities(image) for image in pictures()]
+    between = np.mean(told, axis=0)  # every tag fires for some picture, and none for all
+    vocabulary = Vocabulary(tuple(f'word {i}' for i in range(32)), between)
+    texts = [vocabulary.text(probabilities) for probabilities in told]
+    for text, probabilities in zip(texts, told, strict=True):
+        assert text == ', '.join(f'word {i}' for i in range(32) if probabilities[i] > between[i])
+    assert len(set(texts)) == 3
+    silent = Vocabulary(vocabulary.words, np.ones(32, np.float32))
+    assert silent.text(told[0]) == ''

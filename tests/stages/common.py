@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 from functools import cache
+from typing import Any
 from unittest import mock
 
 import jax
@@ -34,7 +35,7 @@ def stage(name: str, accumulate: int = 1, **changes) -> Stage:
 
 
 @cache
-def loss_and_draw(name: str, **changes):
+def loss_and_draw(name: str, **changes) -> Any:
     """What a stage with one player hands to `simple_update`: its loss [B] with metrics, and its chance."""
     with mock.patch.object(base, 'simple_update', lambda loss, draw, recipe: (loss, draw)):
         return STAGES[name].make(recipe(), objective(name, **changes)).update

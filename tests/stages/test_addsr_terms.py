@@ -116,7 +116,8 @@ def test_a_second_step_is_told_the_decoded_first_prediction_mixed_with_the_low_q
     image = weight * unit(decoded(first_prediction(sample))) + (1 - weight) * unit(BATCH['lq'])
     np.testing.assert_allclose(sample.student.image[1:], image[1:], atol=1e-5)
     np.testing.assert_allclose(sample.student.image_tokens[1:, 0], image[1:].mean(axis=(1, 2)), atol=1e-5)
-    np.testing.assert_allclose(sample.student.latents[1:], toy.pooled(2 * image - 1)[1:], atol=1e-5)
+    latents = np.asarray(sample.student.latents)
+    np.testing.assert_allclose(latents[1:], toy.pooled(2 * image - 1)[1:], atol=1e-5)
 
 
 def test_the_signed_range_tells_the_student_the_prediction_as_it_was_decoded():
@@ -204,16 +205,20 @@ def test_hinge_losses_push_pictures_up_and_predictions_down(paper):
     np.testing.assert_allclose(adversarial, -logits(told.x, paper.draws.augment_student).mean(axis=1), rtol=1e-4)
 
 
+def test_a_new_loss_is_one_row():
+    losses = toy.losses()
+    assert [weight for weight, _ in losses.terms] == [1.0, losses.objective.adversarial_weight]
+
+
 def test_an_update_teaches_the_discriminator_and_then_the_student_by_what_was_just_taught():
     made, terms = toy.stage('addsr'), toy.losses()
     before, frozen = toy.start(made), made.freeze(toy.bundle())
     after, metrics = toy.run(made)
 
-    @jax.jit
     def by_hand(state):
         draws = draw(first_key(), tiny.SPEC, terms.objective, BATCH)
         sample = terms.prepare(state.params, frozen, BATCH, draws)
-        x, z0 = terms.student(state.params, sample)
+        x, _ = terms.student(state.params, sample)
         vectors = after.discriminator['spectral']  # one iteration of the weights before
         d_gradient = jax.grad(lambda p: terms.discriminator(p, (vectors, vectors), x, sample)[0].mean())(
             state.discriminator['params']
@@ -250,6 +255,9 @@ def test_the_average_follows_the_student_by_a_tenth_and_then_by_two_elevenths():
         np.testing.assert_allclose(e2, p2 + (wanted - p2) * 2 / 11, atol=1e-7)
         assert np.abs(np.asarray(e1) - p0).max() > 1e-6
         assert np.abs(np.asarray(e2) - p2).max() > 1e-6
+    exported = made.export(two, toy.bundle())['student']
+    for path, value in trees.flatten(two.ema['student']).items():
+        np.testing.assert_array_equal(trees.flatten(exported)[path], value)
 
 
 def test_every_step_draws_anew_and_the_same_step_the_same():
@@ -321,6 +329,7 @@ def test_of_a_student_with_adapters_only_factors_are_trained(low_rank):
 def test_a_student_with_fresh_adapters_is_its_teacher(low_rank):
     made, before, _ = low_rank
     exported = made.export(before, toy.bundle())['student']
+    assert 'student' not in made.freeze({p: t for p, t in toy.bundle().items() if p != 'student'})  # held once
     for path, value in trees.flatten(exported).items():
         np.testing.assert_array_equal(value, trees.flatten(toy.bundle()['teacher'])[path])
 
@@ -340,9 +349,7 @@ def test_an_exported_student_is_its_teacher_with_the_averaged_factors_added(low_
 
 def test_the_adapters_of_a_state_make_its_student_out_of_the_teacher_without_a_scale(low_rank):
     made, _, after = low_rank
-    part, factors = made.adapters(after)
-    assert part == 'student'
-    merged = trees.flatten(Adapters((), 2, 1.0).merge(toy.bundle()['teacher'], factors))
+    merged = trees.flatten(Adapters((), 2, 1.0).merge(toy.bundle()['teacher'], made.adapters(after)))
     for path, value in trees.flatten(made.export(after, toy.bundle())['student']).items():
         np.testing.assert_allclose(merged[path], value, atol=1e-6)
 

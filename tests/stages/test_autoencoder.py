@@ -6,63 +6,94 @@ import numpy as np
 import pytest
 
 from addsr_jax.networks.build import apply
-from addsr_jax.networks.prompt_extractor import normalise
-from addsr_jax.stages import base
 from tests import tiny
-from tests.stages.common import bundle, run, stage
+from tests.stages.common import bundle, empty_batch, first_key, loss_and_draw, run, stage
+
+BATCH = tiny.batch(0, 4)
+MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # of ImageNet
 
 
 def start():
     return {'prompt_extractor': bundle()['prompt_extractor']}
 
 
-def test_the_loss_falls_and_the_posterior_starts_narrow():
-    state, _, metrics = run(stage('autoencoder'), start(), 20)
+@jax.jit
+def encoded(params, images):
+    return apply(tiny.networks().autoencoder, params, images, method='encode')
+
+
+@pytest.fixture(scope='module')
+def learned():
+    return run(stage('autoencoder'), start(), 20)
+
+
+def test_the_loss_falls_and_the_posterior_starts_narrow(learned):
+    state, _, metrics = learned
     assert metrics[-1]['loss'] < metrics[0]['loss']
-    _, std = apply(tiny.networks().autoencoder, state.ema['autoencoder'], tiny.batch(0, 4)['hr'], method='encode')
+    _, std = encoded(state.ema['autoencoder'], BATCH['hr'])
     assert float(std.mean()) < 0.05
 
 
-def test_every_term_is_the_formula_written_out():
-    made, hr = stage('autoencoder'), tiny.batch(0, 4)['hr']
-    state = made.init(jax.random.key(0), start())
-    _, frozen, (metrics,) = run(made, start())
-    key = jax.random.fold_in(jax.random.key(0), 0)
-    noise = base.per_sample(key, 'noise', 4, lambda k: jax.random.normal(k, (8, 8, 4)))
-
-    @jax.jit
-    def network(params):
-        mean, std = apply(tiny.networks().autoencoder, params, hr, method='encode')
-        return mean, std, apply(tiny.networks().autoencoder, params, mean + std * noise, method='decode')
-
-    @jax.jit
-    def features(pictures):
-        view = normalise(pictures / 2 + 0.5)
-        return apply(tiny.networks().prompt_extractor, frozen['prompt_extractor'], view, 1, method='stages')
-
-    mean, std, x = (np.asarray(a, np.float64) for a in network(state.params['autoencoder']))
-    kl = 0.5 * (mean**2 + std**2 - 1 - np.log(std**2))  # of N(mean, std^2) from N(0, 1)
-    assert (kl >= 0).all()
-    assert metrics['kl'] == pytest.approx(kl.mean(), rel=1e-4)
-    assert metrics['l1'] == pytest.approx(np.abs(x - hr).mean(), rel=1e-4)
-    assert metrics['psnr'] == pytest.approx(10 * np.log10(4 / ((x - hr) ** 2).mean()), rel=1e-4)
-    pairs = zip(features(x.astype(np.float32)), features(hr), strict=True)
-    assert metrics['perceptual'] == pytest.approx(sum(float(jnp.abs(a - b).mean()) for a, b in pairs), rel=1e-3)
-
-
-def test_the_scaling_factor_makes_latents_of_unit_variance():
-    made, batch = stage('autoencoder'), tiny.batch(0, 4)
-    state, frozen, _ = run(made, start())
-    spec = made.spec_update(state, frozen, batch)
-    mean, _ = apply(tiny.networks().autoencoder, state.ema['autoencoder'], batch['hr'], method='encode')
+def test_the_scaling_factor_makes_latents_of_unit_variance(learned):
+    made = stage('autoencoder')
+    state, frozen, _ = learned
+    spec = made.spec_update(state, frozen, BATCH)
+    mean, _ = encoded(state.ema['autoencoder'], BATCH['hr'])
     assert float(np.std(mean) * spec.autoencoder.scaling_factor) == pytest.approx(1, rel=1e-3)
 
 
-def test_the_loss_is_its_weighted_terms_and_more_stages_see_more():
-    few, more = (
-        run(stage('autoencoder', perceptual=10.0, kl=1.0, perceptual_stages=stages), start())[2][0] for stages in (1, 2)
-    )
+def draws(batch):
+    return loss_and_draw('autoencoder')[1](first_key(), batch)
+
+
+@pytest.fixture(scope='module')
+def terms():
+    """{stages compared: (loss [B], metrics)} of a random autoencoder, whose posterior is wide."""
+    made = {n: loss_and_draw('autoencoder', perceptual=10.0, kl=1.0, perceptual_stages=n)[0] for n in (1, 2)}
+    samples = {'batch': BATCH, 'draws': draws(BATCH)}
+    both = jax.jit(lambda trained, frozen: {n: loss(trained, frozen, samples) for n, loss in made.items()})
+    return both({'autoencoder': bundle()['autoencoder']}, start())
+
+
+@jax.jit
+def features(images):
+    """Both stages of the extractor, of images in [-1, 1] that have its own size."""
+    seen = (images / 2 + 0.5 - MEAN) / STD
+    return apply(tiny.networks().prompt_extractor, bundle()['prompt_extractor'], seen, 2, method='stages')
+
+
+def test_every_term_is_its_formula_on_a_latent_drawn_from_the_posterior(terms):
+    params = bundle()['autoencoder']
+    mean, std = (np.asarray(x, np.float64) for x in encoded(params, BATCH['hr']))
+    latents = jnp.asarray(mean + std * np.asarray(draws(BATCH)), jnp.float32)
+    x = np.asarray(jax.jit(lambda z: apply(tiny.networks().autoencoder, params, z, method='decode'))(latents))
+    l1 = np.abs(x - BATCH['hr']).mean(axis=(1, 2, 3))
+    # KL(N(mean, variance) || N(0, 1)) = (mean^2 + variance - 1 - log variance) / 2
+    kl = ((mean**2 + std**2 - 1 - np.log(std**2)) / 2).mean(axis=(1, 2, 3))
+    pairs = zip(features(x), features(BATCH['hr']), strict=True)
+    distances = [np.abs(np.asarray(a) - b).reshape(4, -1).mean(axis=1) for a, b in pairs]
+    assert np.abs(np.log(std)).max() > 0.1
+    for stages, (loss, metrics) in terms.items():
+        perceptual = np.sum(distances[:stages], axis=0)
+        np.testing.assert_allclose(loss, l1 + 10 * perceptual + kl, rtol=1e-4)
+        assert float(metrics['l1']) == pytest.approx(l1.mean(), rel=1e-4)
+        assert float(metrics['kl']) == pytest.approx(kl.mean(), rel=1e-4)
+        assert float(metrics['perceptual']) == pytest.approx(perceptual.mean(), rel=1e-4)
+        psnr = 10 * np.log10(2**2 / ((x - BATCH['hr']) ** 2).mean())
+        assert float(metrics['psnr']) == pytest.approx(psnr, abs=1e-3)
+
+
+def test_the_loss_is_its_weighted_terms_and_more_stages_see_more(terms):
+    few, more = ({**{k: float(v) for k, v in m.items()}, 'loss': float(loss.mean())} for loss, m in terms.values())
     for m in (few, more):
         assert m['loss'] == pytest.approx(m['l1'] + 10 * m['perceptual'] + m['kl'], rel=1e-5)
     assert few['perceptual'] > 0
     assert more['perceptual'] > few['perceptual']
+
+
+def test_noise_of_the_posterior_is_standard_normal_and_each_samples_own():
+    noise, few = np.asarray(draws(empty_batch(4096))), np.asarray(draws(empty_batch(2)))
+    assert abs(noise.mean()) < 0.02
+    assert noise.std() == pytest.approx(1, abs=0.015)
+    np.testing.assert_array_equal(noise[:2], few)
+    assert len(np.unique(noise[:, 0, 0, 0])) > 0.99 * 4096

@@ -9,38 +9,85 @@ import pytest
 
 from addsr_jax import trees
 from addsr_jax.networks.build import apply
-from addsr_jax.networks.prompt_extractor import normalise
-from addsr_jax.ops.image import resize
+from addsr_jax.networks.prompt_extractor import dape
 from addsr_jax.stages import picture_statistics
 from addsr_jax.stages.dape import binary_cross_entropy
 from addsr_jax.weights import bundle as bundles
 from tests import tiny
-from tests.stages.common import bundle, run, stage
+from tests.stages.common import bundle, first_key, loss_and_draw, run, stage
+
+BATCH = tiny.batch(0, 4)
+MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # of ImageNet
 
 
-def test_from_nothing_the_statistics_of_the_clean_picture_are_learned():
-    _, _, metrics = run(stage('dape'), {}, 20)
-    assert metrics[-1]['loss'] < metrics[0]['loss']
+@jax.jit
+def answer(params, images):
+    """Tokens and tag logits of images in [-1, 1], which have the extractor's own size: nothing is resized."""
+    seen = (images / 2 + 0.5 - MEAN) / STD
+    return apply(tiny.networks().prompt_extractor, params, seen, method='tokens_and_logits')
 
 
-def test_the_student_sees_the_degraded_picture_and_learns_what_the_clean_one_says():
-    made, batch = stage('dape'), tiny.batch(0, 4)
-    params = made.init(jax.random.key(0), {}).params['prompt_extractor']
-    _, _, (metrics,) = run(made, {})
-
-    def answer(pictures):
-        size = tiny.SPEC.prompt_extractor.swin.image_size
-        view = normalise(resize(jnp.clip(pictures / 2 + 0.5, 0, 1), (size, size), 'bicubic'))
-        return apply(tiny.networks().prompt_extractor, params, view, method='tokens_and_logits')
-
-    tokens, logits = (np.asarray(x, np.float64) for x in jax.jit(answer)(batch['lq']))
-    clean = np.asarray(batch['hr']) / 2 + 0.5  # 32 pixels are the extractor's own size
-    wanted = np.asarray(jax.jit(lambda x: picture_statistics.token_targets(x, 4))(clean))
-    words = np.asarray(picture_statistics.word_targets(clean), np.float64)
+def terms(tokens, logits, wanted_tokens, wanted_tags):
+    """Mean square error of tokens [B], and binary cross-entropy of tags [B], in float64."""
+    tokens, logits, wanted_tokens, p = (np.asarray(x, np.float64) for x in (tokens, logits, wanted_tokens, wanted_tags))
     q = 1 / (1 + np.exp(-logits))
-    assert 0 < words.mean() < 1
-    assert metrics['token_mse'] == pytest.approx(((tokens - wanted) ** 2).mean(), rel=1e-4)
-    assert metrics['tag_bce'] == pytest.approx(-(words * np.log(q) + (1 - words) * np.log(1 - q)).mean(), rel=1e-4)
+    entropy = -(p * np.log(q) + (1 - p) * np.log(1 - q))
+    return ((tokens - wanted_tokens) ** 2).mean(axis=(1, 2)), entropy.mean(axis=-1)
+
+
+@pytest.fixture(scope='module')
+def adapting():
+    """(loss [B], metrics, gradient of the factors, factors) of low-rank adaptation, with factors that are not zero."""
+    loss, draw = loss_and_draw('dape', targets='clean_tokens', trainable='lora', token_weight=3.0, tag_weight=5.0)
+    extractor = bundle()['prompt_extractor']
+    rng = np.random.default_rng(1)
+    shapes = jax.eval_shape(lambda: dape(tiny.SPEC.prompt_extractor).init(jax.random.key(0), extractor))
+    factors = jax.tree.map(lambda s: jnp.asarray(rng.normal(0, 0.5, s.shape), jnp.float32), shapes)
+    samples = {'batch': BATCH, 'draws': draw(first_key(), BATCH)}
+
+    def total(trained):
+        value, metrics = loss(trained, {'prompt_extractor': extractor}, samples)
+        return value.mean(), (value, metrics)
+
+    gradient, (value, metrics) = jax.jit(jax.grad(total, has_aux=True))({'prompt_extractor': factors})
+    return value, metrics, gradient['prompt_extractor'], factors
+
+
+def test_the_student_sees_the_degraded_picture_and_learns_the_frozen_networks_answer_to_the_clean_one(adapting):
+    value, metrics, _, factors = adapting
+    extractor = bundle()['prompt_extractor']
+    adapted = dape(tiny.SPEC.prompt_extractor).merge(extractor, factors)
+    wanted_tokens, wanted_logits = answer(extractor, BATCH['hr'])
+    q = 1 / (1 + np.exp(-np.asarray(wanted_logits, np.float64)))
+    error, entropy = terms(*answer(adapted, BATCH['lq']), wanted_tokens, q)
+    assert float(metrics['token_mse']) == pytest.approx(error.mean(), rel=1e-4)
+    assert float(metrics['tag_bce']) == pytest.approx(entropy.mean(), rel=1e-4)
+    np.testing.assert_allclose(value, 3 * error + 5 * entropy, rtol=1e-4)
+
+
+def test_the_gradient_reaches_every_factor_through_the_student_alone(adapting):
+    _, _, gradient, factors = adapting
+    extractor = bundle()['prompt_extractor']
+    adapters = dape(tiny.SPEC.prompt_extractor)
+    wanted_tokens, wanted_logits = answer(extractor, BATCH['hr'])
+
+    @jax.jit
+    def slope(factors, along):
+        """d loss / d factors along one direction, by forward mode."""
+
+        def loss(f):
+            tokens, logits = answer(adapters.merge(extractor, f), BATCH['lq'])
+            p, log = jax.nn.sigmoid(wanted_logits), jax.nn.log_sigmoid
+            entropy = -(p * log(logits) + (1 - p) * log(-logits)).mean()
+            return 3 * ((tokens - wanted_tokens) ** 2).mean() + 5 * entropy
+
+        return jax.jvp(loss, (factors,), (along,))[1]
+
+    assert all(float(jnp.abs(g).max()) > 0 for g in jax.tree.leaves(gradient))
+    rng = np.random.default_rng(2)
+    along = jax.tree.map(lambda x: jnp.asarray(rng.standard_normal(x.shape), jnp.float32), factors)
+    products = jax.tree.map(lambda g, d: (g * d).sum(), gradient, along)
+    assert float(slope(factors, along)) == pytest.approx(float(sum(jax.tree.leaves(products))), rel=1e-3)
 
 
 def test_soft_tags_have_the_cross_entropy_of_their_probabilities():
@@ -48,6 +95,28 @@ def test_soft_tags_have_the_cross_entropy_of_their_probabilities():
     q = 1 / (1 + np.exp(-logits))
     wanted = -(p * np.log(q) + (1 - p) * np.log(1 - q)).mean(axis=1)
     np.testing.assert_allclose(binary_cross_entropy(jnp.asarray(logits), jnp.asarray(p)), wanted, rtol=1e-6)
+
+
+@pytest.fixture(scope='module')
+def from_nothing():
+    return run(stage('dape'), {}, 20)
+
+
+def test_from_nothing_the_statistics_of_the_clean_picture_are_learned(from_nothing):
+    _, _, metrics = from_nothing
+    assert metrics[-1]['loss'] < metrics[0]['loss']
+
+
+def test_the_statistics_are_those_of_the_clean_picture(from_nothing):
+    _, _, metrics = from_nothing
+    first = jax.jit(stage('dape').init)(jax.random.key(0), {}).params['prompt_extractor']
+    tokens, logits = answer(first, BATCH['lq'])
+    clean = jnp.asarray(BATCH['hr'] / 2 + 0.5)
+    cells = int(np.sqrt(tokens.shape[1] - 1))
+    wanted = picture_statistics.token_targets(clean, cells), picture_statistics.word_targets(clean)
+    error, entropy = terms(tokens, logits, *wanted)
+    assert metrics[0]['token_mse'] == pytest.approx(error.mean(), rel=1e-3)
+    assert metrics[0]['tag_bce'] == pytest.approx(entropy.mean(), rel=1e-3)
 
 
 def test_low_rank_adaptation_trains_nothing_else_and_starts_as_the_identity():
@@ -63,6 +132,9 @@ def test_low_rank_adaptation_trains_nothing_else_and_starts_as_the_identity():
     assert all((after[p] == before[p]).all() for p in before)
 
 
-def test_the_loss_is_its_weighted_terms():
-    _, _, (m,) = run(stage('dape', token_weight=3.0, tag_weight=5.0), {})
-    assert m['loss'] == pytest.approx(3 * m['token_mse'] + 5 * m['tag_bce'], rel=1e-5)
+def test_the_loss_is_its_weighted_terms(from_nothing, adapting):
+    _, _, metrics = from_nothing
+    for m in metrics:
+        assert m['loss'] == pytest.approx(m['token_mse'] + m['tag_bce'], rel=1e-5)
+    value, m, _, _ = adapting
+    assert float(value.mean()) == pytest.approx(3 * float(m['token_mse']) + 5 * float(m['tag_bce']), rel=1e-5)

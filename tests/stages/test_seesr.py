@@ -8,69 +8,136 @@ import numpy as np
 import pytest
 
 from addsr_jax import trees
+from addsr_jax.diffusion import schedule
 from addsr_jax.diffusion.denoiser import Denoiser
 from addsr_jax.errors import UserError
-from addsr_jax.stages import base
 from addsr_jax.stages import seesr as seesr_stage
 from addsr_jax.weights import bundle as bundles
 from configs import seesr
 from tests import tiny
-from tests.stages.common import bundle, run, stage
+from tests.stages import toy
+from tests.stages.common import bundle, empty_batch, first_key, loss_and_draw, run, stage
+
+ABAR = schedule.alphas_cumprod(tiny.SPEC.schedule)
+BATCH = tiny.batch(0, 4)
+CHAIN = [249, 499, 749, 999]
+
+
+@pytest.fixture(scope='module')
+def learned():
+    """(state, metrics) of 30 steps of the whole teacher."""
+    state, _, metrics = run(stage('seesr'), bundle(), steps=30)
+    return state, metrics
 
 
 def losses(metrics):
     return [m['loss'] for m in metrics]
 
 
-def test_the_loss_falls_on_one_batch():
-    _, _, metrics = run(stage('seesr'), bundle(), steps=30)
+def test_the_loss_falls_on_one_batch(learned):
+    _, metrics = learned
     assert np.mean(losses(metrics[-5:])) < np.mean(losses(metrics[:5]))
 
 
+def test_the_first_loss_of_the_networks_is_the_denoising_of_hr_conditioned_on_lq_written_out(learned):
+    chance = loss_and_draw('seesr')[1](first_key(), BATCH)
+    teacher, t = Denoiser(tiny.networks(), 'teacher'), chance['timesteps']
+
+    @jax.jit
+    def answer(parts):
+        text = teacher.embed_text(parts, BATCH['tokens'])
+        condition = teacher.condition(parts, BATCH['lq'] / 2 + 0.5, text, clip_view=True)
+        z0 = teacher.encode(parts, BATCH['hr'], chance['posterior'])
+        signal, sigma = (jnp.sqrt(a)[:, None, None, None] for a in (ABAR[t], 1 - ABAR[t]))
+        output = teacher.network_output(parts, signal * z0 + sigma * chance['noise'], t, condition)
+        return output, signal * chance['noise'] - sigma * z0  # the tiny model predicts velocity
+
+    output, velocity = answer(bundle())
+    assert learned[1][0]['mse'] == pytest.approx(float(((output - velocity) ** 2).mean()), rel=1e-4)
+
+
+def reference(trained):
+    """The loss [B] of a first step, and its error, with z_t and the velocity written out."""
+    _, draw = loss_and_draw('seesr')
+    chance = draw(first_key(), BATCH)
+    t = np.asarray(chance['timesteps'])
+    signal, sigma = (np.sqrt(a)[:, None, None, None] for a in (ABAR[t], 1 - ABAR[t]))
+    z0 = toy.pooled(BATCH['hr']) + 0.1 * chance['posterior']
+    model, lq = toy.ToyDenoiser(tiny.networks(), 'teacher'), BATCH['lq'] / 2 + 0.5
+    told = model.condition(trained, lq, model.embed_text(trained, BATCH['tokens']))
+    output = model.network_output(trained, signal * z0 + sigma * chance['noise'], t, told)
+    error = output - (signal * chance['noise'] - sigma * z0)
+    return (error**2).mean(axis=(1, 2, 3)), error
+
+
+def test_the_loss_is_the_square_error_of_the_velocity_told_the_low_quality_picture():
+    made = toy.stage('seesr')
+    first = toy.start(made)
+    after, metrics = toy.run(made)
+    loss, _ = reference(first.params)
+    assert metrics['loss'] == pytest.approx(float(loss.mean()), rel=1e-5)
+    assert metrics['mse'] == pytest.approx(float(loss.mean()), rel=1e-5)
+    gradient = jax.grad(lambda p: reference(p)[0].mean())(first.params)
+    for a, b, g in zip(*map(jax.tree.leaves, (after.params, first.params, gradient)), strict=True):
+        assert float(jnp.abs(g).max()) > 0
+        np.testing.assert_allclose(a, b - 0.1 * g, atol=1e-6)
+
+
+def test_the_average_follows_the_teacher_by_a_tenth_at_first():
+    made = toy.stage('seesr')
+    first, (after, _) = toy.start(made), toy.run(made)
+    for e, p0, p1 in zip(*map(jax.tree.leaves, (after.ema, first.params, after.params)), strict=True):
+        np.testing.assert_allclose(e, p1 + (p0 - p1) / 10, atol=1e-7)
+
+
 def test_micro_batches_equal_one_batch():
-    (one, _, _), (two, _, _) = (run(stage('seesr', accumulate=m), bundle()) for m in (1, 2))
+    (one, m1), (two, m2) = (toy.run(toy.stage('seesr', accumulate=m)) for m in (1, 2))
+    assert m2 == pytest.approx(m1, rel=1e-5)
     for a, b in zip(jax.tree.leaves(one.params), jax.tree.leaves(two.params), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=2e-6)
 
 
+def drawn(batch, **changes):
+    return loss_and_draw('seesr', **changes)[1](jax.random.key(3), batch)
+
+
+def test_timesteps_are_uniform_over_all_thousand_where_none_are_preferred():
+    counts = np.bincount(np.asarray(drawn(empty_batch(16384), late_timesteps=0.0)['timesteps']), minlength=1000)
+    assert len(counts) == 1000  # none above 999
+    assert counts.min() > 0  # 16.4 of each are expected
+    np.testing.assert_allclose(counts.reshape(10, 100).sum(axis=1) / 16384, 0.1, atol=0.012)
+
+
+@pytest.mark.parametrize('share', [0.3, 1.0])
+def test_late_timesteps_are_a_share_of_the_four_of_the_student_equally_often(share):
+    timesteps = np.asarray(drawn(empty_batch(4096), late_timesteps=share)['timesteps'])
+    counts = np.array([(timesteps == t).sum() for t in CHAIN])
+    assert counts.sum() / 4096 == pytest.approx(share + (1 - share) * 4 / 1000, abs=0.036)
+    np.testing.assert_allclose(counts / counts.sum(), 0.25, atol=0.062)
+    rest = timesteps[~np.isin(timesteps, CHAIN)]
+    if len(rest):
+        np.testing.assert_allclose(np.bincount(rest // 100, minlength=10) / len(rest), 0.1, atol=0.03)
+
+
 def test_late_timesteps_change_what_is_learned():
-    (_, _, a), (_, _, b) = (run(stage('seesr', **c), bundle()) for c in ({}, {'late_timesteps': 1.0}))
-    assert losses(a) != losses(b)
+    (_, a), (_, b) = (toy.run(toy.stage('seesr', **c)) for c in ({}, {'late_timesteps': 1.0}))
+    assert a['loss'] != b['loss']
 
 
-def test_the_loss_is_the_denoising_of_hr_conditioned_on_lq_written_out():
-    batch, parts = tiny.batch(0, 4), bundle()
-    _, _, (metrics,) = run(stage('seesr', late_timesteps=0.0), parts)
-    teacher, key = Denoiser(tiny.networks(), 'teacher'), jax.random.fold_in(jax.random.key(0), 0)
-    t = base.per_sample(key, 'timestep', 4, lambda k: jax.random.randint(k, (), 0, 1000))
-    noise, posterior = (
-        base.per_sample(key, name, 4, lambda k: jax.random.normal(k, (8, 8, 4))) for name in ('noise', 'posterior')
-    )
-
-    @jax.jit
-    def answer(parts):
-        text = teacher.embed_text(parts, batch['tokens'])
-        condition = teacher.condition(parts, batch['lq'] / 2 + 0.5, text, clip_view=True)
-        z0 = teacher.encode(parts, batch['hr'], posterior)
-        signal = jnp.sqrt(teacher.abar[t]).reshape(4, 1, 1, 1)
-        sigma = jnp.sqrt(1 - teacher.abar[t]).reshape(4, 1, 1, 1)
-        output = teacher.network_output(parts, signal * z0 + sigma * noise, t, condition)
-        return output, signal * noise - sigma * z0  # the tiny model predicts velocity
-
-    output, velocity = answer(parts)
-    assert metrics['mse'] == pytest.approx(float(((output - velocity) ** 2).mean()), rel=1e-4)
+def test_noise_is_standard_normal_and_not_that_of_the_posterior():
+    chance = drawn(empty_batch(4096))
+    noise, posterior = (np.asarray(chance[name]).ravel() for name in ('noise', 'posterior'))
+    for field in (noise, posterior):
+        assert abs(field.mean()) < 0.02
+        assert field.std() == pytest.approx(1, abs=0.015)
+    assert abs(np.corrcoef(noise, posterior)[0, 1]) < 0.02
 
 
-def test_late_timesteps_are_the_students_four_as_often_as_is_said():
-    made = stage('seesr', late_timesteps=0.3)
-    draw = made.update.__closure__  # the stage's own draws, through its update's arguments
-    assert draw is not None
-    draws = next(c.cell_contents for c in draw if getattr(c.cell_contents, '__name__', '') == 'draw')
-    times = np.asarray(jax.jit(draws)(jax.random.key(3), {'hr': jnp.zeros((4000, 8, 8, 3))})['timesteps'])
-    share = np.isin(times, (999, 749, 499, 249)).mean()
-    assert share == pytest.approx(0.3 + 0.7 * 0.004, abs=0.04)
-    rest = times[~np.isin(times, (999, 749, 499, 249))]
-    assert np.abs(np.bincount(rest // 100, minlength=10) / len(rest) - 0.1).max() < 0.03
+def test_samples_draw_the_same_whatever_the_batch_around_them():
+    few, many = (drawn(empty_batch(n)) for n in (2, 8))
+    for name in few:
+        np.testing.assert_array_equal(few[name], many[name][:2])
+    assert len(np.unique(np.asarray(many['noise'])[:, 0, 0, 0])) == 8
 
 
 def test_huber_is_the_square_of_small_errors_and_a_multiple_of_large_ones():
@@ -81,36 +148,62 @@ def test_huber_is_the_square_of_small_errors_and_a_multiple_of_large_ones():
 
 
 def test_huber_changes_the_loss_and_not_the_reported_square():
-    (_, _, square), (_, _, huber) = (run(stage('seesr', huber_c=c), bundle(), 1) for c in (0.0, 0.03))
-    assert square[0]['loss'] == pytest.approx(square[0]['mse'], rel=1e-5)
-    assert huber[0]['mse'] == pytest.approx(square[0]['mse'], rel=1e-5)
-    assert 0 < huber[0]['loss'] < square[0]['loss']
+    (_, square), (_, huber) = (toy.run(toy.stage('seesr', huber_c=c)) for c in (0.0, 0.03))
+    assert square['loss'] == pytest.approx(square['mse'], rel=1e-5)
+    assert huber['mse'] == pytest.approx(square['mse'], rel=1e-5)
+    assert 0 < huber['loss'] < square['loss']
+    _, error = reference(toy.start(toy.stage('seesr')).params)
+    wanted = 2 * 0.03 * (np.sqrt(np.asarray(error, np.float64) ** 2 + 0.03**2) - 0.03)
+    assert huber['loss'] == pytest.approx(wanted.mean(), rel=1e-4)
     with pytest.raises(UserError, match='huber_c'):
         stage('seesr', huber_c=-1.0)
 
 
-def test_only_what_is_named_is_trained_and_the_rest_is_exported_unchanged():
+@pytest.fixture(scope='module')
+def published():
+    """(stage, first state) of the published set of what is trained."""
     made = stage('seesr', trainable='image_attentions')
-    state, _, _ = run(made, bundle())
+    return made, jax.jit(made.init)(jax.random.key(0), bundle())
+
+
+def changed(state):
+    """The state after training that moved every trained tensor by 1 and their averages by 1/2."""
+    return dataclasses.replace(
+        state, params=jax.tree.map(lambda x: x + 1, state.params), ema=jax.tree.map(lambda x: x + 0.5, state.ema)
+    )
+
+
+def test_only_what_is_named_is_trained_and_the_rest_is_exported_unchanged(published):
+    made, state = published
     paths = list(trees.flatten(state.params['teacher']))
     assert all(p.startswith('controlnet/') or 'image_attentions' in p for p in paths)
-    exported = trees.flatten(made.export(state, bundle())['teacher'])
+    whole = trees.flatten(bundle()['teacher'])
+    assert set(paths) == {p for p in whole if p.startswith('controlnet/') or 'image_attentions' in p}
+    exported = trees.flatten(made.export(changed(state), bundle())['teacher'])
     before = trees.flatten(bundle()['teacher'])
     assert set(exported) == set(before)
     assert all((exported[p] == before[p]).all() for p in before if p not in paths)
+    assert all((exported[p] == before[p] + 0.5).all() for p in paths)
+
+
+def test_an_update_takes_the_published_set_and_keeps_its_structure(published):
+    made, state = published
+    after, _ = jax.eval_shape(made.update, state, made.freeze(bundle()), BATCH)
+    assert jax.tree.structure(after) == jax.tree.structure(state)
 
 
 def test_guidance_means_something_because_empty_text_is_learned_too():
-    config = seesr.get_config('nano')
-    assert config.data.null_text == 0.5
-    assert config.data.degraded_target == 0.1
+    data = seesr.get_config('nano').to_dict()['data']
+    assert data['null_text'] == 0.5
+    assert data['degraded_target'] == 0.1
 
 
 def test_a_teacher_may_start_from_stable_diffusions_own_unet():
     plain = trees.remove(bundle()['teacher']['unet'], ['.*image_attentions.*'])
     start = {**{k: v for k, v in bundle().items() if k not in ('teacher', 'student')}, 'unet': plain}
     made = stage('seesr', trainable='image_attentions')
-    parts = seesr_stage.initial_parts(tiny.networks(), jax.random.key(0), start)
+    initial_parts = jax.jit(seesr_stage.initial_parts, static_argnums=0)
+    parts = initial_parts(tiny.networks(), jax.random.key(0), start)
     unet, controlnet = (trees.flatten(parts['teacher'][name]) for name in ('unet', 'controlnet'))
     assert all((unet[p] == v).all() for p, v in trees.flatten(plain).items())
     shared = [p for p in controlnet if p in unet]
@@ -120,16 +213,16 @@ def test_a_teacher_may_start_from_stable_diffusions_own_unet():
     assert all((controlnet[p] == unet[p]).all() for p in shared)
     assert all((v == 0).all() for p, v in controlnet.items() if p.startswith('controlnet_down_blocks'))
 
-    state, frozen, _ = run(made, start)
-    trained, rest = (set(trees.flatten(t)) for t in (state.params['teacher'], frozen['teacher']))
+    state, frozen = jax.eval_shape(made.init, jax.random.key(0), start), made.freeze(start)
+    after, _ = jax.eval_shape(made.update, state, frozen, BATCH)
+    trained, rest = (set(trees.flatten(t)) for t in (after.params['teacher'], frozen['teacher']))
     assert trained | rest == set(trees.flatten(parts['teacher']))
     assert not trained & rest
-    assert set(trees.flatten(made.export(state, start)['teacher'])) == trained | rest
+    assert set(trees.flatten(made.export(after, start)['teacher'])) == trained | rest
 
 
-def test_what_a_teacher_was_made_of_is_not_kept_beside_it():
+def test_what_a_teacher_was_made_of_is_not_kept_beside_it(learned):
     whole = tiny.bundle()
     start = dataclasses.replace(whole, params={**whole.params, 'unet': bundle()['teacher']['unet']})
-    state, _, _ = run(stage('seesr'), bundle())
-    merged = bundles.merged(start, stage('seesr').export(state, bundle()), whole.spec, {})
+    merged = bundles.merged(start, stage('seesr').export(learned[0], bundle()), whole.spec, {})
     assert set(merged.params) == set(whole.params)

@@ -1,10 +1,10 @@
-"""Stages whose networks are a few products: their programs compile in a moment, and references fit into a test.
+"""Stages whose networks are a few products: they run in a moment, and references fit into a test.
 
 What a stage does with the answers of its networks (whom it tells what, what it noises and compares, who learns) is the
 stage's own code; the discriminator's heads and augmentation are the real ones.
 """
 
-from functools import cache
+from functools import cache, partial
 from unittest import mock
 
 import jax
@@ -13,7 +13,8 @@ import numpy as np
 
 from addsr_jax import trees
 from addsr_jax.diffusion.denoiser import Denoiser
-from addsr_jax.stages import addsr, base, seesr
+from addsr_jax.networks.discriminator import power_iteration
+from addsr_jax.stages import addsr, addsr_draws, base, seesr
 from addsr_jax.stages.base import Stage, State
 from addsr_jax.stages.projected import Projection
 from addsr_jax.stages.table import STAGES
@@ -55,6 +56,7 @@ class ToyDenoiser(Denoiser):
     def embed_image(self, params, images, *, clip_view=False):
         return images.mean(axis=(1, 2))[:, None]
 
+    @partial(jax.jit, static_argnums=0)
     def network_output(self, params, latents, timesteps, conditioning, conditioning_scale=1.0):
         p = trees.flatten(params[self.part])
         y = latents @ (p['unet/conv_in/kernel'] + p['unet/mid_block/attentions_0/attn1/to_q/kernel'])
@@ -65,18 +67,45 @@ class ToyDenoiser(Denoiser):
         return jnp.tanh(y + (said + timesteps[:, None] / 1000 * p['unet/conv_in/bias'])[:, None, None])
 
 
+iterate = jax.jit(power_iteration)
+
+
+@jax.jit
+def cells(images: jax.Array) -> tuple[jax.Array, ...]:
+    """Means over 4 x 4 and over 2 x 2 cells: [B, S, S, 3] -> [B, 16, 3] and [B, 4, 3]."""
+    b, side = images.shape[0], images.shape[1]
+    grids = [images.reshape(b, n, side // n, n, side // n, 3).mean(axis=(2, 4)) for n in (4, 2)]
+    return tuple(grid.reshape(b, -1, 3) for grid in grids)
+
+
+class ToyProjection(Projection):
+    """Real augmentation and heads, a program each; their first parameters are random and non-zero."""
+
+    features = jax.jit(Projection.features, static_argnums=0)
+    logits = jax.jit(Projection.logits, static_argnums=0)
+
+    def init(self, key):
+        rng = np.random.default_rng(6)
+
+        def fill(path, leaf):
+            value = rng.standard_normal(leaf.shape).astype(np.float32)
+            return value / np.linalg.norm(value) if path.startswith('spectral') else value
+
+        flat = trees.flatten(self.networks.shapes('heads'))
+        return tiny.on_device(trees.unflatten({path: fill(path, leaf) for path, leaf in flat.items()}))
+
+
+@cache
 def projection(networks, c_norm: str = 'imagenet') -> Projection:
-    """Real heads on fixed products of pooled pixels."""
+    """Features are fixed products of pooled pixels."""
     rng, spec = np.random.default_rng(5), networks.spec.discriminator
     maps = [rng.standard_normal((3, channels)).astype(np.float32) for channels in spec.feature_channels]
     to_condition = rng.standard_normal((3, spec.condition_dim)).astype(np.float32)
 
     def extract(frozen, images, lq):
-        b, side = images.shape[0], images.shape[1]
-        cells = [images.reshape(b, n, side // n, n, side // n, 3).mean(axis=(2, 4)) for n in (4, 2)]
-        return tuple(c.reshape(b, -1, 3) @ m for c, m in zip(cells, maps, strict=True))
+        return tuple(cell @ m for cell, m in zip(cells(images), maps, strict=True))
 
-    return Projection(networks, (), extract, lambda frozen, lq: lq.image_tokens[:, 0] @ to_condition)
+    return ToyProjection(networks, (), extract, lambda frozen, lq: lq.image_tokens[:, 0] @ to_condition)
 
 
 @cache
@@ -120,18 +149,17 @@ def losses(**changes) -> addsr.Losses:
 def start(made: Stage) -> State:
     """The first state; of stage `seesr` without its `init`, which asks the real networks for shapes."""
     if made.name == 'addsr':
-        return jax.jit(made.init)(jax.random.key(0), bundle())
+        return made.init(jax.random.key(0), bundle())
     trained = {name: base.copy(bundle()[name]) for name in ('teacher', 'text_encoder')}
     return base.simple_state(trained, recipe().optimizers.params)
 
 
-@cache
-def update(made: Stage):
-    return jax.jit(made.update)
+def run(made: Stage, state: State | None = None):
+    """(state, metrics) of one step on a batch of four.
 
-
-def run(made: Stage, state: State | None = None, batch=None):
-    """(state, metrics) of one step."""
-    data = tiny.batch(0, 4) if batch is None else batch
-    after, metrics = update(made)(state or start(made), made.freeze(bundle()), data)
+    The update is not compiled as a whole: its parts are programs already, which all stages share.
+    """
+    draw = jax.jit(addsr_draws.draw, static_argnums=(1, 2))
+    with mock.patch.object(addsr, 'draw', draw), mock.patch.object(addsr, 'power_iteration', iterate):
+        after, metrics = made.update(state or start(made), made.freeze(bundle()), tiny.batch(0, 4))
     return after, {name: float(value) for name, value in metrics.items()}

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from addsr_jax.diffusion.methods import STUDENT
 from addsr_jax.stages.addsr_draws import draw
 from tests import tiny
 from tests.stages.common import empty_batch, objective
@@ -52,13 +53,17 @@ def test_every_step_of_the_chain_but_the_last_is_a_start_equally_often(many):
     assert np.bincount(np.asarray(longer.chain_start)).shape == (4,)
 
 
+def test_the_chain_of_the_objective_is_the_students():
+    assert objective('addsr').timesteps == STUDENT.timesteps(4, 1000)
+
+
 def test_every_timestep_of_the_chain_is_trained(many):
     chain = np.asarray(objective('addsr').timesteps)
     s = np.where(many.one_step, chain[0], chain[np.asarray(many.chain_start) + 1])
     assert set(s.tolist()) == set(chain.tolist())
 
 
-@pytest.mark.parametrize('probability', [0.2, 0.5])
+@pytest.mark.parametrize('probability', [0.0, 0.35, 0.5, 1.0])
 def test_the_first_step_is_trained_as_often_as_is_asked(probability):
     each = drawn(empty_batch(COUNT), one_step_probability=probability).one_step
     assert float(each.mean()) == pytest.approx(probability, abs=0.04)
