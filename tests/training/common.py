@@ -1,6 +1,7 @@
 """Runs of the tiny model through the real loop, which compile its step once for all tests."""
 
 import dataclasses
+import math
 from pathlib import Path
 from unittest import mock
 
@@ -26,6 +27,11 @@ def compile_once(made, shapes, batch, mesh):
     return programs[made, mesh]
 
 
+def devices_of(mesh: str) -> int:
+    """8 of 'data:2,fsdp:4'."""
+    return math.prod(int(axis.partition(':')[2]) for axis in mesh.split(','))
+
+
 def run(workdir: Path, *, made=None, batches=None, report=None, mesh='data:2', held_out=None, **changes) -> Result:
     """Trains the tiny teacher in `workdir`; `changes` are of OPTIONS."""
     with mock.patch.object(loop, 'compile_step', compile_once):
@@ -35,7 +41,7 @@ def run(workdir: Path, *, made=None, batches=None, report=None, mesh='data:2', h
             batches or tiny.Batches(),
             dataclasses.replace(OPTIONS, **changes),
             workdir=workdir,
-            mesh=sharding.make_mesh(mesh, jax.devices()[: 8 if mesh == 'data:8' else 2]),
+            mesh=sharding.make_mesh(mesh, jax.devices()[: devices_of(mesh)]),
             seed=0,
             held_out=held_out,
             record_name=lambda index: f'photo {index}',
