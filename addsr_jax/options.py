@@ -82,14 +82,8 @@ def describe(kind: type[Options], name: str) -> Option:
 
 def defaults(kind: type[Options]) -> dict[str, Any]:
     """{name: default} of the options that have one; groups as nested dicts."""
-    found: dict[str, Any] = {}
-    for field in dataclasses.fields(kind):
-        if field.default is not dataclasses.MISSING:
-            found[field.name] = field.default
-        elif field.default_factory is not dataclasses.MISSING:
-            value = field.default_factory()
-            found[field.name] = to_data(value) if isinstance(value, Options) else value
-    return found
+    values = default_values(kind)
+    return {name: to_data(value) if isinstance(value, Options) else value for name, value in values.items()}
 
 
 def to_data(value: Options) -> dict[str, Any]:
@@ -116,9 +110,13 @@ def from_data(kind: type[Kind], data: Any, where: str = '', *, complete: bool = 
 
 def default_values(kind: type[Options]) -> dict[str, Any]:
     """As `defaults`, but groups as the values that they are."""
-    found = {f.name: f.default for f in dataclasses.fields(kind) if f.default is not dataclasses.MISSING}
-    made = {f.name: f.default_factory for f in dataclasses.fields(kind)}
-    return {**found, **{name: make() for name, make in made.items() if make is not dataclasses.MISSING}}
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):
+        if field.default is not dataclasses.MISSING:
+            found[field.name] = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            found[field.name] = field.default_factory()
+    return found
 
 
 def _checked(kind: type[Options], values: Mapping[str, Any], where: str, complete: bool = False) -> dict[str, Any]:
