@@ -214,9 +214,13 @@ def load_beside(path_or_name: str | Path, name: str, abstract: Tree) -> Tree:
     path = (Path(path_or_name).expanduser() / name).absolute()
     try:
         with ocp.StandardCheckpointer() as checkpointer:
-            before = older.is_older(checkpointer.metadata(path).item_metadata.tree)
-            wanted = jax.tree.map(_on_one_device, older.without_parts(abstract) if before else abstract)
-            restored = _to_host(checkpointer.restore(path, wanted))
+            saved = checkpointer.metadata(path).item_metadata.tree
+            before = older.is_older(saved)
+            wanted = older.without_parts(abstract) if before else abstract
+            wrong = differences(saved, wanted)
+            if wrong:
+                raise ValueError(wrong[0])
+            restored = _to_host(checkpointer.restore(path, jax.tree.map(_on_one_device, wanted)))
             return older.with_parts(restored, abstract) if before else restored
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
@@ -240,14 +244,23 @@ def _first_line(error: Exception) -> str:
 
 def check(params: Tree, wanted: Tree, folder: Path) -> None:
     """Names missing, unexpected and misshapen tensors together."""
-    have = {path: tuple(leaf.shape) for path, leaf in trees.flatten(params).items()}
-    want = {path: tuple(leaf.shape) for path, leaf in trees.flatten(wanted).items()}
-    wrong = [f'{p} missing' for p in want if p not in have]
-    wrong += [f'{p} unexpected' for p in have if p not in want]
-    wrong += [f'{p} is {have[p]}, not {want[p]}' for p in want if p in have and have[p] != want[p]]
+    wrong = differences(params, wanted)
     if wrong:
         more = f' and {len(wrong) - 8} more' if len(wrong) > 8 else ''
         raise UserError(f'{folder} does not fit its {MODEL_FILE}: {"; ".join(wrong[:8])}{more}')
+
+
+def differences(tree: Tree, wanted: Tree) -> list[str]:
+    """Missing, unexpected and misshapen leaves of a tree, one phrase each."""
+    have, want = _shapes_by_path(tree), _shapes_by_path(wanted)
+    wrong = [f'{p} missing' for p in want if p not in have]
+    wrong += [f'{p} unexpected' for p in have if p not in want]
+    return wrong + [f'{p} is {have[p]}, not {want[p]}' for p in want if p in have and have[p] != want[p]]
+
+
+def _shapes_by_path(tree: Tree) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {jax.tree_util.keystr(p, simple=True, separator='/'): tuple(leaf.shape) for p, leaf in leaves}
 
 
 def expected(spec: ModelSpec, parts: list[str]) -> dict[str, Tree]:
