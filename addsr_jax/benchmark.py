@@ -159,17 +159,17 @@ def train(values: Command) -> None:
 def data(values: Command) -> None:
     require('train', 'grain', 'skimage')
     from addsr_jax.data import sources
-    from addsr_jax.data.batches import make_dataset, make_iterator
+    from addsr_jax.data.batches import make_batches
     from addsr_jax.data.options import DataOptions
     from addsr_jax.data.tokens import load_tokenizer
     from addsr_jax.weights.bundle import NANO
 
-    options = DataOptions(source='sample_photos', hr_size=values.hr_size, captions='record', threads=0)
+    options = DataOptions(source='sample_photos', hr_size=values.hr_size, captions='record', threads=0, workers=0)
     tokenizer = load_tokenizer(NANO / 'tokenizer')
-    dataset = make_dataset(
+    batches = make_batches(
         options, sources.sample_photos(), tokenizer, batch_size=4, seed=0, process_index=0, process_count=1
     )
-    iterator = make_iterator(dataset, 0, 0, 0)
+    iterator = batches(0)
     next(iterator)
     wall, cpu = time.monotonic(), time.process_time()
     for _ in range(4 * values.repeats):

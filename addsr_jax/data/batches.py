@@ -139,27 +139,6 @@ def degrade_image(hr: np.ndarray, seed: int, degradation: str = 'standard') -> n
     return np.rint(small * 255).astype(np.uint8)
 
 
-def make_dataset(
-    options: DataOptions,
-    source: Source,
-    tokenizer: Tokenizer,
-    *,
-    batch_size: int,
-    seed: int,
-    process_index: int,
-    process_count: int,
-) -> grain.MapDataset:
-    """The endless data set of batches of this process's share; batch_size is that of all processes together."""
-    if batch_size % process_count:
-        raise UserError(f'--config.batch_size {batch_size} is not divisible by {process_count} processes')
-    if len(source) < process_count:
-        raise UserError(f'{len(source)} photographs cannot be shared by {process_count} processes')
-    cv2.setNumThreads(0)  # Grain's threads are the parallelism
-    share = grain.MapDataset.source(Decoded(source))[process_index::process_count]
-    pairs = share.seed(seed).shuffle().repeat().random_map(MakePair(options, tokenizer))
-    return pairs.batch(batch_size // process_count)
-
-
 @dataclass(frozen=True)
 class Batches:
     """Called with n: an iterator over this process's share of the batches from number n on."""
@@ -189,21 +168,16 @@ def make_batches(
     process_index: int,
     process_count: int,
 ) -> Batches:
-    """Everything that training needs of its data."""
-    return Batches(
-        dataset=make_dataset(
-            options,
-            source,
-            tokenizer,
-            batch_size=batch_size,
-            seed=seed,
-            process_index=process_index,
-            process_count=process_count,
-        ),
-        threads=options.threads,
-        workers=options.workers,
-        shapes=batch_shapes(options, batch_size),
-    )
+    """Endless batches of this process's share of the source; batch_size is that of all processes together."""
+    if batch_size % process_count:
+        raise UserError(f'--config.batch_size {batch_size} is not divisible by {process_count} processes')
+    if len(source) < process_count:
+        raise UserError(f'{len(source)} photographs cannot be shared by {process_count} processes')
+    cv2.setNumThreads(0)  # Grain's threads are the parallelism
+    share = grain.MapDataset.source(Decoded(source))[process_index::process_count]
+    pairs = share.seed(seed).shuffle().repeat().random_map(MakePair(options, tokenizer))
+    dataset = pairs.batch(batch_size // process_count)
+    return Batches(dataset, options.threads, options.workers, batch_shapes(options, batch_size))
 
 
 def make_iterator(dataset: grain.MapDataset, start: int, threads: int, workers: int) -> Iterator[dict[str, np.ndarray]]:
