@@ -11,7 +11,7 @@ import argparse
 import jax
 import numpy as np
 
-from addsr_jax import sharding, specs
+from addsr_jax import sharding, sizes, specs
 from addsr_jax.benchmark import median_seconds, peak_memory
 from addsr_jax.flags import say
 from addsr_jax.ops import attention
@@ -25,14 +25,14 @@ PARTS = ('autoencoder', 'text_encoder', 'prompt_extractor', 'student')
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--size', default='sd2', choices=tuple(specs.MODELS))
+    parser.add_argument('--size', default='sd2', choices=tuple(sizes.MODELS))
     parser.add_argument('--attention', default='chunked', choices=tuple(attention.KERNELS))
     parser.add_argument('--methods', default='addsr-4,seesr-50,addsr-1', help='as `evaluate` takes them')
     parser.add_argument('--side', type=int, default=512, help='pixels of the result')
     parser.add_argument('--repeats', type=int, default=5)
     values = parser.parse_args()
     prepare()
-    model = random_model(specs.with_attention(specs.MODELS[values.size], values.attention))
+    model = random_model(specs.with_attention(sizes.MODELS[values.size], values.attention))
     lq = jax.random.uniform(jax.random.key(1), (1, values.side, values.side, 3), minval=-1)
     say(f'{jax.devices()[0].device_kind}, {values.size}, {values.side} pixels, attention {values.attention}')
     for name in values.methods.split(','):

@@ -24,12 +24,12 @@ def write(folder: Path) -> None:
     """stable-diffusion-2-base/, addsr/ and .pth files with random numbers."""
     from safetensors.numpy import save_file
 
-    from addsr_jax import specs
+    from addsr_jax import sizes
     from addsr_jax.weights import bundle as bundles
     from addsr_jax.weights import layout, published, torch_pickle
 
     rng = np.random.default_rng(0)
-    spec, sd = specs.SD2, folder / 'stable-diffusion-2-base'
+    spec, sd = sizes.SD2, folder / 'stable-diffusion-2-base'
     parts = bundles.expected(spec, ['student', 'autoencoder', 'text_encoder', 'prompt_extractor', 'dape'])
 
     def random(kind: str, tree) -> dict[str, np.ndarray]:

@@ -18,6 +18,7 @@ FLOORS = (
     'sharding',
     'ops',
     'specs',
+    'sizes',
     'networks',
     'data',
     'diffusion',

@@ -14,7 +14,7 @@ import addsr_jax
 from addsr_jax import options
 from addsr_jax.errors import UserError
 from addsr_jax.options import Option, Options, declared, describe, from_data, group_of, option, to_data
-from addsr_jax.specs import MODELS
+from addsr_jax.sizes import MODELS
 from addsr_jax.training import config
 
 ROOT = Path(__file__).parents[1]

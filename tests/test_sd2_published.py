@@ -12,7 +12,7 @@ import pytest
 
 from addsr_jax.data.degradation import KIND_WEIGHTS, SCALE
 from addsr_jax.data.degradation_tables import TABLES
-from addsr_jax.specs import SD2
+from addsr_jax.sizes import SD2
 from addsr_jax.stages.addsr_objective import released
 from addsr_jax.stages.table import STAGES
 

@@ -6,11 +6,12 @@ import json
 import jax
 import pytest
 
-from addsr_jax import specs
+from addsr_jax import sizes, specs
 from addsr_jax.errors import UserError
 from addsr_jax.ops import attention
 from addsr_jax.restoration import settings
-from addsr_jax.specs import MODELS, ModelSpec
+from addsr_jax.sizes import MODELS
+from addsr_jax.specs import ModelSpec
 from addsr_jax.weights import bundle as bundles
 
 
@@ -43,22 +44,22 @@ def test_a_folder_from_before_the_finish_had_a_choice_keeps_the_finish_it_had():
     ],
 )
 def test_sd2_has_the_published_numbers_of_parameters(part, parameters):
-    tree = bundles.expected(specs.SD2, [part])[part]
+    tree = bundles.expected(sizes.SD2, [part])[part]
     assert sum(leaf.size for leaf in jax.tree.leaves(tree)) == parameters
 
 
 def test_pixels_per_latent():
-    assert specs.SD2.autoencoder.factor == 8
-    assert specs.NANO.autoencoder.factor == 4
+    assert sizes.SD2.autoencoder.factor == 8
+    assert sizes.NANO.autoencoder.factor == 4
 
 
 def test_another_attention_kernel_is_all_that_changes():
-    changed = specs.with_attention(specs.SD2, 'cudnn')
+    changed = specs.with_attention(sizes.SD2, 'cudnn')
     assert changed.unet.kernel == changed.controlnet.unet.kernel == 'cudnn'
-    assert specs.with_attention(changed, specs.SD2.unet.kernel) == specs.SD2
+    assert specs.with_attention(changed, sizes.SD2.unet.kernel) == sizes.SD2
 
 
-NANO, SD2 = specs.NANO, specs.SD2
+NANO, SD2 = sizes.NANO, sizes.SD2
 IMPOSSIBLE = [
     (NANO.autoencoder, {'latent_channels': 0}, 'latent_channels is 0: it must be a whole number in 1..65536'),
     (NANO.autoencoder, {'scaling_factor': float('nan')}, 'scaling_factor is nan'),

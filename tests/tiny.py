@@ -6,13 +6,13 @@ from functools import cache
 import jax
 import numpy as np
 
-from addsr_jax import specs, trees
+from addsr_jax import sizes, trees
 from addsr_jax.networks.build import build
 from addsr_jax.weights import bundle as bundles
 
 SIDE, FACTOR = 32, 4
 _UNET = dataclasses.replace(
-    specs.NANO.unet,
+    sizes.NANO.unet,
     block_out_channels=(8, 16),
     attention=(False, True),
     heads=(1, 2),
@@ -20,7 +20,7 @@ _UNET = dataclasses.replace(
     image_dim=64,
     norm_groups=4,
 )
-_NANO = specs.NANO
+_NANO = sizes.NANO
 SPEC = dataclasses.replace(
     _NANO,
     name='tiny',

@@ -14,7 +14,8 @@ from addsr_jax.data.batches import batch_shapes, described, make_batches
 from addsr_jax.data.held_out import held_out_batch
 from addsr_jax.data.tokens import load_tokenizer
 from addsr_jax.errors import UserError
-from addsr_jax.specs import MODELS, ModelSpec
+from addsr_jax.sizes import MODELS
+from addsr_jax.specs import ModelSpec
 from addsr_jax.stages.base import Optimizers, Recipe, Stage, resumable
 from addsr_jax.stages.table import STAGES
 from addsr_jax.training import config, step

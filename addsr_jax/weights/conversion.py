@@ -18,7 +18,8 @@ import numpy as np
 
 from addsr_jax import trees
 from addsr_jax.errors import UserError
-from addsr_jax.specs import SD2, ModelSpec
+from addsr_jax.sizes import SD2
+from addsr_jax.specs import ModelSpec
 from addsr_jax.trees import Tree
 from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights import layout, published, torch_pickle

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from addsr_jax.errors import UserError
+from addsr_jax.sizes import SD2
 from addsr_jax.specs import (
-    SD2,
     AutoencoderSpec,
     ControlNetSpec,
     PromptExtractorSpec,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from addsr_jax.diffusion import methods, schedule
-from addsr_jax.specs import SD2
+from addsr_jax.sizes import SD2
 from tests import golden
 
 pytestmark = pytest.mark.parity

@@ -4,10 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from addsr_jax import specs
+from addsr_jax import sizes
 from addsr_jax.diffusion import methods, schedule
 
-ABAR = schedule.alphas_cumprod(specs.SD2.schedule)
+ABAR = schedule.alphas_cumprod(sizes.SD2.schedule)
 RNG = np.random.default_rng(0)
 Z0, NOISE = RNG.normal(size=(2, 4, 8, 8, 4)).astype(np.float32)
 T = jnp.array([0, 249, 749, 999])

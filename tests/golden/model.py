@@ -7,7 +7,8 @@ import numpy as np
 
 from addsr_jax.networks.build import Networks, build
 from addsr_jax.networks.prompt_extractor import dape
-from addsr_jax.specs import SD2, ModelSpec
+from addsr_jax.sizes import SD2
+from addsr_jax.specs import ModelSpec
 from addsr_jax.weights import layout
 from tests import golden
 from tests.golden import pictures, specs

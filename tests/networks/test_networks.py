@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from addsr_jax import specs, trees
+from addsr_jax import sizes, trees
 from addsr_jax.networks.build import apply, build
 from addsr_jax.networks.discriminator import power_iteration
 from addsr_jax.networks.prompt_extractor import dape
 from addsr_jax.ops.augment import draw_augment, translate
 from addsr_jax.weights import bundle as bundles
 
-NANO = specs.NANO
+NANO = sizes.NANO
 NETWORKS = build(NANO)
 PARTS = ('prompt_extractor', 'autoencoder', 'text_encoder', 'unet', 'controlnet')
 

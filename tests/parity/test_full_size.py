@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from addsr_jax import specs
+from addsr_jax import sizes
 from addsr_jax.networks.build import apply, build
 from addsr_jax.networks.discriminator import power_iteration, readout
 from addsr_jax.networks.prompt_extractor import dape, normalise
@@ -18,7 +18,7 @@ from addsr_jax.weights import layout, names
 from tests import golden
 
 pytestmark = [pytest.mark.parity, pytest.mark.torch]
-NETWORKS = build(specs.SD2)
+NETWORKS = build(sizes.SD2)
 
 
 def tensors(manifest: str) -> Iterator[tuple[str, np.ndarray]]:
@@ -94,7 +94,7 @@ def test_text_encoder():
 def test_prompt_extractor_with_dape():
     params, _, _ = parameters('ram', 'prompt_extractor')
     _, lora, _ = parameters('dape', 'dape')
-    merged = dape(specs.SD2.prompt_extractor).merge(params, lora)
+    merged = dape(sizes.SD2.prompt_extractor).merge(params, lora)
     image = golden.to_nhwc(golden.inputs('full_ram', 'dape_384')['image'])
     run = jax.jit(lambda p, a: apply(NETWORKS.prompt_extractor, p, a, method='tokens_and_logits'))
     embedded, logits = run(merged, image)
@@ -114,7 +114,7 @@ def test_discriminator():
     features, _, _ = parameters('dino_vits16', 'dino')
     params, _, spectral = parameters('discriminator_heads', 'discriminator')
     x = golden.inputs('full_discriminator', 'x256_train')
-    side, hooks = specs.SD2.discriminator.image_size, specs.SD2.discriminator.hooks
+    side, hooks = sizes.SD2.discriminator.image_size, sizes.SD2.discriminator.hooks
 
     @jax.jit
     def run(features, params, spectral, images, condition):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from addsr_jax import specs
+from addsr_jax import sizes, specs
 from addsr_jax.networks.autoencoder import Autoencoder
 from addsr_jax.networks.build import apply
 from addsr_jax.networks.controlnet import ControlNet
@@ -18,7 +18,7 @@ from tests.parity import common
 
 pytestmark = [pytest.mark.parity, pytest.mark.torch]
 UNET = dataclasses.replace(
-    specs.SD2.unet,
+    sizes.SD2.unet,
     block_out_channels=(32, 64),
     attention=(True, False),
     layers_per_block=2,
@@ -84,7 +84,7 @@ def test_parity_autoencoder(size):
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
     spec = dataclasses.replace(
-        specs.SD2.autoencoder, block_out_channels=(16, 32, 32), layers_per_block=1, norm_groups=8
+        sizes.SD2.autoencoder, block_out_channels=(16, 32, 32), layers_per_block=1, norm_groups=8
     )
     theirs: Any = AutoencoderKL(
         block_out_channels=spec.block_out_channels,
@@ -138,7 +138,7 @@ def test_parity_vision_transformer(layer_scale):
     import torch
 
     spec = dataclasses.replace(
-        specs.SD2.dinov2 if layer_scale else specs.SD2.dino,
+        sizes.SD2.dinov2 if layer_scale else sizes.SD2.dino,
         image_size=32,
         patch=8,
         width=48,

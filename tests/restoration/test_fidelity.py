@@ -8,7 +8,7 @@ from addsr_jax.errors import UserError
 from addsr_jax.restoration import fidelity
 from addsr_jax.restoration.fidelity import DIAL, Choice, choice
 from addsr_jax.restoration.settings import Settings
-from addsr_jax.specs import NANO
+from addsr_jax.sizes import NANO
 
 
 def test_the_dial_goes_from_0_to_1_and_never_adds_steps():

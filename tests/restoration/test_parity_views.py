@@ -8,7 +8,7 @@ from PIL import Image
 
 from addsr_jax.networks.prompt_extractor import normalise
 from addsr_jax.restoration import finish, views
-from addsr_jax.specs import SD2
+from addsr_jax.sizes import SD2
 from tests import golden
 from tests.golden import pictures
 

@@ -10,7 +10,7 @@ from addsr_jax.restoration import pipeline
 from addsr_jax.restoration.pipeline import prompt_of
 from addsr_jax.restoration.settings import Settings
 from addsr_jax.restoration.tags import Vocabulary, read_vocabulary
-from addsr_jax.specs import SD2
+from addsr_jax.sizes import SD2
 from tests import golden, tiny
 
 LIST = golden.FIXTURES / 'ram' / 'tags.txt'

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from addsr_jax import specs, trees
+from addsr_jax import sizes, trees
 from addsr_jax.diffusion.denoiser import Denoiser, to_unit
 from addsr_jax.networks.build import build
 from addsr_jax.ops.augment import draw_augment
@@ -15,7 +15,7 @@ from addsr_jax.stages.projected import make_projection
 from addsr_jax.weights import bundle as bundles
 from tests import tiny
 
-VIT = dataclasses.replace(specs.SD2.dino, image_size=16, patch=4, width=8, depth=4, heads=2)
+VIT = dataclasses.replace(sizes.SD2.dino, image_size=16, patch=4, width=8, depth=4, heads=2)
 WITH_DINO = dataclasses.replace(
     tiny.SPEC,
     dino=VIT,

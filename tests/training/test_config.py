@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from addsr_jax import options, specs
+from addsr_jax import options, sizes
 from addsr_jax.data.sources import SOURCES
 from addsr_jax.errors import UserError
 from addsr_jax.options import describe
@@ -48,14 +48,14 @@ def test_the_shipped_configs_have_the_recorded_numbers(name):
 
 
 def test_every_stage_has_a_config_of_every_size():
-    assert set(RECORDED) == {f'{stage}:{size}' for stage in TRAINING for size in specs.MODELS}
+    assert set(RECORDED) == {f'{stage}:{size}' for stage in TRAINING for size in sizes.MODELS}
 
 
 def test_sd2_is_the_size_without_a_suffix():
     assert config.train_options(f'{ROOT}/configs/addsr.py', ()).size == 'sd2'
 
 
-@pytest.mark.parametrize(('key', 'table'), [('size', specs.MODELS), ('stage', TRAINING)], ids=['sizes', 'stages'])
+@pytest.mark.parametrize(('key', 'table'), [('size', sizes.MODELS), ('stage', TRAINING)], ids=['sizes', 'stages'])
 def test_choices_are_those_there_are(key, table):
     assert describe(TrainOptions, key).choices == tuple(table)
 

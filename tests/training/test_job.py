@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from addsr_jax import sharding, specs, trees
+from addsr_jax import sharding, sizes, trees
 from addsr_jax.restoration import pipeline
 from addsr_jax.stages.base import resumable
 from addsr_jax.training import config as config_file
@@ -29,7 +29,7 @@ SPEC = dataclasses.replace(tiny.SPEC, name='nano')
 @pytest.fixture(scope='module', autouse=True)
 def size():
     """Size nano is as small as the tiny model."""
-    with mock.patch.dict(specs.MODELS, nano=SPEC):
+    with mock.patch.dict(sizes.MODELS, nano=SPEC):
         yield
 
 

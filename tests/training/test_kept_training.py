@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from addsr_jax import sharding, specs
+from addsr_jax import sharding, sizes
 from addsr_jax.errors import UserError
 from addsr_jax.stages.base import resumable
 from addsr_jax.training import config as config_file
@@ -25,7 +25,7 @@ NARROW = dataclasses.replace(SPEC, discriminator=dataclasses.replace(SPEC.discri
 @pytest.fixture(scope='module', autouse=True)
 def size():
     """Size nano is as small as the tiny model."""
-    with mock.patch.dict(specs.MODELS, nano=SPEC):
+    with mock.patch.dict(sizes.MODELS, nano=SPEC):
         yield
 
 

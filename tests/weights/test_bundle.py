@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from addsr_jax import specs, trees
+from addsr_jax import sizes, trees
 from addsr_jax.errors import UserError
 from addsr_jax.weights import bundle as bundles
 from tests import tiny
@@ -112,8 +112,8 @@ def test_the_hash_tells_trees_apart_by_every_bit_and_name():
 def test_the_embedded_model_is_whole_and_small():
     loaded = bundles.load('nano')
     measured = loaded.spec.autoencoder.scaling_factor  # of its latents, after training
-    wanted = dataclasses.replace(specs.NANO.autoencoder, scaling_factor=measured)
-    assert loaded.spec == dataclasses.replace(specs.NANO, autoencoder=wanted)
+    wanted = dataclasses.replace(sizes.NANO.autoencoder, scaling_factor=measured)
+    assert loaded.spec == dataclasses.replace(sizes.NANO, autoencoder=wanted)
     assert set(loaded.params) == {'prompt_extractor', 'autoencoder', 'text_encoder', 'teacher', 'student'}
     size = sum(p.stat().st_size for p in bundles.NANO.rglob('*') if p.is_file())
     assert size < 24e6
@@ -121,5 +121,5 @@ def test_the_embedded_model_is_whole_and_small():
 
 
 def test_only_the_small_text_encoder_has_a_shipped_tokenizer():
-    assert bundles.shipped_tokenizer(specs.SD2) is None
-    assert bundles.shipped_tokenizer(specs.NANO) == bundles.NANO / 'tokenizer'
+    assert bundles.shipped_tokenizer(sizes.SD2) is None
+    assert bundles.shipped_tokenizer(sizes.NANO) == bundles.NANO / 'tokenizer'

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from addsr_jax import specs
+from addsr_jax import sizes
 from addsr_jax.networks.build import build
 from addsr_jax.stages.projected import make_projection
 from addsr_jax.weights import bundle as bundles
@@ -26,7 +26,7 @@ def manifest(name: str) -> dict[str, tuple[int, ...]]:
 @pytest.fixture(scope='module')
 def expected():
     parts = ['student', 'autoencoder', 'text_encoder', 'prompt_extractor', 'dape', 'dino', 'dinov2']
-    trees = bundles.expected(specs.SD2, parts)
+    trees = bundles.expected(sizes.SD2, parts)
     return {
         'unet': ('unet', trees['student']['unet']),
         'controlnet': ('controlnet', trees['student']['controlnet']),
@@ -50,7 +50,7 @@ def test_our_modules_have_every_tensor_of_the_published_file_and_no_other(expect
 def test_our_heads_have_every_tensor_of_the_published_discriminator_and_no_other():
     import jax
 
-    made = jax.eval_shape(make_projection(build(specs.SD2), 'imagenet').init, jax.random.key(0))
+    made = jax.eval_shape(make_projection(build(sizes.SD2), 'imagenet').init, jax.random.key(0))
     assert layout.state_shapes('discriminator', made['params'], made['spectral']) == manifest('discriminator_heads')
 
 
