@@ -82,6 +82,8 @@ def _draw_stage(rng: np.random.Generator, stage: StageTable) -> StageDraws:
 
 def draw_degradation(rng: np.random.Generator, table: Table) -> DegradationDraws:
     """All decisions of one image."""
+    if table.otherwise is not None and rng.random() < table.share:
+        table = table.otherwise
     first, second = (_draw_stage(rng, stage) for stage in table.stages)
     final = delta_kernel(KERNEL)
     if rng.random() < table.final_sinc:

@@ -24,6 +24,8 @@ class Table:
     stages: tuple[StageTable, StageTable]
     final_sinc: float
     sharpen: bool  # the target is the sharpened photograph
+    otherwise: 'Table | None' = None  # what `share` of the pictures are degraded by instead
+    share: float = 0.0
 
 
 def _stage(blur, sigma, up_down_keep, factor, sigma_noise, poisson_scale, quality) -> StageTable:
@@ -49,3 +51,5 @@ TABLES = {
         sharpen=False,
     ),
 }
+# From a good camera to an old scan, for a small model that is one for all.
+TABLES['wide'] = Table(TABLES['standard'].stages, final_sinc=0.8, sharpen=False, otherwise=TABLES['mild'], share=0.6)

@@ -18,6 +18,7 @@ Where the published code differs from the paper a switch of `AddsrObjective` say
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +33,7 @@ from addsr_jax.diffusion.sampler import Inputs, Sampling
 from addsr_jax.networks.build import build
 from addsr_jax.networks.discriminator import power_iteration
 from addsr_jax.networks.lora import Adapters
+from addsr_jax.networks.perceptual import lpips
 from addsr_jax.stages import base
 from addsr_jax.stages.addsr_draws import Draws, draw
 from addsr_jax.stages.addsr_objective import distillation_weight, step_index
@@ -92,6 +94,7 @@ class Losses:
     projection: Projection
     objective: AddsrObjective
     trains: tuple[Trainable, ...]
+    dtype: Any  # of LPIPS's convolutions
 
     def prepare(self, trained: Tree, frozen: Tree, batch: Batch, draws: Draws) -> Sample:
         """Everything that precedes the trained step: z_s, s, its index p, the conditions, the texts."""
@@ -183,13 +186,21 @@ class Losses:
         loss = -self.projection.logits(heads.params, heads.spectral, features).mean(axis=1)
         return loss, {'adversarial': loss.mean()}
 
+    def likeness(self, prediction: Prediction, heads: Heads, sample: Sample) -> tuple[jax.Array, Metrics]:
+        """LPIPS(x_theta, h) on VGG16: no part of the paper (docs/differences.md)."""
+        x, h = (image.astype(self.dtype) for image in (prediction.x, sample.batch['hr']))
+        loss = lpips('vgg', sample.frozen['lpips'], x, h)
+        return loss, {'lpips': loss.mean()}
+
     @property
     def terms(self) -> tuple[tuple[float, Term], ...]:
-        """L_G: a weight and a function of x_theta in a row each."""
-        return (
+        """L_G: a weight and a function of x_theta in a row each; a row without weight is left out."""
+        rows: tuple[tuple[float, Term], ...] = (
             (1.0, self.distillation),
             (self.objective.adversarial_weight, self.adversarial),
+            (self.objective.lpips_weight, self.likeness),
         )
+        return tuple(row for row in rows if row[0])
 
 
 @dataclass(frozen=True)
@@ -242,7 +253,8 @@ def make(recipe: Recipe, objective: AddsrObjective) -> Stage:
     losses = make_losses(recipe, objective)
     projection, trains = losses.projection, losses.trains
     source, adapters = objective.start, trains[0].adapters
-    parts = ('autoencoder', 'text_encoder', 'prompt_extractor', 'teacher', *projection.parts)
+    distances = ('lpips',) if objective.lpips_weight else ()
+    parts = ('autoencoder', 'text_encoder', 'prompt_extractor', 'teacher', *projection.parts, *distances)
 
     def update(state: State, frozen: Tree, batch: Batch) -> tuple[State, Metrics]:
         """D learns from sg(x_theta); then the student from the D just updated."""
@@ -313,6 +325,7 @@ def make(recipe: Recipe, objective: AddsrObjective) -> Stage:
         scored='student',
         export=export,
         spec_update=lambda state, frozen, batch: recipe.spec,
+        distances=distances,
         continues=source == 'student' and objective.trainable != 'lora',
         adapters=None if adapters is None else lambda state: adapters.scaled(state.ema['student']),
     )
@@ -331,6 +344,7 @@ def make_losses(recipe: Recipe, objective: AddsrObjective) -> Losses:
         projection=make_projection(networks, objective.c_norm),
         objective=objective,
         trains=(student,),
+        dtype=recipe.dtype,
     )
 
 

@@ -98,6 +98,7 @@ class Stage:
     scored: str  # the picture of `preview` that is scored against its 'HR'; '' where a stage makes no pictures
     export: Callable[[State, Tree], Tree]  # (state, bundle) -> the parts that changed, EMA weights; None: drop it
     spec_update: Callable[[State, Tree, Batch], ModelSpec]  # the spec that `final/` records
+    distances: tuple[str, ...] = ()  # networks of losses among the frozen parts, which no weights hold: 'lpips'
     continues: bool = False  # `init` takes the 'training' part that an earlier `final/` keeps beside its weights
     adapts: bool = False  # works on the prompt extractor's low-rank adaptation, which it gets apart from the weights
     adapters: Callable[[State], Tree] | None = None  # {network: averaged low-rank factors, scale inside lora_B}

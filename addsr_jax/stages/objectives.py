@@ -64,6 +64,12 @@ class AddsrObjective(Options):
     teacher_samples: int = option('K, timesteps at which the teacher answers', default=4, low=1, high=1000)
     one_step_probability: float = option('chance that the first step is trained', default=0.5, low=0, high=1)
     adversarial_weight: float = option('lambda, weight of the adversarial loss', default=0.02, low=0, high=1e6)
+    lpips_weight: float = option(
+        'weight of LPIPS (VGG16) between prediction and target, which the paper does not have',
+        default=0.0,
+        low=0,
+        high=1e6,
+    )
     mu: float = option('d(s, t) = sqrt(abar_t) mu nu^(p - 1)', default=0.5, low=0, high=1e6)
     nu: float = option('d(s, t) = sqrt(abar_t) mu nu^(p - 1)', default=2.1, above=0, high=1e6)
     start: str = option(

@@ -23,6 +23,7 @@ from addsr_jax.training.loop import train
 from addsr_jax.training.optimizers import make_optimizer
 from addsr_jax.training.options import TrainOptions
 from addsr_jax.weights import bundle as bundles
+from addsr_jax.weights import lpips
 from addsr_jax.weights.bundle import Bundle
 
 
@@ -32,7 +33,7 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
     sharding.check_batch(mesh, options.batch_size, options.accumulate)
     start = starting_weights(options)
     stage = make_stage(options, start.spec, mesh)
-    known = known_params(stage, start)
+    known = {**known_params(stage, start), **distance_networks(stage)}
     stage.freeze(known)  # names the parts that the weights lack
     training = kept_training(options, stage, start)
     source = sources.open_source(options.data.source, options.data.path)
@@ -92,13 +93,19 @@ def known_params(stage: Stage, start: Bundle) -> dict[str, Any]:
     return (start if stage.adapts else bundles.adapted(start)).params
 
 
+def distance_networks(stage: Stage) -> dict[str, Any]:
+    """Networks that a stage's losses need and no weights hold, by part."""
+    return {name: lpips.load('vgg') for name in stage.distances}
+
+
 def lower_step(options: TrainOptions, mesh: Mesh) -> Any:
     """The run's train step, lowered for the devices of `mesh` from shapes alone: needs neither weights nor data."""
     spec = MODELS[options.size]
     stage = make_stage(options, spec, mesh)
     parts = ['prompt_extractor', 'autoencoder', 'text_encoder', 'teacher', 'student']
     parts += [part for part in ('dino', 'dinov2') if getattr(spec, part) is not None]
-    shapes = step.state_shapes(stage, bundles.expected(spec, parts), mesh)
+    known = {**bundles.expected(spec, parts), **distance_networks(stage)}
+    shapes = step.state_shapes(stage, known, mesh)
     return step.lower_step(stage, shapes, batch_shapes(options.data, options.batch_size), mesh)
 
 

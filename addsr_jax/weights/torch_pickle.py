@@ -129,12 +129,16 @@ def _with_readers(content: Any, archive: zipfile.ZipFile, root: str, path: Path)
     return Stored(view.shape, view.storage.dtype, load)
 
 
-def parse(pickled: bytes) -> Any:
-    """Dicts, lists, tuples, numbers, strings and views; `Refused` for everything else."""
-    machine = _Machine()
+def parse(pickled: bytes, opcodes: 'Mapping[str, Step] | None' = None) -> Any:
+    """Dicts, lists, tuples, numbers, strings and views; `Refused` for everything else.
+
+    opcodes: what may stand in the description, where that is not what torch.save writes.
+    """
+    allowed = OPCODES if opcodes is None else opcodes
+    machine = Machine()
     try:
         for opcode, argument, _ in pickletools.genops(io.BytesIO(pickled)):
-            step = OPCODES.get(opcode.name)
+            step = allowed.get(opcode.name)
             if step is None:
                 raise Refused(f'opcode {opcode.name} has no place in a file of tensors')
             step(machine, argument)
@@ -147,7 +151,7 @@ def parse(pickled: bytes) -> Any:
     raise Refused('its description has no end')
 
 
-class _Machine:
+class Machine:
     """Stack and memo of a pickle."""
 
     def __init__(self) -> None:
@@ -178,7 +182,7 @@ class _Machine:
         return self.stack[-1]
 
 
-def _set_items(machine: _Machine, items: list[Any]) -> None:
+def _set_items(machine: Machine, items: list[Any]) -> None:
     target = machine.top(dict)
     keys, values = items[::2], items[1::2]
     for key, value in zip(keys, values, strict=True):
@@ -189,25 +193,25 @@ def _set_items(machine: _Machine, items: list[Any]) -> None:
         target[key] = value
 
 
-def _tuple(count: int) -> Callable[[_Machine, Any], None]:
-    def step(machine: _Machine, argument: Any) -> None:
+def _tuple(count: int) -> Callable[[Machine, Any], None]:
+    def step(machine: Machine, argument: Any) -> None:
         machine.push(tuple([machine.pop() for _ in range(count)][::-1]))
 
     return step
 
 
-def _named(machine: _Machine, argument: str) -> None:
+def _named(machine: Machine, argument: str) -> None:
     if argument not in NAMES:
         raise Refused(f'it asks for {argument.replace(" ", ".")}, which is no part of a tensor')
     machine.push(Name(argument))
 
 
-def _named_from_stack(machine: _Machine, argument: Any) -> None:
+def _named_from_stack(machine: Machine, argument: Any) -> None:
     name, module = machine.pop(), machine.pop()
     _named(machine, f'{module} {name}')
 
 
-def _storage(machine: _Machine, argument: Any) -> None:
+def _storage(machine: Machine, argument: Any) -> None:
     kind, name, key, _, size = machine.pop()
     dtype = STORAGES.get(name.text)
     if kind != 'storage' or dtype is None or not isinstance(key, str) or not key.isdigit() or not _count(size):
@@ -219,7 +223,7 @@ def _count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 40
 
 
-def _call(machine: _Machine, argument: Any) -> None:
+def _call(machine: Machine, argument: Any) -> None:
     arguments, function = machine.pop(), machine.pop()
     if not isinstance(function, Name) or not isinstance(arguments, tuple):
         raise Refused('it calls something that is no part of a tensor')
@@ -243,42 +247,44 @@ def _view(storage: Any, offset: Any, shape: Any, strides: Any) -> View:
     return View(storage, offset, tuple(shape), tuple(strides))
 
 
-def _build(machine: _Machine, argument: Any) -> None:
+def _build(machine: Machine, argument: Any) -> None:
     machine.pop()  # attributes of an OrderedDict (`_metadata`): versions of modules, which nobody needs
     machine.top(dict)
 
 
-def _remember(machine: _Machine, argument: Any) -> None:
+def _remember(machine: Machine, argument: Any) -> None:
     machine.memo[len(machine.memo) if argument is None else argument] = machine.stack[-1]
 
 
-def _append(machine: _Machine, values: list[Any]) -> None:
+def _append(machine: Machine, values: list[Any]) -> None:
     machine.top(list).extend(values)
 
 
-def _stop(machine: _Machine, argument: Any) -> None:
+def _stop(machine: Machine, argument: Any) -> None:
     machine.result, machine.done = machine.pop(), True
 
 
-def _literal(machine: _Machine, argument: Any) -> None:
+def _literal(machine: Machine, argument: Any) -> None:
     machine.push(argument)
 
 
-def _ignored(machine: _Machine, argument: Any) -> None:
+def _ignored(machine: Machine, argument: Any) -> None:
     pass
 
 
-def _set_item(machine: _Machine, argument: Any) -> None:
+def _set_item(machine: Machine, argument: Any) -> None:
     value, key = machine.pop(), machine.pop()
     _set_items(machine, [key, value])
 
 
-def _append_one(machine: _Machine, argument: Any) -> None:
+def _append_one(machine: Machine, argument: Any) -> None:
     value = machine.pop()
     _append(machine, [value])
 
 
-OPCODES: dict[str, Callable[[_Machine, Any], None]] = {
+Step = Callable[[Machine, Any], None]
+
+OPCODES: dict[str, Step] = {
     **dict.fromkeys(('PROTO', 'FRAME'), _ignored),
     **dict.fromkeys(('BININT', 'BININT1', 'BININT2', 'LONG1', 'BINFLOAT', 'BINUNICODE', 'SHORT_BINUNICODE'), _literal),
     'NONE': lambda m, a: m.push(None),

@@ -1,5 +1,7 @@
 """The degradation: drawn within its table, finite, reproducible, and a quarter of the size."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,7 @@ from tests.data import photos
 
 @pytest.mark.parametrize('name', TABLES)
 def test_every_draw_lies_in_its_table(name):
-    table, rng = TABLES[name], np.random.default_rng(0)
+    table, rng = dataclasses.replace(TABLES[name], share=0.0), np.random.default_rng(0)
     for _ in range(300):
         draws = draw_degradation(rng, table)
         for stage, limits in zip(draws.stages, table.stages, strict=True):
@@ -101,3 +103,10 @@ def test_the_held_out_batch_is_the_same_at_every_start():
         np.testing.assert_array_equal(one[name], two[name])
     assert one['hr'].shape == one['lq'].shape == (3, 80, 80, 3)
     assert (one['lq'] != other['lq']).any()
+
+
+def test_a_share_of_a_wide_set_is_degraded_as_another_table_says():
+    """JPEG of the first stage is never below 60 in `mild`, and 46 % of the time in `standard`."""
+    table, rng = TABLES['wide'], np.random.default_rng(0)
+    strong = np.mean([draw_degradation(rng, table).stages[0].quality < 60 for _ in range(4000)])
+    np.testing.assert_allclose(strong, (1 - table.share) * 30 / 65, atol=0.02)

@@ -1,0 +1,86 @@
+"""LPIPS, a distance of pictures in the features of a classifier (Zhang et al. 2018, version 0.1).
+
+Trunks are VGG16 (Simonyan & Zisserman 2014, configuration D) and AlexNet as torchvision has them, up to the last ReLU
+before the classifier; parameters are {'Conv_0': {'kernel', 'bias'}, ...} in the order of the layers. Pictures are
+[B, H, W, 3] in [-1, 1], of at least 32 pixels a side.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from addsr_jax.trees import Tree
+
+VGG_BLOCKS = (2, 2, 3, 3, 3)  # convolutions between poolings
+VGG_CHANNELS = (64, 128, 256, 512, 512)
+# stride, padding, and whether a pooling comes before
+ALEX_LAYERS = ((4, 2, False), (1, 2, True), (1, 1, True), (1, 1, False), (1, 1, False))
+# ImageNet's mean and deviation, restated for pictures in [-1, 1]
+SHIFT = np.float32([-0.030, -0.088, -0.188])
+SCALE = np.float32([0.458, 0.448, 0.450])
+
+
+def conv(x: jax.Array, params: Tree, stride: int = 1, padding: int = 1) -> jax.Array:
+    """A convolution with bias, in the dtype of x."""
+    kernel, bias = params['kernel'].astype(x.dtype), params['bias'].astype(x.dtype)
+    numbers = ('NHWC', 'HWIO', 'NHWC')
+    sides = ((padding, padding), (padding, padding))
+    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), sides, dimension_numbers=numbers) + bias
+
+
+def max_pool(x: jax.Array, side: int, stride: int) -> jax.Array:
+    windows, strides = (1, side, side, 1), (1, stride, stride, 1)
+    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, windows, strides, 'VALID')
+
+
+def halve(x: jax.Array) -> jax.Array:
+    """VGG's pooling."""
+    return max_pool(x, 2, 2)
+
+
+def vgg16(params: Tree, x: jax.Array, pool: Callable[[jax.Array], jax.Array] = halve) -> tuple[jax.Array, ...]:
+    """The last activation of each of the five blocks."""
+    features, layer = [], 0
+    for block, depth in enumerate(VGG_BLOCKS):
+        x = pool(x) if block else x
+        for _ in range(depth):
+            x, layer = jax.nn.relu(conv(x, params[f'Conv_{layer}'])), layer + 1
+        features.append(x)
+    return tuple(features)
+
+
+def alexnet(params: Tree, x: jax.Array) -> tuple[jax.Array, ...]:
+    """Five activations."""
+    features = []
+    for layer, (stride, padding, pooled) in enumerate(ALEX_LAYERS):
+        x = max_pool(x, 3, 2) if pooled else x
+        x = jax.nn.relu(conv(x, params[f'Conv_{layer}'], stride, padding))
+        features.append(x)
+    return tuple(features)
+
+
+TRUNKS = {'alex': alexnet, 'vgg': vgg16}
+
+
+def lpips(trunk: str, params: Tree, a: jax.Array, b: jax.Array) -> jax.Array:
+    """LPIPS of pictures a and b, [B]; 0 for equal ones.
+
+    trunk: 'alex', which the published tables use, or 'vgg', which is smoother to learn from. params: {'trunk': tree,
+    'heads': five vectors of non-negative weights}. Convolutions run in the dtype of `a`, the rest in float32.
+    """
+    mean, deviation = SHIFT.astype(a.dtype), SCALE.astype(a.dtype)
+    both = (jnp.concatenate([a, b.astype(a.dtype)]) - mean) / deviation
+    total = jnp.zeros(len(a), jnp.float32)
+    for features, head in zip(TRUNKS[trunk](params['trunk'], both), params['heads'], strict=True):
+        x, y = jnp.split(_unit(features.astype(jnp.float32)), 2)
+        total = total + ((x - y) ** 2 @ head.astype(jnp.float32)).mean(axis=(1, 2))
+    return total
+
+
+def _unit(features: jax.Array) -> jax.Array:
+    """Vectors of length one along the channels; a vector of zeros stays, and its gradient is finite."""
+    squares = jnp.sum(features**2, axis=-1, keepdims=True)
+    length = jnp.sqrt(jnp.where(squares > 0, squares, 1.0))
+    return jnp.where(squares > 0, features / (length + 1e-10), 0.0)
