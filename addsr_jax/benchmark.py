@@ -188,12 +188,10 @@ def train(values: Command, overrides: Sequence[tuple[str, str]] = ()) -> None:
         names = ('argument', 'output', 'alias', 'temp')
         sizes = [f'{name} {getattr(memory, f"{name}_size_in_bytes") / 1e9:.2f}' for name in names]
         say(f'GB of the program, on each device: {", ".join(sizes)} (outputs lie in their aliased arguments)')
-    work = (lowered.cost_analysis() or {}).get('flops', 0) / 1e12
-    say(f'{work:.3g} TFLOP a step, as counted: bodies of loops once, kernels of libraries not at all')
 
     began = time.monotonic()
     if start is None:
-        known = sharding.put_replicated(random_params(spec, job.parts_of(spec), dtype), mesh)
+        known = sharding.put_replicated(random_params(known, dtype), mesh)
     frozen = sharding.put_replicated(stage.freeze(known), mesh)
     state = step.first_state(stage, known, shapes, options.seed)
     del known  # the tensors that the state has copied
@@ -208,10 +206,12 @@ def train(values: Command, overrides: Sequence[tuple[str, str]] = ()) -> None:
 
     say(f'first step {median_seconds(once, 1):.3f} s')
     seconds = median_seconds(once, values.repeats)
-    share = f', {work / seconds / values.peak:.1%} of {values.peak:g} TFLOP/s' if values.peak else ''
+    say(f'{seconds:.3f} s a step, {options.batch_size / seconds:.2f} images/s, peak {peak_memory():.2f} GB')
+    work = (lowered.cost_analysis() or {}).get('flops', 0) / 1e12  # last: at full size the counting takes a while
+    share = f', {work / seconds / values.peak:.1%} of {values.peak:g}' if values.peak else ''
     say(
-        f'{seconds:.3f} s a step, {options.batch_size / seconds:.2f} images/s, '
-        f'{work / seconds:.3g} TFLOP/s as counted{share}; peak {peak_memory():.2f} GB'
+        f'{work:.3g} TFLOP a step, {work / seconds:.3g} TFLOP/s{share}: as XLA counts, bodies of loops once and '
+        'kernels of libraries not at all'
     )
 
 

@@ -53,7 +53,8 @@ def random_model(spec: specs.ModelSpec) -> pipeline.Pipeline:
     """Networks of a size with random weights; the teacher is the student."""
     mesh = sharding.make_mesh('data:1', jax.devices()[:1])
     dtype = sharding.compute_dtype(mesh)
-    bundle = bundles.Bundle(spec, random_params(spec, PARTS, dtype), bundles.NANO / 'tokenizer', {})
+    params = random_params(bundles.expected(spec, list(PARTS)), dtype)
+    bundle = bundles.Bundle(spec, params, bundles.NANO / 'tokenizer', {})
     model = pipeline.built(bundle, mesh, dtype)
     model.params['teacher'] = model.params['student']
     return model
