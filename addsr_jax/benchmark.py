@@ -1,6 +1,6 @@
 """addsr benchmark: speed and memory of this machine.
 
-python -m addsr_jax.benchmark sample|train|data|start
+python -m addsr_jax.benchmark sample|train|data|start [--config.KEY=VALUE ...]
 """
 
 import dataclasses
@@ -11,15 +11,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from addsr_jax.errors import UserError, guard
 from addsr_jax.flags import Parser, require, say, take
 from addsr_jax.options import Options, option
 from addsr_jax.restoration.settings import Settings, parse_method
+from addsr_jax.train import split_overrides
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,21 @@ class Command(Options):
         'METHOD-STEPS, with commas', default=('addsr-1', 'addsr-4', 'seesr-50'), least_items=1, group='sample'
     )
     config: str = option('config file', default='configs/addsr.py:nano', group='train, start')
+    attention: str | None = option(
+        'kernel of attention',
+        default=None,
+        unset="the weights' own",
+        choices=('einsum', 'chunked', 'cudnn'),
+        group='train',
+    )
+    peak: float = option(
+        'what the devices together can do, to print the share of it; 0: unknown',
+        default=0.0,
+        low=0,
+        high=1e9,
+        unit='TFLOP/s',
+        group='train',
+    )
     hr_size: int = option(
         'side of the target', default=512, low=80, high=4096, multiple_of=16, unit='pixels', group='data'
     )
@@ -46,8 +63,15 @@ def main(arguments: Sequence[str]) -> None:
         'what', choices=tuple(BENCHMARKS), help='upscaling, training steps, the data pipeline, or cold and warm starts'
     )
     p.declare(Command)
-    values = p.parse_args(arguments)
-    BENCHMARKS[values.what](take(values, Command))
+    own, overrides = split_overrides(arguments)
+    values = p.parse_args(own)
+    command = take(values, Command)
+    if values.what == 'train':
+        train(command, overrides)
+    elif overrides:
+        raise UserError(f'--config.{overrides[0][0]} is for `benchmark train`: {values.what} takes no keys of a config')
+    else:
+        BENCHMARKS[values.what](command)
 
 
 def median_seconds(call: Callable[[], object], repeats: int) -> float:
@@ -117,43 +141,90 @@ def named(texts: Sequence[str]) -> dict[str, Settings]:
     return found
 
 
-def train(values: Command) -> None:
-    require('train', 'clu', 'grain', 'ml_collections', 'tensorflow')
+def train(values: Command, overrides: Sequence[tuple[str, str]] = ()) -> None:
+    """The train step of a config: from its weights, or without any from random ones, which take the same time.
+
+    Every figure is said when it is known: at full size compiling alone takes minutes, and one may have seen enough.
+    """
+    require('train', 'grain', 'ml_collections')
     import jax
-    import numpy as np
 
     from addsr_jax import sharding
-    from addsr_jax.runtime import prepare
+    from addsr_jax.data.batches import batch_shapes
+    from addsr_jax.restoration.pipeline import check_attention
+    from addsr_jax.runtime import prepare, return_freed_memory
+    from addsr_jax.sizes import MODELS
+    from addsr_jax.specs import with_attention
     from addsr_jax.training import config as config_file
     from addsr_jax.training import job, step
+    from addsr_jax.weights import bundle as bundles
+    from addsr_jax.weights.random import random_params
 
     prepare()
-    config = config_file.train_options(values.config, ())
-    start, mesh = job.starting_weights(config), sharding.make_mesh(config.mesh)
-    stage = job.make_stage(config, start.spec, mesh)
-    known = job.known_params(stage, start)
-    rng, side = np.random.default_rng(0), config.data.hr_size
-    images = [rng.uniform(-1, 1, (config.batch_size, side, side, 3)).astype(np.float32) for _ in range(2)]
-    tokens = np.zeros((config.batch_size, start.spec.text_encoder.positions), np.int32)
-    arrays = {'hr': images[0], 'lq': images[1], 'tokens': tokens}
+    options = config_file.train_options(values.config, overrides)
+    mesh = sharding.make_mesh(options.mesh)
+    sharding.check_batch(mesh, options.batch_size, options.accumulate)
+    dtype = sharding.compute_dtype(mesh, options.dtype)
+    check_attention(values.attention, mesh.devices.flat[0].platform, dtype)
+    start = job.starting_weights(options) if options.weights else None
+    spec = start.spec if start else MODELS[options.size]
+    stage = job.make_stage(options, with_attention(spec, values.attention) if values.attention else spec, mesh)
+    known = job.known_params(stage, start) if start else bundles.expected(spec, job.parts_of(spec))
+    known |= job.distance_networks(stage)
+    say(
+        f'{values.config}: {options.stage}, {options.size}, {options.data.hr_size} pixels, batch {options.batch_size}, '
+        f'{mesh.size} x {mesh.devices.flat[0].device_kind}, {options.weights or "random"} weights'
+    )
+
     began = time.monotonic()
     shapes = step.state_shapes(stage, known, mesh)
-    update = step.compile_step(stage, shapes, {name: (a.shape, a.dtype) for name, a in arrays.items()}, mesh)
-    compiled = time.monotonic() - began
+    batch = batch_shapes(options.data, options.batch_size)
+    lowered = step.lower_step(stage, shapes, batch, mesh)
+    say(f'traced and lowered in {time.monotonic() - began:.1f} s')
+    began = time.monotonic()
+    update = lowered.compile()
+    return_freed_memory()
+    say(f'compiled in {time.monotonic() - began:.1f} s')
+    if (memory := update.memory_analysis()) is not None:
+        names = ('argument', 'output', 'alias', 'temp')
+        sizes = [f'{name} {getattr(memory, f"{name}_size_in_bytes") / 1e9:.2f}' for name in names]
+        say(f'GB of the program, on each device: {", ".join(sizes)} (outputs lie in their aliased arguments)')
+
+    began = time.monotonic()
+    if start is None:
+        known = sharding.put_replicated(random_params(known, dtype), mesh)
     frozen = sharding.put_replicated(stage.freeze(known), mesh)
-    state, batch = step.first_state(stage, known, shapes, config.seed), sharding.put_batch(arrays, mesh)
+    state = step.first_state(stage, known, shapes, options.seed)
+    del known  # the tensors that the state has copied
+    arrays = sharding.put_batch(random_batch(batch), mesh)
+    jax.block_until_ready((state, frozen, arrays))
+    say(f'weights and state on the devices in {time.monotonic() - began:.1f} s')
 
     def once() -> None:
         nonlocal state
-        state, metrics = update(state, frozen, batch)
-        jax.block_until_ready(metrics)
+        state, metrics = update(state, frozen, arrays)
+        jax.block_until_ready((state, metrics))
 
-    once()
+    say(f'first step {median_seconds(once, 1):.3f} s')
     seconds = median_seconds(once, values.repeats)
+    say(f'{seconds:.3f} s a step, {options.batch_size / seconds:.2f} images/s, peak {peak_memory():.2f} GB')
+    work = (lowered.cost_analysis() or {}).get('flops', 0) / 1e12  # last: at full size the counting takes a while
+    share = f', {work / seconds / values.peak:.1%} of {values.peak:g}' if values.peak else ''
     say(
-        f'{values.config}: {seconds:.3f} s a step, {config.batch_size / seconds:.2f} images/s at {side} pixels, batch '
-        f'{config.batch_size}, {mesh.size} devices; ready after {compiled:.1f} s; peak {peak_memory():.2f} GB'
+        f'{work:.3g} TFLOP a step, {work / seconds:.3g} TFLOP/s{share}: as XLA counts, bodies of loops once and '
+        'kernels of libraries not at all'
     )
+
+
+def random_batch(shapes: Mapping[str, tuple[tuple[int, ...], Any]]) -> dict[str, Any]:
+    """A batch of these shapes: images of noise in [-1, 1], and empty texts."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    return {
+        name: np.zeros(shape, dtype) if np.issubdtype(dtype, np.integer) else rng.uniform(-1, 1, shape).astype(dtype)
+        for name, (shape, dtype) in shapes.items()
+    }
 
 
 def data(values: Command) -> None:

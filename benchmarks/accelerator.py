@@ -9,7 +9,6 @@ method is compiled, then timed --repeats times.
 import argparse
 
 import jax
-import numpy as np
 
 from addsr_jax import sharding, sizes, specs
 from addsr_jax.benchmark import median_seconds, peak_memory
@@ -19,6 +18,7 @@ from addsr_jax.restoration import pipeline
 from addsr_jax.restoration.settings import Settings, parse_method
 from addsr_jax.runtime import prepare
 from addsr_jax.weights import bundle as bundles
+from addsr_jax.weights.random import random_params
 
 PARTS = ('autoencoder', 'text_encoder', 'prompt_extractor', 'student')
 
@@ -50,17 +50,10 @@ def main() -> None:
 
 
 def random_model(spec: specs.ModelSpec) -> pipeline.Pipeline:
-    """Networks of a size with weights of unit gain; the teacher is the student."""
+    """Networks of a size with random weights; the teacher is the student."""
     mesh = sharding.make_mesh('data:1', jax.devices()[:1])
     dtype = sharding.compute_dtype(mesh)
-    numbers = np.random.default_rng(0).standard_normal(2**22, np.float32)
-
-    def leaf(path, shape: jax.ShapeDtypeStruct) -> np.ndarray:
-        if len(shape.shape) < 2:  # scales are one, biases zero
-            return np.full(shape.shape, path[-1].key == 'scale', dtype)
-        return (np.resize(numbers, shape.shape) / np.prod(shape.shape[:-1]) ** 0.5).astype(dtype)
-
-    params = jax.tree_util.tree_map_with_path(leaf, bundles.expected(spec, list(PARTS)))
+    params = random_params(bundles.expected(spec, list(PARTS)), dtype)
     bundle = bundles.Bundle(spec, params, bundles.NANO / 'tokenizer', {})
     model = pipeline.built(bundle, mesh, dtype)
     model.params['teacher'] = model.params['student']

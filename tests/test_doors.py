@@ -1,5 +1,6 @@
 """The commands as people type them: bad input is one line on stderr and exit code 2, and nothing is written."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from addsr_jax import benchmark, cli, convert, evaluate, tag, train, upscale
+from addsr_jax import benchmark, cli, convert, evaluate, sizes, tag, train, upscale
 from addsr_jax.errors import guard
 from addsr_jax.options import declared
 from addsr_jax.restoration.settings import SAMPLING, Settings
@@ -214,6 +215,9 @@ BENCHMARK = [
     (['sample', '--methods', 'bicubic'], 'bicubic runs no network'),
     (['sample', '--methods', 'addsr-4,gan'], "'gan' is no method"),
     (['data', '--hr_size', '100'], 'multiple of 16'),
+    (['data', '--config.seed=1'], '--config.seed is for `benchmark train`'),
+    (['train', '--config', ADDSR, '--config.steps=none'], '--config.steps=none'),
+    (['train', '--config', ADDSR, '--attention', 'cudnn'], 'attention cudnn needs an NVIDIA GPU'),
 ]
 
 
@@ -227,6 +231,24 @@ def test_benchmark_measures_guided_methods_without_guidance_as_well():
     assert list(found) == ['addsr-4x2', 'seesr-9', 'seesr-9 no guidance']
     assert [s.guidance_scale for s in found.values()] == [None, None, 1.0]
     assert found['addsr-4x2'].antithetic
+
+
+def test_a_training_step_is_measured_without_weights_tensorflow_or_clu(capsys, monkeypatch):
+    monkeypatch.setitem(sizes.MODELS, 'nano', dataclasses.replace(tiny.SPEC, name='nano'))
+    for name in ('tensorflow', 'clu', 'addsr_jax.training.loop'):
+        monkeypatch.setitem(sys.modules, name, None)  # importing it fails
+    config = f'{ROOT}/configs/autoencoder.py:nano'  # the stage that compiles most quickly
+    arguments = ['train', '--config', config, '--repeats', '1', '--attention', 'einsum', '--peak', '1']
+    keys = ['weights=', 'data.hr_size=80', 'batch_size=8']
+    assert guard(benchmark.main, [*arguments, *(f'--config.{key}' for key in keys)]) == 0
+    told = capsys.readouterr().out.splitlines()
+    beginnings = [config, 'traced', 'compiled', 'GB of the program', 'weights and state', 'first step', '', '']
+    assert len(told) == len(beginnings)
+    assert all(line.startswith(beginning) for line, beginning in zip(told, beginnings, strict=True))
+    assert 'batch 8, 8 x cpu, random weights' in told[0]
+    assert 'images/s' in told[-2]
+    assert float(told[-1].split()[0]) > 0
+    assert '% of 1:' in told[-1]
 
 
 CONVERT = [

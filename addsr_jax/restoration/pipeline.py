@@ -51,13 +51,18 @@ def load(
     platform = mesh.devices.flat[0].platform
     name = dtype if isinstance(dtype, str | None) else jnp.dtype(dtype).name
     dtype = sharding.compute_dtype(mesh, name or 'auto')
-    if attention not in (None, *KERNELS):
-        raise UserError(f'there is no attention {attention!r}: choose one of {", ".join(KERNELS)}')
-    if attention == 'cudnn' and (platform != 'gpu' or jnp.dtype(dtype) == jnp.float32):
-        raise UserError(f'attention cudnn needs an NVIDIA GPU and bfloat16, not {platform} and {jnp.dtype(dtype)}')
+    check_attention(attention, platform, dtype)
     bundle = bundles.adapted(bundles.load(path_or_name, dtype))
     spec = with_attention(bundle.spec, attention) if attention else bundle.spec
     return built(dataclasses.replace(bundle, spec=spec), mesh, dtype)
+
+
+def check_attention(name: str | None, platform: str, dtype: Any) -> None:
+    """A UserError where there is no such kernel of attention, or none here."""
+    if name not in (None, *KERNELS):
+        raise UserError(f'there is no attention {name!r}: choose one of {", ".join(KERNELS)}')
+    if name == 'cudnn' and (platform != 'gpu' or jnp.dtype(dtype) == jnp.float32):
+        raise UserError(f'attention cudnn needs an NVIDIA GPU and bfloat16, not {platform} and {jnp.dtype(dtype)}')
 
 
 def built(bundle: Bundle, mesh: Mesh, dtype: Any) -> 'Pipeline':

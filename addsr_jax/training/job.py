@@ -19,7 +19,6 @@ from addsr_jax.specs import ModelSpec
 from addsr_jax.stages.base import Optimizers, Recipe, Stage, resumable
 from addsr_jax.stages.table import STAGES
 from addsr_jax.training import config, step
-from addsr_jax.training.loop import train
 from addsr_jax.training.optimizers import make_optimizer
 from addsr_jax.training.options import TrainOptions
 from addsr_jax.weights import bundle as bundles
@@ -29,6 +28,8 @@ from addsr_jax.weights.bundle import Bundle
 
 def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> None:
     """Trains or resumes; everything that can be refused is refused before `workdir` is touched."""
+    from addsr_jax.training.loop import train  # brings tensorflow, and all else here is of use without it
+
     mesh = sharding.make_mesh(options.mesh)
     sharding.check_batch(mesh, options.batch_size, options.accumulate)
     start = starting_weights(options)
@@ -102,11 +103,15 @@ def lower_step(options: TrainOptions, mesh: Mesh) -> Any:
     """The run's train step, lowered for the devices of `mesh` from shapes alone: needs neither weights nor data."""
     spec = MODELS[options.size]
     stage = make_stage(options, spec, mesh)
-    parts = ['prompt_extractor', 'autoencoder', 'text_encoder', 'teacher', 'student']
-    parts += [part for part in ('dino', 'dinov2') if getattr(spec, part) is not None]
-    known = {**bundles.expected(spec, parts), **distance_networks(stage)}
+    known = {**bundles.expected(spec, parts_of(spec)), **distance_networks(stage)}
     shapes = step.state_shapes(stage, known, mesh)
     return step.lower_step(stage, shapes, batch_shapes(options.data, options.batch_size), mesh)
+
+
+def parts_of(spec: ModelSpec) -> list[str]:
+    """The parts of a size that a step may need, whatever its stage."""
+    optional = [part for part in ('dino', 'dinov2') if getattr(spec, part) is not None]
+    return ['prompt_extractor', 'autoencoder', 'text_encoder', 'teacher', 'student', *optional]
 
 
 def make_stage(options: TrainOptions, spec: ModelSpec, mesh: Mesh) -> Stage:

@@ -24,7 +24,9 @@ def shellcheck() -> str:
     return str(beside) if beside.exists() else shutil.which('shellcheck') or 'shellcheck'
 
 
-@pytest.mark.parametrize('script', [*SCRIPTS, ROOT / '.ci' / 'run'], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    'script', [*SCRIPTS, ROOT / 'benchmarks' / 'gpu_kit.sh', ROOT / '.ci' / 'run'], ids=lambda p: p.name
+)
 def test_scripts_are_clean(script):
     done = subprocess.run([shellcheck(), str(script)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
