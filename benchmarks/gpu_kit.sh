@@ -45,6 +45,7 @@ if [[ -e "${wheels[0]}" ]]; then
   export PYTHONPATH="$site${PYTHONPATH:+:$PYTHONPATH}"
 fi
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
+export XLA_PYTHON_CLIENT_MEM_FRACTION="${XLA_PYTHON_CLIENT_MEM_FRACTION:-0.92}" # one process at a time has the GPU
 
 # part NAME LIMIT COMMAND...: the command's lines on the terminal and in $OUT/NAME.txt, each with its second; returns
 # the command's code, 124 where it ran out of time.
