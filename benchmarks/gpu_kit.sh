@@ -10,12 +10,12 @@
 # A machine without a network: put wheels of what it lacks into .whl (training's benchmark needs grain, ml_collections
 # and pydantic with their needs, and neither tensorflow nor clu). They are installed apart from the system's packages.
 #
-# No XLA flags by default; XLA_FLAGS of the caller are kept. Known to jaxlib 0.11.2, where compiling takes too long:
+# XLA_FLAGS of the caller are kept; without any they are those of launch/gpu.sh, with which nano's train step compiles:
 #   --xla_gpu_experimental_enable_fusion_autotuner=false  no trial of Triton against XLA's own emitter for each fusion:
 #                                                         on by default, and slow where Triton's kernel spills registers
 #   --xla_gpu_enable_triton_gemm=false                    cuBLAS for all matrix products, no Triton tilings to try
+# More that jaxlib 0.11.2 knows:
 #   --xla_gpu_autotune_level=1                            tries, but neither initialises nor checks (the default is 4)
-#   --xla_gpu_autotune_level=0                            no trials at all; convolutions may be slow
 #   --xla_gpu_autotune_max_solutions=8                    fewer of the library's matrix products are tried
 #   --xla_gpu_force_compilation_parallelism=16            threads of the compiler, where it does not see all cores
 # and what makes compiling longer: --xla_gpu_triton_gemm_any=true, --xla_gpu_exhaustive_tiling_search=true.
@@ -44,6 +44,7 @@ if [[ -e "${wheels[0]}" ]]; then
   "$python" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target "$site" "${wheels[@]}" || exit
   export PYTHONPATH="$site${PYTHONPATH:+:$PYTHONPATH}"
 fi
+export XLA_FLAGS="${XLA_FLAGS---xla_gpu_experimental_enable_fusion_autotuner=false --xla_gpu_enable_triton_gemm=false}"
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 export XLA_PYTHON_CLIENT_MEM_FRACTION="${XLA_PYTHON_CLIENT_MEM_FRACTION:-0.92}" # one process at a time has the GPU
 

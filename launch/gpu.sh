@@ -13,8 +13,9 @@ fi
 [[ $# -gt 0 ]] || { echo "launch/gpu.sh: give --config and --workdir, as python -m addsr_jax.train takes them" >&2; exit 2; }
 
 export JAX_PLATFORMS="${JAX_PLATFORMS:-cuda}"
-# Hide communication behind computation, and fuse matrix products with Triton.
-export XLA_FLAGS="${XLA_FLAGS---xla_gpu_enable_latency_hiding_scheduler=true --xla_gpu_triton_gemm_any=true}"
+# Compile in minutes: without a trial of Triton against XLA's own emitter for every fusion, and of Triton's tilings for
+# every matrix product (docs/gpu.md).
+export XLA_FLAGS="${XLA_FLAGS---xla_gpu_experimental_enable_fusion_autotuner=false --xla_gpu_enable_triton_gemm=false}"
 export XLA_PYTHON_CLIENT_MEM_FRACTION="${XLA_PYTHON_CLIENT_MEM_FRACTION:-0.92}"
 echo "JAX_PLATFORMS=$JAX_PLATFORMS XLA_PYTHON_CLIENT_MEM_FRACTION=$XLA_PYTHON_CLIENT_MEM_FRACTION XLA_FLAGS=$XLA_FLAGS"
 "${run[@]}" "${PYTHON:-python3}" -m addsr_jax.train "$@"

@@ -18,8 +18,8 @@ VGG_CHANNELS = (64, 128, 256, 512, 512)
 # stride, padding, and whether a pooling comes before
 ALEX_LAYERS = ((4, 2, False), (1, 2, True), (1, 1, True), (1, 1, False), (1, 1, False))
 # ImageNet's mean and deviation, restated for pictures in [-1, 1]
-SHIFT = np.float32([-0.030, -0.088, -0.188])
-SCALE = np.float32([0.458, 0.448, 0.450])
+SHIFT = np.array([-0.030, -0.088, -0.188], np.float32)
+SCALE = np.array([0.458, 0.448, 0.450], np.float32)
 
 
 def conv(x: jax.Array, params: Tree, stride: int = 1, padding: int = 1) -> jax.Array:

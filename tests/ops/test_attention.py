@@ -42,3 +42,17 @@ def test_boolean_and_additive_masks_hide_keys(name):
 def test_a_kernel_that_does_not_exist_is_refused_with_the_choices():
     with pytest.raises(ValueError, match='einsum, chunked, cudnn'):
         attention.kernel('flash')
+
+
+@pytest.mark.parametrize(('keys', 'fused'), [(attention.CHUNK_FROM, True), (64, True), (77, False), (145, False)])
+def test_cudnn_gets_what_it_can_differentiate_and_einsum_the_rest(monkeypatch, keys, fused):
+    asked = []
+
+    def stand_in(q, k, v, *, implementation):
+        asked.append(implementation)
+        return attention.einsum(q, k, v)
+
+    monkeypatch.setattr(jax.nn, 'dot_product_attention', stand_in)
+    arrays = qkv(attention.CHUNK_FROM, keys)
+    np.testing.assert_allclose(attention.cudnn(*arrays), attention.einsum(*arrays), atol=1e-6)
+    assert asked == ['cudnn'] * fused

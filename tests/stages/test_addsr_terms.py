@@ -10,12 +10,14 @@ import pytest
 from addsr_jax import trees
 from addsr_jax.diffusion import schedule
 from addsr_jax.networks.lora import Adapters
+from addsr_jax.networks.perceptual import lpips
 from addsr_jax.stages.addsr import Heads, Prediction
 from addsr_jax.stages.addsr_draws import draw
 from addsr_jax.stages.addsr_objective import distillation_weight, step_index
 from tests import tiny
+from tests.networks.test_perceptual import random_params
 from tests.stages import toy
-from tests.stages.common import first_key, objective
+from tests.stages.common import first_key, objective, stage
 
 ABAR = schedule.alphas_cumprod(tiny.SPEC.schedule)
 CHAIN = np.array([999, 749, 499, 249])
@@ -358,3 +360,21 @@ def test_only_a_student_with_adapters_has_any_and_goes_on_from_nothing_kept():
     assert toy.stage('addsr').adapters is None
     assert toy.stage('addsr', start='student').continues
     assert not toy.stage('addsr', start='student', trainable='lora').continues
+
+
+def test_lpips_is_a_row_with_its_weight_and_none_without(paper):
+    rng, params = np.random.default_rng(0), random_params('vgg')
+    h, x = (rng.uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32) for _ in range(2))
+    sample = dataclasses.replace(paper, frozen={'lpips': params}, batch={'hr': h})
+    losses = toy.losses(lpips_weight=0.3)
+    (weight, term), *more = [row for row in losses.terms if row[1] == losses.likeness]
+    loss, told = term(Prediction(x, x), Heads({}, {}), sample)
+    assert (weight, more) == (0.3, [])
+    np.testing.assert_allclose(loss, lpips('vgg', params, x, h), rtol=1e-4)
+    assert set(told) == {'lpips'}
+    assert len(toy.losses().terms) == len(losses.terms) - 1
+
+
+def test_only_a_stage_with_lpips_asks_for_its_network():
+    assert stage('addsr').distances == ()
+    assert stage('addsr', lpips_weight=0.3).distances == ('lpips',)
