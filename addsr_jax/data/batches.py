@@ -1,9 +1,10 @@
 """From encoded photographs to batches: one random-access Grain chain.
 
-    source -> shuffle -> repeat -> random_map -> batch
+    source -> shuffle -> repeat -> random_map -> this process's rows -> batch
 
-Record n of the endless, shuffled stream depends on (seed, n) alone, and batching comes before any thread or process,
-so the batches are the same for any number of them, and the saved state is one number: batches consumed.
+Example n of the endless, shuffled stream depends on (seed, n) alone, and batching comes before any thread or worker.
+So the batches are the same for any number of processes, threads and workers, and the saved state is one number: batches
+consumed.
 """
 
 from collections.abc import Callable, Iterator
@@ -140,6 +141,23 @@ def degrade_image(hr: np.ndarray, seed: int, degradation: str = 'standard') -> n
 
 
 @dataclass(frozen=True)
+class Rows:
+    """The rows of every batch that one process makes: those which its devices hold, in their order."""
+
+    examples: grain.MapDataset  # of all processes
+    batch_size: int  # of all processes
+    first: int
+    count: int
+
+    def __len__(self) -> int:
+        return len(self.examples) // self.batch_size * self.count
+
+    def __getitem__(self, index: Any) -> Any:
+        batch, row = divmod(int(index), self.count)
+        return self.examples[batch * self.batch_size + self.first + row]
+
+
+@dataclass(frozen=True)
 class Batches:
     """Called with n: an iterator over this process's share of the batches from number n on."""
 
@@ -168,15 +186,16 @@ def make_batches(
     process_index: int,
     process_count: int,
 ) -> Batches:
-    """Endless batches of this process's share of the source; batch_size is that of all processes together."""
+    """This process's rows of endless batches; batch_size is that of all processes together."""
     if batch_size % process_count:
         raise UserError(f'--config.batch_size {batch_size} is not divisible by {process_count} processes')
-    if len(source) < process_count:
-        raise UserError(f'{len(source)} photographs cannot be shared by {process_count} processes')
     cv2.setNumThreads(0)  # Grain's threads are the parallelism
-    share = grain.MapDataset.source(Decoded(source))[process_index::process_count]
-    pairs = share.seed(seed).shuffle().repeat().random_map(MakePair(options, tokenizer))
-    dataset = pairs.batch(batch_size // process_count)
+    records = grain.MapDataset.source(Decoded(source)).seed(seed).shuffle().repeat()
+    examples = records.random_map(MakePair(options, tokenizer))
+    count = batch_size // process_count
+    if process_count > 1:
+        examples = grain.MapDataset.source(Rows(examples, batch_size, process_index * count, count))
+    dataset = examples.batch(count)
     return Batches(dataset, options.threads, options.workers, batch_shapes(options, batch_size))
 
 

@@ -72,11 +72,12 @@ def test_epochs_and_seeds_differ(source):
     assert (first[0]['hr'] != batches(source, count=1, batch_size=6, seed=4)[0]['hr']).any()
 
 
-def test_two_processes_read_different_photographs(source):
-    mine, theirs = (batches(source, process=(i, 2), count=2) for i in (0, 1))
-    assert mine[0]['hr'].shape[0] == 2  # each half of the batch
-    pictures = [{x.tobytes() for b in part for x in b['hr']} for part in (mine, theirs)]
-    assert not pictures[0] & pictures[1]
+@pytest.mark.parametrize('processes', [2, 4])
+@pytest.mark.parametrize('workers', [0, 2])
+def test_processes_make_the_rows_of_the_batches_that_one_process_makes(source, processes, workers):
+    parts = [batches(source, process=(i, processes), start=1, workers=workers) for i in range(processes)]
+    joined = [{name: np.concatenate([p[name] for p in row]) for name in row[0]} for row in zip(*parts, strict=True)]
+    same(joined, batches(source, start=1))
 
 
 def test_captions_are_empty_as_often_as_the_config_says(source):
