@@ -25,6 +25,28 @@ class Command(Options):
     config: str = option('configs/STAGE.py, or configs/STAGE.py:nano')
     workdir: Path = option('where checkpoints/ and final/ go')
     distributed: bool = option('join the other processes of this TPU slice or cluster', default=False)
+    coordinator: str | None = option(
+        'HOST:PORT of process 0, on a cluster that jax does not know', default=None, unset='asked of the cluster'
+    )
+    processes: int | None = option(
+        'how many there are, with --coordinator', default=None, low=1, high=100_000, unset=''
+    )
+    process: int | None = option(
+        'which this is, from 0, with --coordinator', default=None, low=0, high=99_999, unset=''
+    )
+
+    def check_together(self) -> None:
+        given = [value is not None for value in (self.coordinator, self.processes, self.process)]
+        if any(given) and not all(given):
+            raise UserError('--coordinator HOST:PORT, --processes N and --process I go together: give all three')
+        if self.processes is not None and self.process is not None and self.process >= self.processes:
+            raise UserError(
+                f'--process is {self.process} of {self.processes} processes: it counts from 0 to {self.processes - 1}'
+            )
+
+    @property
+    def joins(self) -> bool:
+        return self.distributed or self.coordinator is not None
 
 
 class TrainParser(Parser):
@@ -39,16 +61,16 @@ def main(arguments: Sequence[str]) -> None:
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # tensorflow only writes the logs here
     os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
     require('train', 'clu', 'grain', 'ml_collections', 'tensorflow')
-    import jax  # what is slow to import is not imported for the help
-
+    from addsr_jax import processes  # what is slow to import is not imported for the help
     from addsr_jax.runtime import prepare
     from addsr_jax.training import config, job
 
     options = config.train_options(command.config, overrides)
     prepare()
-    if command.distributed:
-        jax.distributed.initialize()
-    job.run(options, command.workdir, say)
+    if command.joins:
+        processes.join(command.coordinator, command.processes, command.process)
+    with processes.ending_together():
+        job.run(options, command.workdir, say if processes.first() else lambda line: None)
 
 
 def parse(arguments: Sequence[str]) -> tuple[Command, tuple[tuple[str, str], ...]]:

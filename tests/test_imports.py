@@ -16,6 +16,7 @@ FLOORS = (
     'trees',
     'runtime',
     'sharding',
+    'processes',
     'ops',
     'specs',
     'sizes',

@@ -125,7 +125,7 @@ def describe(run: TrainOptions) -> dict[str, Any]:
     return {'stage': run.stage, 'config': values, 'config_sha256': digest, 'versions': versions}
 
 
-def claim(workdir: Path, run: TrainOptions) -> None:
+def claim(workdir: Path, run: TrainOptions, *, writes: bool = True) -> None:
     """Records the options in a new workdir, or refuses one that belongs to another run.
 
     An option that the record lacks is younger than the run, which did what the option's default does; one that only
@@ -144,7 +144,8 @@ def claim(workdir: Path, run: TrainOptions) -> None:
                 )
     elif workdir.exists() and not workdir.is_dir():
         raise UserError(f'--workdir {workdir} is a file: choose a folder')
-    atomic.write_json(record, now, sort_keys=True)
+    if writes:  # of several processes one does
+        atomic.write_json(record, now, sort_keys=True)
 
 
 def _recorded(record: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from addsr_jax import sharding
+from addsr_jax import processes, sharding
 from addsr_jax.data import sources
 from addsr_jax.data.batches import batch_shapes, described, make_batches
 from addsr_jax.data.held_out import held_out_batch
@@ -59,7 +59,7 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
             start.spec.prompts.student_added,
             tokenizer,
         )
-    config.claim(workdir, options)
+    config.claim(workdir, options, writes=processes.first())
     kind = mesh.devices.flat[0].platform
     report(
         f'{options.stage}, size {options.size}: {options.steps} steps of {options.batch_size} images from '
@@ -82,10 +82,13 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
     if result.finished:
         first = {name: value for name, value in next(batches(0)).items() if name != 'replaced'}
         spec = stage.spec_update(result.state, result.frozen, sharding.put_batch(first, mesh))
-        params = stage.export(result.state, start.params)
+        params = processes.on_host(stage.export(result.state, start.params), mesh)
         final = bundles.merged(start, params, spec, config.describe(options))
-        lora = None if stage.adapters is None else stage.adapters(result.state)
-        bundles.save(final, workdir / 'final', 'orbax', beside={'training': resumable(result.state)}, lora=lora)
+        lora = None if stage.adapters is None else processes.on_host(stage.adapters(result.state), mesh)
+        beside = {'training': processes.on_host(resumable(result.state), mesh)}
+        if processes.first():
+            bundles.save(final, workdir / 'final', 'orbax', beside=beside, lora=lora)
+        processes.wait('final')
         report(f'{workdir / "final"} holds the result')
 
 

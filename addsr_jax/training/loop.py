@@ -15,9 +15,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from addsr_jax import sharding
+from addsr_jax import processes, sharding
 from addsr_jax.data.batches import Batches
 from addsr_jax.errors import UserError
 from addsr_jax.evaluation.metrics import psnr_y
@@ -72,7 +73,8 @@ def train(
     shapes = state_shapes(stage, params, mesh)
     frozen = sharding.put_replicated(stage.freeze(params), mesh)
     update = compile_step(stage, shapes, batches.shapes, mesh)
-    preview = jax.jit(stage.preview, compiler_options=compiler_options(mesh))
+    everywhere = sharding.replicated(mesh)
+    preview = jax.jit(stage.preview, out_shardings=everywhere, compiler_options=compiler_options(mesh))
 
     # Resume, else a new state.
     if checkpoints.latest is not None:
@@ -92,7 +94,7 @@ def train(
     try:
         with Signals() as signals, prefetch(batches(start), mesh, undecodable.count) as source:
             for step in range(start + 1, options.steps + 1):
-                if signals.caught:
+                if signals.ask_to_end_before(step):
                     break
                 trace.before(step)
                 state, metrics = update(state, frozen, next(source))
@@ -228,14 +230,21 @@ class Trace:
 
 
 class Signals:
-    """SIGTERM and Ctrl-C ask for an orderly end after the step in flight."""
+    """SIGTERM and Ctrl-C ask for an orderly end after the step in flight.
+
+    Of several processes SIGTERM to one ends all, before the same step: jax's own service, which watches for it, agrees
+    on that step. Ctrl-C is not taken there.
+    """
 
     def __enter__(self) -> 'Signals':
         self.caught = False
         self._before = {}
-        if threading.current_thread() is threading.main_thread():
+        if threading.current_thread() is threading.main_thread() and not processes.several():
             self._before = {s: signal.signal(s, self._catch) for s in (signal.SIGTERM, signal.SIGINT)}
         return self
+
+    def ask_to_end_before(self, step: int) -> bool:
+        return multihost_utils.reached_preemption_sync_point(step) if processes.several() else self.caught
 
     def _catch(self, number: int, frame: Any) -> None:
         self.caught = True

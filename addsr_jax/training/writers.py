@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from clu import metric_writers, parameter_overview, periodic_actions
 
+from addsr_jax import processes
+
 COLUMNS = ('LQ', 'student', 'teacher', 'reconstruction', 'HR')  # of a grid, from left to right
 
 
@@ -28,7 +30,8 @@ class Writers:
     def open(
         cls, workdir: Path, steps: int, batch_size: int, log_every: int, report: Callable[[str], None]
     ) -> 'Writers':
-        writer = metric_writers.create_default_writer(str(workdir / 'tensorboard'), asynchronous=False)
+        logs = str(workdir / 'tensorboard')
+        writer = metric_writers.create_default_writer(logs, just_logging=not processes.first(), asynchronous=False)
         progress = periodic_actions.ReportProgress(
             num_train_steps=steps, every_steps=log_every, every_secs=None, writer=writer
         )
@@ -37,7 +40,7 @@ class Writers:
     def start(self, step: int, params: Any) -> None:
         """The clock starts after compilation; parameters are listed once."""
         self.first_step, self.started = step, time.monotonic()
-        parameter_overview.log_parameter_overview(params)
+        parameter_overview.log_parameter_overview(params, include_stats=False)  # they may lie on other hosts
 
     def scalars(self, step: int, metrics: Mapping[str, float]) -> None:
         """Writes metrics and the progress line: step, loss terms, images/s, time to the end."""

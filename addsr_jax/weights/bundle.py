@@ -137,7 +137,10 @@ def _save_orbax(params: Tree, folder: Path) -> None:
 
     # files of 64 MB: Orbax gathers a whole file in memory before it writes it, and the default is no limit
     arguments = ocp.args.PyTreeSave(params, ocdbt_target_data_file_size=64 * 2**20)
-    with ocp.PyTreeCheckpointer() as checkpointer:
+    me = jax.process_index()  # a bundle is written by one process, which must not wait for others
+    alone = ocp.options.MultiprocessingOptions(me, {me}, 'bundle')
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
+    with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
         checkpointer.save(folder.absolute(), args=arguments)
 
 

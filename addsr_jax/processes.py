@@ -1,0 +1,85 @@
+"""Several processes of one run: how they join, who writes what all share, and what has to be whole on one host."""
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from addsr_jax import sharding
+from addsr_jax.errors import UserError
+from addsr_jax.trees import Tree
+
+HEARTBEAT = 30  # seconds without a sign of life after which a process counts as dead, and the others end
+JOINING = 300  # seconds that the first one waits for the last
+
+
+def join(coordinator: str | None, processes: int | None, process: int | None) -> None:
+    """Makes this process one of several; without arguments jax asks the slice or cluster that it runs on."""
+    try:
+        jax.distributed.initialize(
+            coordinator,
+            processes,
+            process,
+            heartbeat_timeout_seconds=HEARTBEAT,
+            initialization_timeout=JOINING,
+        )
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f'this process cannot join the others ({reason}): on a cluster that jax does not know give '
+            '--coordinator HOST:PORT --processes N --process I, the same HOST:PORT everywhere'
+        ) from error
+
+
+def first() -> bool:
+    """Whether this is the process that prints, and writes what all share."""
+    return jax.process_index() == 0
+
+
+def several() -> bool:
+    return jax.process_count() > 1
+
+
+def wait(name: str) -> None:
+    """Until every process has come here."""
+    if several():
+        multihost_utils.sync_global_devices(name)
+
+
+def on_host(tree: Tree, mesh: Mesh) -> Tree:
+    """Leaves that lie on devices of several processes, whole and on this host; all processes ask together.
+
+    One leaf after the other, so that no device holds more than one of them whole.
+    """
+    return jax.tree.map(lambda leaf: _whole(leaf, mesh), tree) if several() else tree
+
+
+def _whole(leaf: jax.Array | np.ndarray, mesh: Mesh) -> np.ndarray:
+    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable and not leaf.is_fully_replicated:
+        leaf = jax.device_put(leaf, sharding.replicated(mesh))
+    return np.asarray(leaf)
+
+
+@contextmanager
+def ending_together() -> Iterator[None]:
+    """What ends this process ends it at once, with its reason, and the others after a heartbeat.
+
+    Python's own way out would wait for the others, which wait for this one in the middle of a step.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not several():
+            raise
+        if isinstance(error, UserError):
+            sys.stderr.write(f'addsr: process {jax.process_index()}: {" ".join(str(error).split())}\n')
+        else:
+            traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(2 if isinstance(error, UserError) else 1)
