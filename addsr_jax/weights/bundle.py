@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import numpy as np
 
 from addsr_jax import specs, trees
 from addsr_jax.errors import UserError
-from addsr_jax.networks.build import Networks, build
+from addsr_jax.networks.build import build
 from addsr_jax.networks.prompt_extractor import dape
 from addsr_jax.specs import ModelSpec
 from addsr_jax.trees import Tree
@@ -271,22 +272,23 @@ def expected(spec: ModelSpec, parts: list[str]) -> dict[str, Tree]:
     unknown = sorted(set(parts) - set(PARTS))
     if unknown:
         raise UserError(f'unknown parts {", ".join(unknown)}: a bundle has {", ".join(PARTS)}')
-    networks, shapes = build(spec), {}
-    for part in parts:
-        twin = next((known for known in DENOISERS if part in DENOISERS and known in shapes), None)  # the same networks
-        shapes[part] = shapes[twin] if twin else _shapes(spec, networks, part)
-    return shapes
+    return {part: jax.tree.map(lambda leaf: leaf, _shapes(spec, part)) for part in parts}  # dicts of the caller's own
 
 
-def _shapes(spec: ModelSpec, networks: Networks, part: str) -> Tree:
+def _shapes(spec: ModelSpec, part: str) -> Tree:
     if part in DENOISERS:
-        return {name: networks.shapes(name) for name in ('unet', 'controlnet')}
+        return {name: _network_shapes(spec, name) for name in ('unet', 'controlnet')}
     if part == 'unet':
-        return build(dataclasses.replace(spec, unet=dataclasses.replace(spec.unet, image_dim=None))).shapes('unet')
+        return _network_shapes(dataclasses.replace(spec, unet=dataclasses.replace(spec.unet, image_dim=None)), 'unet')
     if part == 'dape':
-        adapters, extractor = dape(spec.prompt_extractor), networks.shapes('prompt_extractor')
+        adapters, extractor = dape(spec.prompt_extractor), _network_shapes(spec, 'prompt_extractor')
         return jax.eval_shape(lambda: adapters.init(jax.random.key(0), extractor))
-    return networks.shapes(part)
+    return _network_shapes(spec, part)
+
+
+@lru_cache(maxsize=64)  # tracing a network takes a second; a size's are asked for again and again
+def _network_shapes(spec: ModelSpec, network: str) -> Tree:
+    return build(spec).shapes(network)
 
 
 def tree_hash(tree: Tree) -> str:

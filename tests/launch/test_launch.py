@@ -1,6 +1,7 @@
 """The launch scripts print what they would do, and shellcheck has nothing to say."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -38,6 +39,20 @@ def test_a_dry_run_prints_flags_and_the_train_command(script):
     assert done.returncode == 0
     assert done.stdout.splitlines()[-1].endswith(f'-m addsr_jax.train {" ".join(RUN)}')
     assert 'XLA_FLAGS=' in done.stdout
+
+
+@pytest.mark.parametrize('script', ['local.sh', 'gpu.sh'])
+def test_a_dry_run_may_be_asked_for_anywhere_and_its_line_can_be_pasted(script):
+    done = dry(script, *RUN, '--dry_run', '--config.data.path=my photos', PYTHON='./no python')
+    words = shlex.split(done.stdout.splitlines()[-1])
+    assert words[1:] == ['-m', 'addsr_jax.train', *RUN, '--config.data.path=my photos']
+
+
+@pytest.mark.parametrize('script', ['local.sh', 'gpu.sh'])
+def test_the_environment_of_make_install_is_found(script):
+    wanted = '.venv/bin/python' if (ROOT / '.venv' / 'bin' / 'python').exists() else 'python3'
+    assert dry(script, '--dry_run', *RUN).stdout.splitlines()[-1].split()[0] == wanted
+    assert dry(script, '--dry_run', *RUN, PYTHON=sys.executable).stdout.splitlines()[-1].split()[0] == sys.executable
 
 
 @pytest.mark.parametrize('script', ['local.sh', 'gpu.sh'])
