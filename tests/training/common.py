@@ -1,4 +1,4 @@
-"""Runs of the tiny model through the real loop, which compile its step once for all tests."""
+"""Runs of a toy teacher through the real loop, which compile its step once for all tests."""
 
 import dataclasses
 import math
@@ -13,7 +13,7 @@ from addsr_jax.training import loop
 from addsr_jax.training.loop import Result, train
 from addsr_jax.training.options import LoopOptions
 from tests import tiny
-from tests.stages.common import stage
+from tests.stages import toy
 
 OPTIONS = LoopOptions(steps=6, batch_size=8, checkpoint_every=2, eval_every=0, log_every=2, preview_every=0)
 
@@ -33,11 +33,11 @@ def devices_of(mesh: str) -> int:
 
 
 def run(workdir: Path, *, made=None, batches=None, report=None, mesh='data:2', held_out=None, **changes) -> Result:
-    """Trains the tiny teacher in `workdir`; `changes` are of OPTIONS."""
+    """Trains the toy teacher in `workdir`; `changes` are of OPTIONS."""
     with mock.patch.object(loop, 'compile_step', compile_once):
         return train(
-            made or stage('seesr'),
-            tiny.bundle().params,
+            made or toy.stage('seesr'),
+            jax.device_get(toy.bundle()),
             batches or tiny.Batches(),
             dataclasses.replace(OPTIONS, **changes),
             workdir=workdir,
