@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from addsr_jax import trees
+from addsr_jax import sharding, trees
 from addsr_jax.diffusion import schedule
 from addsr_jax.diffusion.denoiser import Denoiser
 from addsr_jax.errors import UserError
@@ -17,6 +17,7 @@ from configs import seesr
 from tests import tiny
 from tests.stages import toy
 from tests.stages.common import bundle, empty_batch, first_key, loss_and_draw, run, stage
+from tests.training.common import Step, assert_same_step, one_step
 
 ABAR = schedule.alphas_cumprod(tiny.SPEC.schedule)
 BATCH = tiny.batch(0, 4)
@@ -28,6 +29,14 @@ def learned():
     """(state, metrics) of 30 steps of the whole teacher."""
     state, _, metrics = run(stage('seesr'), bundle(), steps=30)
     return state, metrics
+
+
+def test_losses_and_gradients_of_the_networks_do_not_depend_on_the_number_of_devices(monkeypatch):
+    monkeypatch.setattr(sharding, 'SMALL', 256)
+    state, _, (metrics,) = run(stage('seesr'), bundle())
+    shared = one_step(stage('seesr'), tiny.bundle().params, BATCH, 'data:2,fsdp:2')
+    assert_same_step(Step(state, metrics), shared)
+    assert any(not leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(shared.state.params))
 
 
 def losses(metrics):

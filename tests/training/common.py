@@ -1,4 +1,4 @@
-"""Runs of the tiny model through the real loop, which compile its step once for all tests."""
+"""Runs of a toy teacher through the real loop, which compile its step once for all tests."""
 
 import dataclasses
 import math
@@ -7,13 +7,15 @@ from unittest import mock
 
 import jax
 import numpy as np
+import pytest
 
 from addsr_jax import sharding
-from addsr_jax.training import loop
+from addsr_jax.stages.base import State
+from addsr_jax.training import loop, step
 from addsr_jax.training.loop import Result, train
 from addsr_jax.training.options import LoopOptions
 from tests import tiny
-from tests.stages.common import stage
+from tests.stages import toy
 
 OPTIONS = LoopOptions(steps=6, batch_size=8, checkpoint_every=2, eval_every=0, log_every=2, preview_every=0)
 
@@ -33,11 +35,11 @@ def devices_of(mesh: str) -> int:
 
 
 def run(workdir: Path, *, made=None, batches=None, report=None, mesh='data:2', held_out=None, **changes) -> Result:
-    """Trains the tiny teacher in `workdir`; `changes` are of OPTIONS."""
+    """Trains the toy teacher in `workdir`; `changes` are of OPTIONS."""
     with mock.patch.object(loop, 'compile_step', compile_once):
         return train(
-            made or stage('seesr'),
-            tiny.bundle().params,
+            made or toy.stage('seesr'),
+            jax.device_get(toy.bundle()),
             batches or tiny.Batches(),
             dataclasses.replace(OPTIONS, **changes),
             workdir=workdir,
@@ -47,6 +49,35 @@ def run(workdir: Path, *, made=None, batches=None, report=None, mesh='data:2', h
             record_name=lambda index: f'photo {index}',
             report=report or (lambda line: None),
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """Where a step has led."""
+
+    state: State
+    metrics: dict[str, float]
+
+
+def one_step(made, bundle, batch, text: str) -> Step:
+    """One step on the mesh `text`, of a state that is born sharded."""
+    mesh = sharding.make_mesh(text, jax.devices()[: devices_of(text)])
+    shapes = step.state_shapes(made, bundle, mesh)
+    state = step.first_state(made, bundle, shapes, 0)
+    frozen = sharding.put_replicated(made.freeze(bundle), mesh)
+    arrays = {name: (value.shape, value.dtype) for name, value in batch.items()}
+    update = compile_step(made, shapes, arrays, mesh)
+    state, metrics = update(state, frozen, sharding.put_batch(batch, mesh))
+    return Step(state, {name: float(value) for name, value in metrics.items()})
+
+
+def assert_same_step(one: Step, other: Step):
+    """Metrics and, as steps of plain descent show them, gradients."""
+    for key, value in one.metrics.items():
+        assert other.metrics[key] == pytest.approx(value, rel=1e-4, abs=1e-6), key
+    params = (jax.tree.leaves(jax.device_get(step.state.params)) for step in (one, other))
+    for a, b in zip(*params, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=3e-6)
 
 
 def assert_equal(a, b):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -28,13 +29,8 @@ SPEC = dataclasses.replace(tiny.SPEC, name='nano')
 
 @pytest.fixture(scope='module', autouse=True)
 def size():
-    """Size nano is as small as the tiny model, and there are two devices."""
-    make = sharding.make_mesh
-
-    def two(description, devices=None):
-        return make(description, devices or jax.devices()[:2])
-
-    with mock.patch.dict(sizes.MODELS, nano=SPEC), mock.patch.object(sharding, 'make_mesh', two):
+    """Size nano is as small as the tiny model."""
+    with mock.patch.dict(sizes.MODELS, nano=SPEC):
         yield
 
 
@@ -62,20 +58,23 @@ def configured(weights, stage='addsr', **changes):
     )
 
 
-def run(workdir, weights, stage='addsr', report=None, **changes):
-    job.run(configured(weights, stage, **changes), workdir, report or (lambda line: None))
+def run(workdir, weights, stage='addsr', report=None, devices=1, **changes):
+    """A program for one device compiles in half the time of one for several."""
+    make_mesh = partial(sharding.make_mesh, devices=jax.devices()[:devices])
+    with mock.patch.object(sharding, 'make_mesh', make_mesh):
+        job.run(configured(weights, stage, **changes), workdir, report or (lambda line: None))
     return workdir / 'final'
 
 
 @pytest.fixture(scope='module')
-def encoded(tmp_path_factory, weights):
-    """What the stage before the others leaves."""
-    return run(tmp_path_factory.mktemp('autoencoder'), weights, 'autoencoder')
+def first(tmp_path_factory, weights):
+    """The result of another stage, with another autoencoder than `weights`."""
+    return run(tmp_path_factory.mktemp('first'), weights, 'autoencoder')
 
 
 @pytest.fixture(scope='module')
-def final(tmp_path_factory, encoded):
-    return run(tmp_path_factory.mktemp('run'), encoded, eval_every=2, preview_every=2)
+def final(tmp_path_factory, first):
+    return run(tmp_path_factory.mktemp('run'), first, eval_every=2, preview_every=2)
 
 
 def test_the_result_is_a_model_that_upscales_and_says_where_it_comes_from(final):
@@ -87,8 +86,9 @@ def test_the_result_is_a_model_that_upscales_and_says_where_it_comes_from(final)
     assert info['config']['data.source'] == 'sample_photos'
 
 
-def test_only_the_student_differs_from_the_weights_that_it_started_from(encoded, final):
-    before, after = bundles.load(encoded).params, bundles.load(final).params
+def test_only_the_student_differs_from_the_weights_that_it_started_from(first, final):
+    before, after = tiny.bundle().params, bundles.load(final).params
+    before = {**before, 'autoencoder': bundles.load(first).params['autoencoder']}
     for part in ('autoencoder', 'text_encoder', 'prompt_extractor', 'teacher'):
         a, b = trees.flatten(before[part]), trees.flatten(after[part])
         assert all(np.array_equal(a[p], b[p]) for p in a), part
@@ -98,20 +98,21 @@ def test_only_the_student_differs_from_the_weights_that_it_started_from(encoded,
 
 def test_fine_tuning_goes_on_with_the_student_and_the_discriminator_that_are_kept(final):
     options = configured(final, **{'objective.start': 'student'})
-    start, stage = job.starting_weights(options), job.make_stage(options, SPEC, sharding.make_mesh('data:2'))
-    state = stage.init(jax.random.key(0), {**start.params, **job.kept_training(options, stage, start)})
+    start, stage = job.starting_weights(options), job.make_stage(options, SPEC, sharding.make_mesh('data:8'))
+    init = jax.jit(stage.init)
+    state = init(jax.random.key(0), {**start.params, **job.kept_training(options, stage, start)})
     kept = bundles.load_beside(final, 'training', resumable(jax.eval_shape(lambda: state)))
     for a, b in zip(jax.tree.leaves(state.discriminator), jax.tree.leaves(kept['discriminator']), strict=True):
         np.testing.assert_array_equal(a, b)
     assert not np.array_equal(
-        *(jax.tree.leaves(s.discriminator['params'])[0] for s in (state, stage.init(jax.random.key(0), start.params)))
+        *(jax.tree.leaves(s.discriminator['params'])[0] for s in (state, init(jax.random.key(0), start.params)))
     )
     student, first = trees.flatten(bundles.load(final).params['student']), trees.flatten(state.params['student'])
     assert all(np.array_equal(first[p], student[p]) for p in student)
 
 
-def test_the_next_stage_starts_from_final(encoded, final):
-    scale = bundles.load(encoded).spec.autoencoder.scaling_factor
+def test_the_next_stage_starts_from_final(first, final):
+    scale = bundles.load(first).spec.autoencoder.scaling_factor
     assert scale != tiny.SPEC.autoencoder.scaling_factor
     assert bundles.load(final).spec.autoencoder.scaling_factor == scale
 
@@ -135,15 +136,15 @@ def test_a_run_says_at_its_start_how_many_files_it_left_out_and_why(tmp_path, we
 
 def test_the_extractor_is_trained_from_nothing(tmp_path):
     lines: list[str] = []
-    final = run(tmp_path, '', 'dape', lines.append)
+    final = run(tmp_path, '', 'dape', lines.append, devices=8)
     assert set(bundles.load(final).params) == {'prompt_extractor'}
-    assert lines[0].startswith('dape, size nano: 2 steps of 8 images from 5 photographs on 2 cpu devices')
+    assert lines[0].startswith('dape, size nano: 2 steps of 8 images from 5 photographs on 8 cpu devices')
 
 
 @pytest.mark.parametrize('stage', TRAINING)
 def test_the_step_is_lowered_from_shapes_alone_as_from_weights(weights, stage):
     options = configured(weights, stage)
-    mesh = sharding.make_mesh('data:1,fsdp:2')
+    mesh = sharding.make_mesh('data:2,fsdp:4')
     made = job.make_stage(options, SPEC, mesh)
     shapes = step.state_shapes(made, tiny.bundle().params, mesh)
     lowered = job.lower_step(options, mesh)
@@ -157,6 +158,6 @@ def test_the_step_is_lowered_from_shapes_alone_as_from_weights(weights, stage):
 def test_the_devices_of_the_mesh_decide_the_precision(weights):
     options = configured(weights, 'seesr', **{'objective.trainable': 'image_attentions'})
     elsewhere = SimpleNamespace(devices=np.array([SimpleNamespace(platform='tpu')]))
-    for mesh, dtype in ((sharding.make_mesh('data:2'), 'float32'), (elsewhere, 'bfloat16')):
+    for mesh, dtype in ((sharding.make_mesh('data:8'), 'float32'), (elsewhere, 'bfloat16')):
         frozen = job.make_stage(options, SPEC, mesh).freeze(tiny.bundle().params)
         assert {str(leaf.dtype) for leaf in jax.tree.leaves(frozen)} == {dtype}

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 
+from addsr_jax import sharding
 from addsr_jax.errors import UserError
 from addsr_jax.training import loop
 from addsr_jax.training.checkpoints import Checkpoints
@@ -59,12 +60,14 @@ def test_a_run_stopped_at_half_and_started_again_ends_bit_for_bit_the_same(tmp_p
     assert_equal(again.state, whole.state)
 
 
-def test_a_run_goes_on_on_a_mesh_of_other_axes(tmp_path):
-    run(tmp_path, steps=3)
+def test_a_run_goes_on_on_a_mesh_of_other_axes(tmp_path, monkeypatch):
+    monkeypatch.setattr(sharding, 'SMALL', 1)  # the toy's kernels of 4 x 4 are split too
+    run(tmp_path, steps=3, mesh='data:8')
     lines: list[str] = []
-    again = run(tmp_path, mesh='data:1,fsdp:2', report=lines.append)
+    again = run(tmp_path, mesh='data:2,fsdp:4', report=lines.append)
     assert lines[0] == 'resuming at step 3'
     assert again.finished
+    assert any(not leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(again.state.params))
 
 
 def test_a_workdir_of_version_0_1_goes_on_to_the_same_end(tmp_path, whole):
