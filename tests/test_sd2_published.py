@@ -116,7 +116,7 @@ DISCRIMINATOR = {f'discriminator_optimizer.{name}': value for name, value in ADA
 }
 # config key -> ours, of which the publications say nothing
 OURS = {
-    'addsr': {'objective.lora_rank': 16, 'objective.lora_alpha': 16.0},
+    'addsr': {'objective.lora_rank': 16, 'objective.lora_alpha': 16.0, 'objective.lpips_weight': 0.0},
     'seesr': {'checkpoint_every': 1000, 'ema': 0.999, **DISCRIMINATOR},
     'dape': {'accumulate': 1, **DISCRIMINATOR},
     'autoencoder': {

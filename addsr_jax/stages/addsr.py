@@ -94,7 +94,7 @@ class Losses:
     projection: Projection
     objective: AddsrObjective
     trains: tuple[Trainable, ...]
-    dtype: Any  # of LPIPS's convolutions
+    dtype: Any = jnp.float32  # of LPIPS's convolutions
 
     def prepare(self, trained: Tree, frozen: Tree, batch: Batch, draws: Draws) -> Sample:
         """Everything that precedes the trained step: z_s, s, its index p, the conditions, the texts."""
