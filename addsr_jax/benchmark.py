@@ -21,6 +21,7 @@ from addsr_jax.errors import UserError, guard
 from addsr_jax.flags import Parser, require, say, take
 from addsr_jax.options import Options, option
 from addsr_jax.restoration.settings import Settings, parse_method
+from addsr_jax.specs import KERNELS
 from addsr_jax.train import split_overrides
 
 
@@ -41,7 +42,7 @@ class Command(Options):
         'kernel of attention',
         default=None,
         unset="the weights' own",
-        choices=('einsum', 'chunked', 'cudnn'),
+        choices=KERNELS,
         group='train',
     )
     peak: float = option(
@@ -170,7 +171,7 @@ def train(values: Command, overrides: Sequence[tuple[str, str]] = ()) -> None:
     spec = start.spec if start else MODELS[options.size]
     stage = job.make_stage(options, with_attention(spec, values.attention) if values.attention else spec, mesh)
     known = job.known_params(stage, start) if start else bundles.expected(spec, job.parts_of(spec))
-    known |= job.distance_networks(stage)
+    known = {**known, **job.distance_networks(stage)}
     say(
         f'{values.config}: {options.stage}, {options.size}, {options.data.hr_size} pixels, batch {options.batch_size}, '
         f'{mesh.size} x {mesh.devices.flat[0].device_kind}, {options.weights or "random"} weights'

@@ -14,6 +14,7 @@ from addsr_jax.errors import UserError, guard
 from addsr_jax.flags import Parser, say, take
 from addsr_jax.options import Options, option
 from addsr_jax.restoration.settings import FINISH, LARGE, SAMPLING, WORDS, Settings
+from addsr_jax.specs import KERNELS
 
 MACHINE = 'machine'
 
@@ -40,7 +41,7 @@ class Command(Options):
         'kernel of attention; cudnn: faster on NVIDIA GPUs, bfloat16',
         default=None,
         unset="the weights' own",
-        choices=('einsum', 'chunked', 'cudnn'),
+        choices=KERNELS,
         group=MACHINE,
     )
 

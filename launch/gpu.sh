@@ -5,12 +5,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-dry='' flags=()
-for word in "$@"; do
-  if [[ "$word" == --dry_run ]]; then dry=yes; else flags+=("$word"); fi
-done
-set -- ${flags[@]+"${flags[@]}"}
-[[ $# -gt 0 ]] || { echo "launch/gpu.sh: give --config and --workdir, as python -m addsr_jax.train takes them" >&2; exit 2; }
+# shellcheck source=launch/common.bash
+source launch/common.bash
+arguments "$@"
 
 export JAX_PLATFORMS="${JAX_PLATFORMS:-cuda}"
 # Compile in minutes: without a trial of Triton against XLA's own emitter for every fusion, and of Triton's tilings for
@@ -18,11 +15,4 @@ export JAX_PLATFORMS="${JAX_PLATFORMS:-cuda}"
 export XLA_FLAGS="${XLA_FLAGS---xla_gpu_experimental_enable_fusion_autotuner=false --xla_gpu_enable_triton_gemm=false}"
 export XLA_PYTHON_CLIENT_MEM_FRACTION="${XLA_PYTHON_CLIENT_MEM_FRACTION:-0.92}"
 echo "JAX_PLATFORMS=$JAX_PLATFORMS XLA_PYTHON_CLIENT_MEM_FRACTION=$XLA_PYTHON_CLIENT_MEM_FRACTION XLA_FLAGS=$XLA_FLAGS"
-python="${PYTHON:-.venv/bin/python}"
-command -v "$python" >/dev/null || python=python3
-if [[ "$dry" ]]; then
-  line="$(printf '%q ' "$python" -m addsr_jax.train "$@")"
-  echo "${line% }"
-else
-  "$python" -m addsr_jax.train "$@"
-fi
+train

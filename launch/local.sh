@@ -5,12 +5,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-dry='' flags=()
-for word in "$@"; do
-  if [[ "$word" == --dry_run ]]; then dry=yes; else flags+=("$word"); fi
-done
-set -- ${flags[@]+"${flags[@]}"}
-[[ $# -gt 0 ]] || { echo "launch/local.sh: give --config and --workdir, as python -m addsr_jax.train takes them" >&2; exit 2; }
+# shellcheck source=launch/common.bash
+source launch/common.bash
+arguments "$@"
 
 # Most of a step runs on one core of a device, so every core becomes a device: a power of two that batches divide by.
 devices=1
@@ -20,11 +17,4 @@ export XLA_FLAGS="${XLA_FLAGS---xla_force_host_platform_device_count=$devices}"
 # Large pages for large arrays, where the kernel offers them.
 export GLIBC_TUNABLES="${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}"
 echo "JAX_PLATFORMS=$JAX_PLATFORMS XLA_FLAGS=$XLA_FLAGS GLIBC_TUNABLES=$GLIBC_TUNABLES"
-python="${PYTHON:-.venv/bin/python}"
-command -v "$python" >/dev/null || python=python3
-if [[ "$dry" ]]; then
-  line="$(printf '%q ' "$python" -m addsr_jax.train "$@")"
-  echo "${line% }"
-else
-  "$python" -m addsr_jax.train "$@"
-fi
+train

@@ -26,10 +26,12 @@ def shellcheck() -> str:
 
 
 @pytest.mark.parametrize(
-    'script', [*SCRIPTS, ROOT / 'benchmarks' / 'gpu_kit.sh', ROOT / '.ci' / 'run'], ids=lambda p: p.name
+    'script',
+    [*SCRIPTS, ROOT / 'launch' / 'common.bash', ROOT / 'benchmarks' / 'gpu_kit.sh', ROOT / '.ci' / 'run'],
+    ids=lambda p: p.name,
 )
 def test_scripts_are_clean(script):
-    done = subprocess.run([shellcheck(), str(script)], capture_output=True, text=True, check=False)
+    done = subprocess.run([shellcheck(), '-x', str(script)], capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stdout
 
 
@@ -45,7 +47,7 @@ def test_a_dry_run_prints_flags_and_the_train_command(script):
 def test_a_dry_run_may_be_asked_for_anywhere_and_its_line_can_be_pasted(script):
     done = dry(script, *RUN, '--dry_run', '--config.data.path=my photos', PYTHON='./no python')
     words = shlex.split(done.stdout.splitlines()[-1])
-    assert words[1:] == ['-m', 'addsr_jax.train', *RUN, '--config.data.path=my photos']
+    assert words == ['./no python', '-m', 'addsr_jax.train', *RUN, '--config.data.path=my photos']
 
 
 @pytest.mark.parametrize('script', ['local.sh', 'gpu.sh'])
