@@ -2,6 +2,7 @@
 
 import re
 from functools import partial
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from addsr_jax.diffusion import methods, sampler
+from addsr_jax.diffusion.denoiser import Denoiser
 from addsr_jax.diffusion.methods import METHODS
 from addsr_jax.diffusion.sampler import Inputs, Sampling
 from addsr_jax.diffusion.windows import Windows
@@ -23,7 +25,12 @@ pytestmark = pytest.mark.parity
 CHAIN = (999, 749, 499, 249)
 ADDSR = ('psr_0.4', 'psr_0.5', 'psr_1.0', 'start_noise', 'odd_size', 'conditioning_scale', 'cfg_repaired')
 TILED = ('seesr_cfg', 'seesr_nocfg')
+PSR = ('psr_0.4', 'psr_0.5', 'psr_1.0', 'conditioning_scale')  # one program does for all of them
 SEESR = ('steps3_cfg5.5_lr', 'steps5_cfg5.5_lr', 'steps3_cfg5.5_noise', 'steps3_nocfg_lr', 'steps5_cond0.8_start')
+
+
+# Recorded runs that are one program here, as users run them; such a program takes long to compile.
+WHOLE = (*(('pipeline_addsr', name, CHAIN) for name in PSR), ('pipeline_seesr', SEESR[0], (667, 334, 1)))
 
 
 def fields(case: dict, *names: str) -> np.ndarray:
@@ -69,8 +76,33 @@ def look(params, seen: jax.Array) -> jax.Array:
 
 
 @partial(jax.jit, static_argnums=0)
-def run(sampling, params, inputs):
+def whole(sampling, params, inputs):
+    """One program, as users run it."""
     return sampler.sample(model.networks(), sampling, params, inputs)
+
+
+scan = jax.lax.scan
+
+
+def loop(step, carry, xs, **options):
+    """`jax.lax.scan` step by step, but for those inside networks, which have options and outputs."""
+    if options:
+        return scan(step, carry, xs, **options)
+    for i in range(len(jax.tree.leaves(xs)[0])):
+        carry, _ = step(carry, jax.tree.map(lambda x, i=i: x[i], xs))
+    return carry, None
+
+
+PROGRAMS = {
+    name: jax.jit(getattr(Denoiser, name), static_argnums=0)
+    for name in ('network_output', 'encode', 'decode', 'embed_text')
+} | {'embed_image': jax.jit(Denoiser.embed_image, static_argnums=0, static_argnames='clip_view')}
+
+
+def parts(sampling, params, inputs):
+    """Step by step with a program for each network, which other samplings of that shape use too."""
+    with mock.patch.multiple(Denoiser, **PROGRAMS), mock.patch.object(jax.lax, 'scan', loop):
+        return sampler.sample(model.networks(), sampling, params, inputs)
 
 
 def restored(
@@ -97,6 +129,7 @@ def restored(
         image_tokens=first_tokens(case),
     )
     params = {**model.frozen(), 'student': model.frozen()['teacher']}
+    run = whole if (group, name, timesteps) in WHOLE else parts
     return np.asarray(run(sampling, params, inputs))
 
 
