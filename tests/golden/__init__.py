@@ -67,12 +67,18 @@ def state_dict(network: str, *, low_variance: bool = False, salt: str = '') -> d
 
     Another `salt` gives other numbers: 'seesr/' the recorded teacher's.
     """
+    return dict(_state_dict(network, low_variance, salt))
+
+
+@cache
+def _state_dict(network: str, low_variance: bool, salt: str) -> dict[str, np.ndarray]:
     state = {}
     for name, (shape, _) in document(network, 'manifest').items():
         if not is_computed(name):
             value = tensor(name, tuple(shape), salt)
             shrink = low_variance and not (value.ndim == 1 and name.endswith('weight'))
             state[name] = value * np.float32(0.01) if shrink else value
+            state[name].setflags(write=False)  # all who ask share it
     return state
 
 
