@@ -157,12 +157,13 @@ def train(values: Command, overrides: Sequence[tuple[str, str]] = ()) -> None:
     from addsr_jax.sizes import MODELS
     from addsr_jax.specs import with_attention
     from addsr_jax.training import config as config_file
-    from addsr_jax.training import job, step
+    from addsr_jax.training import fit, job, step
     from addsr_jax.weights import bundle as bundles
     from addsr_jax.weights.random import random_params
 
     prepare()
     options = config_file.train_options(values.config, overrides)
+    options = fit.settled(options, jax.devices(), job.step_sizes)
     mesh = sharding.make_mesh(options.mesh)
     sharding.check_batch(mesh, options.batch_size, options.accumulate)
     dtype = sharding.compute_dtype(mesh, options.dtype)
@@ -174,13 +175,15 @@ def train(values: Command, overrides: Sequence[tuple[str, str]] = ()) -> None:
     known = {**known, **job.distance_networks(stage)}
     say(
         f'{values.config}: {options.stage}, {options.size}, {options.data.hr_size} pixels, batch {options.batch_size}, '
-        f'{mesh.size} x {mesh.devices.flat[0].device_kind}, {options.weights or "random"} weights'
+        f'{mesh.size} x {mesh.devices.flat[0].device_kind}, mesh {sharding.described(mesh)}, remat {options.remat}, '
+        f'{options.weights or "random"} weights'
     )
 
     began = time.monotonic()
     shapes = step.state_shapes(stage, known, mesh)
     batch = batch_shapes(options.data, options.batch_size)
-    lowered = step.lower_step(stage, shapes, batch, mesh)
+    traced = step.trace_step(stage, shapes, batch, mesh)
+    lowered = traced.lower()
     say(f'traced and lowered in {time.monotonic() - began:.1f} s')
     began = time.monotonic()
     update = lowered.compile()
@@ -194,7 +197,7 @@ def train(values: Command, overrides: Sequence[tuple[str, str]] = ()) -> None:
     began = time.monotonic()
     if start is None:
         known = sharding.put_replicated(random_params(known, dtype), mesh)
-    frozen = sharding.put_replicated(stage.freeze(known), mesh)
+    frozen = jax.device_put(stage.freeze(known), shapes.frozen_shardings)
     state = step.first_state(stage, known, shapes, options.seed)
     del known  # the tensors that the state has copied
     arrays = sharding.put_batch(random_batch(batch), mesh)

@@ -7,15 +7,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from addsr_jax.errors import UserError
 from addsr_jax.trees import Tree, first_match
 
 SMALL = 2**14  # elements: smaller leaves stay whole on every device
-# Path of a state leaf -> how it lies on the mesh. The first match decides, and every leaf must match.
+# Path of a leaf -> how it lies on the mesh. The first match decides, and every leaf must match. The discriminator's
+# heads are small, and their spectral norm needs whole matrices.
 RULES = (
-    (r'.*(spectral|step|count).*', 'replicated'),
+    (r'discriminator.*', 'replicated'),
+    (r'.*(step|count).*', 'replicated'),
     (r'.*', 'fsdp'),
 )
 
@@ -40,6 +42,11 @@ def make_mesh(description: str, devices: Sequence[Any] | None = None) -> Mesh:
             "change it, or write 'data:-1'"
         )
     return Mesh(np.asarray(found).reshape(counts), names)
+
+
+def described(mesh: Mesh) -> str:
+    """'data:2,fsdp:4': as `make_mesh` reads it."""
+    return ','.join(f'{name}:{count}' for name, count in mesh.shape.items())
 
 
 def compute_dtype(mesh: Mesh, name: str = 'auto') -> Any:
@@ -70,7 +77,7 @@ def state_shardings(mesh: Mesh, abstract: Tree) -> Tree:
     return jax.tree_util.tree_map_with_path(place, abstract)
 
 
-def _largest(mesh: Mesh, shape: tuple[int, ...]) -> PartitionSpec:
+def _largest(mesh: Mesh | AbstractMesh, shape: tuple[int, ...]) -> PartitionSpec:
     """The largest axis that the fsdp devices divide, for leaves worth it."""
     size = mesh.shape.get('fsdp', 1)
     axes = [axis for axis, n in enumerate(shape) if n % size == 0]
@@ -78,6 +85,25 @@ def _largest(mesh: Mesh, shape: tuple[int, ...]) -> PartitionSpec:
         return PartitionSpec()
     chosen = max(axes, key=lambda axis: shape[axis])
     return PartitionSpec(*('fsdp' if axis == chosen else None for axis in range(len(shape))))
+
+
+def gathered(params: Tree, dtype: Any) -> Tree:
+    """Parameters as a network computes with them: whole on every device, in the dtype of compute.
+
+    Inside a program that is traced for a mesh (`jax.set_mesh`) each split leaf is cast where it lies and then gathered,
+    once, by name; its gradient is summed over the devices and cut again. Left to itself the compiler would rather
+    move activations about, in hundreds of small exchanges. Without such a mesh nothing happens.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+
+    def whole(leaf: jax.Array) -> jax.Array:
+        place = _largest(mesh, leaf.shape)
+        if place == PartitionSpec():
+            return leaf
+        narrow = jax.lax.with_sharding_constraint(leaf.astype(dtype), place)
+        return jax.lax.with_sharding_constraint(narrow, PartitionSpec())
+
+    return params if mesh.empty else jax.tree.map(whole, params)
 
 
 def check_batch(mesh: Mesh, batch_size: int, accumulate: int) -> None:

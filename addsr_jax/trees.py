@@ -78,3 +78,8 @@ def retyped(abstract: Tree, dtype: Any) -> Tree:
         ),
         abstract,
     )
+
+
+def bytes_of(tree: Tree) -> int:
+    """Of all leaves, arrays or shapes."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

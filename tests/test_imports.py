@@ -15,6 +15,7 @@ FLOORS = (
     'atomic',
     'trees',
     'runtime',
+    'chips',
     'sharding',
     'processes',
     'ops',
@@ -28,6 +29,7 @@ FLOORS = (
     'stages',
     'training',
     'restoration',
+    'planning',
     'doors',
 )
 MODULES = sorted(p.relative_to(PACKAGE) for p in PACKAGE.rglob('*.py'))

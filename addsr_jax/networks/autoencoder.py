@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from addsr_jax.networks.layers import GroupNorm, ResnetBlock, Upsample, conv, norm
+from addsr_jax.networks.layers import GroupNorm, ResnetBlock, Upsample, conv, end_of_block, norm
 from addsr_jax.ops.attention import kernel
 from addsr_jax.specs import AutoencoderSpec
 
@@ -52,7 +52,7 @@ class SingleHeadAttention(nn.Module):
         tokens = tokens.reshape(b, h * w, c)
         q, k, v = (nn.Dense(c, dtype=self.dtype, name=name)(tokens)[:, :, None] for name in ('to_q', 'to_k', 'to_v'))
         out = kernel('chunked')(q, k, v, mask)[:, :, 0]
-        return x + nn.Dense(c, dtype=self.dtype, name='to_out_0')(out).reshape(b, h, w, c)
+        return end_of_block(x + nn.Dense(c, dtype=self.dtype, name='to_out_0')(out).reshape(b, h, w, c))
 
 
 class Level(nn.Module):

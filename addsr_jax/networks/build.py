@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from addsr_jax import sharding
 from addsr_jax.errors import UserError
 from addsr_jax.networks.autoencoder import Autoencoder
 from addsr_jax.networks.controlnet import ControlNet
@@ -67,8 +68,9 @@ class Networks:
 
 
 def apply(module: nn.Module, params: Any, *inputs: Any, method: str = '__call__') -> Any:
-    """What a module answers with these parameters; pure."""
-    return module.apply({'params': params}, *inputs, method=method)
+    """What a module answers with these parameters, gathered from the devices that they are split over; pure."""
+    whole = sharding.gathered(params, getattr(module, 'dtype', jnp.float32))
+    return module.apply({'params': whole}, *inputs, method=method)
 
 
 def build(spec: ModelSpec, dtype: Any = jnp.float32) -> Networks:

@@ -1,13 +1,16 @@
 """Pieces that several networks share: group norm, time embedding, residual block, resampling."""
 
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
 
 Dtype = Any
+BLOCK = 'block'  # name of the results of blocks
 
 
 class GroupNorm(nn.Module):
@@ -22,18 +25,33 @@ class GroupNorm(nn.Module):
         channels = x.shape[-1]
         scale = self.param('scale', nn.initializers.ones, (channels,))
         bias = self.param('bias', nn.initializers.zeros, (channels,))
-        wide = x.astype(jnp.float32).reshape(x.shape[0], -1, channels)
-        mean = self._over_groups(wide.mean(axis=1))
-        # two passes: the short formula E[x^2] - E[x]^2 loses digits where the mean is large
-        centred = wide - mean[:, None]
-        inverse = jax.lax.rsqrt(self._over_groups((centred**2).mean(axis=1)) + self.epsilon)
-        return (centred * (inverse * scale)[:, None] + bias).reshape(x.shape).astype(self.dtype)
+        return _group_norm(self.groups, self.epsilon, self.dtype, x, scale, bias)
 
-    def _over_groups(self, per_channel: jax.Array) -> jax.Array:
-        """[B, C] -> [B, C], each channel with its group's mean."""
-        b, c = per_channel.shape
-        means = per_channel.reshape(b, self.groups, c // self.groups).mean(axis=2, keepdims=True)
-        return jnp.broadcast_to(means, (b, self.groups, c // self.groups)).reshape(b, c)
+
+@partial(jax.checkpoint, static_argnums=(0, 1, 2), policy=jax.checkpoint_policies.save_only_these_names('statistics'))
+def _group_norm(
+    groups: int, epsilon: float, dtype: Dtype, x: jax.Array, scale: jax.Array, bias: jax.Array
+) -> jax.Array:
+    """The backward pass keeps x as it came and two numbers a channel, not float32 copies of whole activations."""
+    wide = x.astype(jnp.float32).reshape(x.shape[0], -1, x.shape[-1])
+    mean = checkpoint_name(_over_groups(groups, wide.mean(axis=1)), 'statistics')
+    # two passes: the short formula E[x^2] - E[x]^2 loses digits where the mean is large
+    centred = wide - mean[:, None]
+    variance = checkpoint_name(_over_groups(groups, (centred**2).mean(axis=1)), 'statistics')
+    inverse = jax.lax.rsqrt(variance + epsilon)
+    return (centred * (inverse * scale)[:, None] + bias).reshape(x.shape).astype(dtype)
+
+
+def _over_groups(groups: int, per_channel: jax.Array) -> jax.Array:
+    """[B, C] -> [B, C], each channel with its group's mean."""
+    b, c = per_channel.shape
+    means = per_channel.reshape(b, groups, c // groups).mean(axis=2, keepdims=True)
+    return jnp.broadcast_to(means, (b, groups, c // groups)).reshape(b, c)
+
+
+def end_of_block(x: jax.Array) -> jax.Array:
+    """Marks the result of a block: what a backward pass keeps that recomputes all else (`stages.base.recomputing`)."""
+    return checkpoint_name(x, BLOCK)
 
 
 def norm(groups: int, epsilon: float, dtype: Dtype, name: str):
@@ -95,7 +113,7 @@ class ResnetBlock(nn.Module):
         h = conv(self.features, 3, self.dtype, 'conv2', zero=not self.groups)(h)
         if x.shape[-1] != self.features:
             x = conv(self.features, 1, self.dtype, 'conv_shortcut')(x)
-        return x + h
+        return end_of_block(x + h)
 
 
 class Downsample(nn.Module):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from addsr_jax.networks.layers import end_of_block
 from addsr_jax.ops.attention import kernel
 from addsr_jax.specs import SwinSpec
 
@@ -93,7 +94,7 @@ class Block(nn.Module):
         h = h.reshape(b, n, n, window, window, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, size, size, c)
         x = x + (jnp.roll(h, (shift, shift), (1, 2)) if shift else h)
         h = nn.LayerNorm(s.norm_eps, dtype=self.dtype, use_fast_variance=False, name='norm2')(x)
-        return x + MLP(c, s.mlp_ratio, self.dtype, name='mlp')(h)
+        return end_of_block(x + MLP(c, s.mlp_ratio, self.dtype, name='mlp')(h))
 
 
 class PatchMerging(nn.Module):

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from addsr_jax.networks.layers import GroupNorm
+from addsr_jax.networks.layers import GroupNorm, end_of_block
 from addsr_jax.ops.attention import kernel
 from addsr_jax.specs import UNetSpec
 
@@ -95,4 +95,4 @@ class Transformer2D(nn.Module):
         tokens = nn.Dense(c, dtype=self.dtype, name='proj_in')(tokens.reshape(b, h * w, c))
         block = TransformerBlock(c, self.heads, s.layer_norm_eps, s.kernel, self.dtype, name='transformer_blocks_0')
         tokens = nn.Dense(c, dtype=self.dtype, name='proj_out')(block(tokens, context.astype(self.dtype)))
-        return x + tokens.reshape(b, h, w, c)
+        return end_of_block(x + tokens.reshape(b, h, w, c))

@@ -46,16 +46,21 @@ def jitted(networks: Networks, sampling: Sampling, mesh: Mesh) -> Any:
     return jax.jit(run, compiler_options=compiler_options(mesh))
 
 
-def lower(
+def param_shapes(spec: ModelSpec, sampling: Sampling, dtype: Any) -> Tree:
+    """Shapes of the weights that a program takes, in the dtype that it computes in."""
+    return trees.retyped(bundles.expected(spec, list(parts(sampling))), dtype)
+
+
+def trace(
     spec: ModelSpec, sampling: Sampling, mesh: Mesh, batch: int, height: int, width: int, dtype: str = 'auto'
 ) -> Any:
-    """`jitted` lowered for pictures of height x width on a mesh that this machine need not have: nothing is allocated.
+    """`jitted` traced for pictures of height x width on a mesh that this machine need not have: nothing is allocated.
 
     dtype: of weights and compute; 'auto' is what the mesh's platform wants.
     """
     kind = sharding.compute_dtype(mesh, dtype)
     networks = build(spec, kind)
-    shapes = trees.retyped(bundles.expected(spec, list(parts(sampling))), kind)
+    shapes = param_shapes(spec, sampling, kind)
     params = jax.tree.map(_placed, shapes, sharding.state_shardings(mesh, shapes))
     f, spread = spec.autoencoder.factor, sharding.batch_sharding(mesh)
     noise = (batch, sampling.noise_fields, height // f, width // f, spec.unet.out_channels)
@@ -67,7 +72,8 @@ def lower(
     if spec.view.tokens_of == 'file':
         arrays['image_tokens'] = _image_tokens(networks, shapes['prompt_extractor'], batch)
     inputs = {name: _placed(array, spread) for name, array in arrays.items()}
-    return jitted(networks, sampling, mesh).lower(params, inputs, {'guidance_scale': 1.0, 'psr_weight': 0.0})
+    with jax.set_mesh(mesh):
+        return jitted(networks, sampling, mesh).trace(params, inputs, {'guidance_scale': 1.0, 'psr_weight': 0.0})
 
 
 def _image_tokens(networks: Networks, params: Tree, batch: int) -> jax.ShapeDtypeStruct:

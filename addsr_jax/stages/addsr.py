@@ -95,6 +95,7 @@ class Losses:
     objective: AddsrObjective
     trains: tuple[Trainable, ...]
     dtype: Any = jnp.float32  # of LPIPS's convolutions
+    remat: str = 'none'
 
     def prepare(self, trained: Tree, frozen: Tree, batch: Batch, draws: Draws) -> Sample:
         """Everything that precedes the trained step: z_s, s, its index p, the conditions, the texts."""
@@ -146,8 +147,11 @@ class Losses:
     def student(self, trained: Tree, sample: Sample) -> tuple[jax.Array, jax.Array]:
         """(x_theta, z0_theta): the prediction that is trained, section 3.1."""
         params = base.assemble(trained, sample.frozen, self.trains)
-        z0 = self.student_model.predict_z0(params, sample.z_s, sample.s, sample.student)
-        return self.student_model.decode(sample.frozen, z0), z0
+        predict_z0, decode = (
+            base.recomputing(f, self.remat) for f in (self.student_model.predict_z0, self.student_model.decode)
+        )
+        z0 = predict_z0({'student': params['student']}, sample.z_s, sample.s, sample.student)
+        return decode({'autoencoder': params['autoencoder']}, z0), z0
 
     def distillation(self, prediction: Prediction, heads: Heads, sample: Sample) -> tuple[jax.Array, Metrics]:
         """mean_k d(s, t_k) mean((x_theta - x_psi,k)^2 / 4): the teacher sees h and repairs the re-noised student."""
@@ -345,6 +349,7 @@ def make_losses(recipe: Recipe, objective: AddsrObjective) -> Losses:
         objective=objective,
         trains=(student,),
         dtype=recipe.dtype,
+        remat=recipe.remat,
     )
 
 

@@ -28,6 +28,11 @@ def make(recipe: Recipe, objective: AutoencoderObjective) -> Stage:
     networks = build(spec, recipe.dtype)
     factor = spec.autoencoder.factor
 
+    encode, decode = (
+        base.recomputing(partial(apply, networks.autoencoder, method=method), recipe.remat)
+        for method in ('encode', 'decode')
+    )
+
     def features(frozen: Tree, images: jax.Array) -> tuple[jax.Array, ...]:
         """First stages of the prompt extractor, each [B, h_i, w_i, C_i], of images in [-1, 1]."""
         side = spec.prompt_extractor.swin.image_size
@@ -39,9 +44,9 @@ def make(recipe: Recipe, objective: AutoencoderObjective) -> Stage:
 
     def loss(trained: Tree, frozen: Tree, samples: Tree) -> tuple[jax.Array, base.Metrics]:
         hr, noise = samples['batch']['hr'], samples['draws']
-        mean, std = apply(networks.autoencoder, trained['autoencoder'], hr, method='encode')
+        mean, std = encode(trained['autoencoder'], hr)
         latents = mean + std * noise
-        x = apply(networks.autoencoder, trained['autoencoder'], latents, method='decode').astype(jnp.float32)
+        x = decode(trained['autoencoder'], latents).astype(jnp.float32)
         l1 = _mean(jnp.abs(x - hr))
         kl = _mean(0.5 * (mean**2 + std**2 - 1) - jnp.log(std))
         pairs = zip(features(frozen, x), features(frozen, hr), strict=True)

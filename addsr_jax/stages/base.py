@@ -18,6 +18,7 @@ from flax import struct
 
 from addsr_jax import trees
 from addsr_jax.errors import UserError
+from addsr_jax.networks.layers import BLOCK
 from addsr_jax.networks.lora import Adapters
 from addsr_jax.specs import ModelSpec
 from addsr_jax.trees import Tree
@@ -84,6 +85,7 @@ class Recipe:
     seed: int  # root of all random numbers
     accumulate: int  # micro-batches an update is split into
     dtype: Any  # of compute; what is trained stays float32
+    remat: str = 'none'  # what the backward pass recomputes: see `recomputing`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +153,17 @@ def apply_gradients(
     """(new parameters, new optimiser state)."""
     updates, state = optimizer.update(gradients, state, params)
     return optax.apply_updates(params, updates), state
+
+
+def recomputing(f: Callable[..., Any], remat: str) -> Callable[..., Any]:
+    """A network's function of (parameters, inputs), whose backward pass keeps less and computes it again.
+
+    remat: 'none'; 'blocks' keeps the results of blocks alone, for one more forward; 'full' the inputs, for two.
+    """
+    if remat == 'none':
+        return f
+    blocks = jax.checkpoint(f, policy=jax.checkpoint_policies.save_only_these_names(BLOCK))
+    return blocks if remat == 'blocks' else jax.checkpoint(blocks)
 
 
 def mean_over(f: Callable[[Tree], Tree], samples: Tree, micro_batches: int) -> Tree:

@@ -7,6 +7,7 @@ pretrained RAM), or statistics of the clean picture (`statistics`, a network tra
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -65,6 +66,7 @@ def make(recipe: Recipe, objective: DapeObjective) -> Stage:
             'set --config.objective.targets=clean_tokens'
         )
 
+    look = partial(apply, networks.prompt_extractor, method='tokens_and_logits')
     trains = (Trainable('prompt_extractor', 'prompt_extractor', adapters=adapters if adapt else None),)
 
     def loss(trained: Tree, frozen: Tree, samples: Tree) -> tuple[jax.Array, base.Metrics]:
@@ -72,7 +74,7 @@ def make(recipe: Recipe, objective: DapeObjective) -> Stage:
         wanted_tokens, wanted_tags = targets(networks, frozen, to_unit(batch['hr']))
         lq = preprocess(jnp.clip(to_unit(batch['lq']), 0, 1), size)
         params = base.assemble(trained, frozen, trains)['prompt_extractor']
-        tokens, logits = apply(networks.prompt_extractor, params, lq, method='tokens_and_logits')
+        tokens, logits = base.recomputing(look, recipe.remat)(params, lq)
         error = ((tokens.astype(jnp.float32) - wanted_tokens) ** 2).mean(axis=(1, 2))
         tags = binary_cross_entropy(logits.astype(jnp.float32), wanted_tags)
         total = objective.token_weight * error + objective.tag_weight * tags

@@ -85,7 +85,8 @@ def make(recipe: Recipe, objective: SeesrObjective) -> Stage:
         z = teacher.add_noise(z0, draws['noise'], draws['timesteps'])
         text = teacher.embed_text(params, batch['tokens'])
         condition = teacher.condition(frozen, to_unit(batch['lq']), text, clip_view=True)
-        output = teacher.network_output(params, z, draws['timesteps'], condition)
+        network_output = base.recomputing(teacher.network_output, recipe.remat)
+        output = network_output({'teacher': params['teacher']}, z, draws['timesteps'], condition)
         square = (output - teacher.training_target(z0, draws['noise'], draws['timesteps'])) ** 2
         return huber(square, objective.huber_c).mean(axis=(1, 2, 3)), {'mse': square.mean()}
 

@@ -1,14 +1,15 @@
 """A run from its options: weights, stage and data, one call of the loop, and `final/`."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from addsr_jax import processes, sharding
+from addsr_jax import processes, sharding, trees
 from addsr_jax.data import sources
 from addsr_jax.data.batches import batch_shapes, described, make_batches
 from addsr_jax.data.held_out import held_out_batch
@@ -18,7 +19,7 @@ from addsr_jax.sizes import MODELS
 from addsr_jax.specs import ModelSpec
 from addsr_jax.stages.base import Optimizers, Recipe, Stage, resumable
 from addsr_jax.stages.table import STAGES
-from addsr_jax.training import config, step
+from addsr_jax.training import config, fit, step
 from addsr_jax.training.optimizers import make_optimizer
 from addsr_jax.training.options import TrainOptions
 from addsr_jax.weights import bundle as bundles
@@ -30,10 +31,11 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
     """Trains or resumes; everything that can be refused is refused before `workdir` is touched."""
     from addsr_jax.training.loop import train  # brings tensorflow, and all else here is of use without it
 
-    mesh = sharding.make_mesh(options.mesh)
+    chosen = fit.settled(options, jax.devices(), step_sizes)
+    mesh = sharding.make_mesh(chosen.mesh)
     sharding.check_batch(mesh, options.batch_size, options.accumulate)
     start = starting_weights(options)
-    stage = make_stage(options, start.spec, mesh)
+    stage = make_stage(chosen, start.spec, mesh)
     known = {**known_params(stage, start), **distance_networks(stage)}
     stage.freeze(known)  # names the parts that the weights lack
     training = kept_training(options, stage, start)
@@ -63,7 +65,8 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
     kind = mesh.devices.flat[0].platform
     report(
         f'{options.stage}, size {options.size}: {options.steps} steps of {options.batch_size} images from '
-        f'{len(source)} photographs on {mesh.size} {kind} device{"s" if mesh.size > 1 else ""}'
+        f'{len(source)} photographs on {mesh.size} {kind} device{"s" if mesh.size > 1 else ""}, '
+        f'mesh {sharding.described(mesh)}, remat {chosen.remat}'
     )
     if source.left_out:
         report(f'{len(source)} photographs in {options.data.path}, left out: {source.left_out}')
@@ -102,13 +105,27 @@ def distance_networks(stage: Stage) -> dict[str, Any]:
     return {name: lpips.load('vgg') for name in stage.distances}
 
 
-def lower_step(options: TrainOptions, mesh: Mesh) -> Any:
-    """The run's train step, lowered for the devices of `mesh` from shapes alone: needs neither weights nor data."""
+def trace_step(options: TrainOptions, mesh: Mesh) -> Any:
+    """The run's train step, traced for the devices of `mesh` from shapes alone: needs neither weights nor data."""
+    stage, shapes = abstract_step(options, mesh)
+    return step.trace_step(stage, shapes, batch_shapes(options.data, options.batch_size), mesh)
+
+
+def abstract_step(options: TrainOptions, mesh: Mesh) -> tuple[Stage, step.StateShapes]:
+    """The run's stage, and the shapes of what its step takes beside the batch."""
     spec = MODELS[options.size]
     stage = make_stage(options, spec, mesh)
     known = {**bundles.expected(spec, parts_of(spec)), **distance_networks(stage)}
-    shapes = step.state_shapes(stage, known, mesh)
-    return step.lower_step(stage, shapes, batch_shapes(options.data, options.batch_size), mesh)
+    return stage, step.state_shapes(stage, known, mesh)
+
+
+def step_sizes(options: TrainOptions, devices: Sequence[Any]) -> fit.Sizes:
+    """Bytes of what a step takes beside its batch, on one device that has all."""
+    mesh = sharding.make_mesh('data:1', devices[:1])
+    _, shapes = abstract_step(dataclasses.replace(options, remat='none'), mesh)
+    width = jnp.dtype(sharding.compute_dtype(mesh, options.dtype)).itemsize
+    trained = sum(leaf.size for leaf in jax.tree.leaves(shapes.state.params)) * width
+    return fit.Sizes(state=trees.bytes_of(shapes.state), trained=trained, frozen=trees.bytes_of(shapes.frozen))
 
 
 def parts_of(spec: ModelSpec) -> list[str]:
@@ -129,6 +146,7 @@ def make_stage(options: TrainOptions, spec: ModelSpec, mesh: Mesh) -> Stage:
         seed=options.seed,
         accumulate=options.accumulate,
         dtype=sharding.compute_dtype(mesh, options.dtype),
+        remat=options.remat,
     )
     return STAGES[options.stage].make(recipe, options.objective)
 

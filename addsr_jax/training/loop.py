@@ -71,7 +71,7 @@ def train(
 
     # The step is compiled before any data is touched.
     shapes = state_shapes(stage, params, mesh)
-    frozen = sharding.put_replicated(stage.freeze(params), mesh)
+    frozen = jax.device_put(stage.freeze(params), shapes.frozen_shardings)
     update = compile_step(stage, shapes, batches.shapes, mesh)
     everywhere = sharding.replicated(mesh)
     preview = jax.jit(stage.preview, out_shardings=everywhere, compiler_options=compiler_options(mesh))

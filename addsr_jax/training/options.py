@@ -11,6 +11,7 @@ from addsr_jax.options import Options, option
 from addsr_jax.stages.objectives import AddsrObjective, AutoencoderObjective, DapeObjective, SeesrObjective
 
 MOST = 1_000_000_000  # updates
+REMATS = ('none', 'blocks', 'full')  # in the order of memory that they leave free
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,9 +93,20 @@ class TrainOptions(LoopOptions):
     stage: str = option('what is learned', choices=('dape', 'autoencoder', 'seesr', 'addsr'))
     size: str = option('of the networks', choices=('sd2', 'nano'))
     seed: int = option('root of all random numbers', default=0, low=0, high=2**32 - 1)
-    mesh: str = option('AXIS:DEVICES of data and fsdp; -1 takes all that are there', default='data:-1', free=True)
+    mesh: str = option(
+        "AXIS:DEVICES of data and fsdp, -1 takes all that are there; 'auto': fsdp:-1 where a whole copy does not fit",
+        default='auto',
+        free=True,
+    )
     weights: str = option(
         "'nano', or the folder of a bundle or of an earlier stage's final/; '': from nothing", default='', free=True
+    )
+    remat: str = option(
+        "what the backward pass computes again to need less memory: 'blocks' costs a forward of what is trained, "
+        "'full' two; 'auto': what fits",
+        default='auto',
+        choices=('auto', *REMATS),
+        free=True,
     )
     dtype: str = option(
         "of compute; 'auto': bfloat16 on accelerators, float32 on CPU",

@@ -20,12 +20,14 @@ class StateShapes:
     state: Tree
     shardings: Tree
     frozen: Tree
+    frozen_shardings: Tree
 
 
 def state_shapes(stage: Stage, params: Tree, mesh: Mesh) -> StateShapes:
     """params: {part: tree} of arrays or of shapes; nothing is allocated."""
     state = jax.eval_shape(lambda given: stage.init(jax.random.key(0), given), params)
-    return StateShapes(state, sharding.state_shardings(mesh, state), jax.eval_shape(stage.freeze, params))
+    frozen = jax.eval_shape(stage.freeze, params)
+    return StateShapes(state, sharding.state_shardings(mesh, state), frozen, sharding.state_shardings(mesh, frozen))
 
 
 def first_state(stage: Stage, params: Tree, shapes: StateShapes, seed: int) -> State:
@@ -33,22 +35,23 @@ def first_state(stage: Stage, params: Tree, shapes: StateShapes, seed: int) -> S
     return jax.jit(stage.init, out_shardings=shapes.shardings)(jax.random.key(seed), params)
 
 
-def lower_step(stage: Stage, shapes: StateShapes, batch: Shapes, mesh: Mesh) -> Any:
-    """(state, frozen parameters, batch) -> (state, metrics), lowered; the state is donated."""
+def trace_step(stage: Stage, shapes: StateShapes, batch: Shapes, mesh: Mesh) -> Any:
+    """(state, frozen parameters, batch) -> (state, metrics), traced for the devices of `mesh`; the state is donated."""
     everywhere = sharding.replicated(mesh)
     step = jax.jit(
         stage.update,
         donate_argnums=0,
-        in_shardings=(shapes.shardings, everywhere, sharding.batch_sharding(mesh)),
+        in_shardings=(shapes.shardings, shapes.frozen_shardings, sharding.batch_sharding(mesh)),
         out_shardings=(shapes.shardings, everywhere),
         compiler_options=compiler_options(mesh),
     )
     arrays = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in batch.items()}
-    return step.lower(shapes.state, shapes.frozen, arrays)
+    with jax.set_mesh(mesh):
+        return step.trace(shapes.state, shapes.frozen, arrays)
 
 
 def compile_step(stage: Stage, shapes: StateShapes, batch: Shapes, mesh: Mesh) -> Any:
     """The step as a program of this machine."""
-    step = lower_step(stage, shapes, batch, mesh).compile()
+    step = trace_step(stage, shapes, batch, mesh).lower().compile()
     return_freed_memory()
     return step

@@ -26,7 +26,7 @@ def test_a_program_lowered_from_shapes_gives_the_pipeline_s_numbers(model):
     lq = np.random.default_rng(0).uniform(-1, 1, (2, 64, 64, 3)).astype(np.float32)
     wanted = model.sample(lq, jax.random.key(3), steps=2, psr_weight=0.5)
     sampling = model._sampling(Settings(steps=2, psr_weight=0.5))
-    compiled = program.lower(tiny.SPEC, sampling, model.mesh, 2, 64, 64).compile()
+    compiled = program.trace(tiny.SPEC, sampling, model.mesh, 2, 64, 64).lower().compile()
     keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(3), i))(jnp.arange(2))
     noise = jax.vmap(lambda key: jax.random.normal(key, (3, 16, 16, 4)))(keys)
     prompts = tiny.SPEC.prompts
@@ -41,9 +41,9 @@ def test_a_program_lowered_from_shapes_gives_the_pipeline_s_numbers(model):
 @pytest.mark.parametrize('method', METHODS.values(), ids=METHODS)
 def test_what_is_lowered_has_the_shapes_of_its_method(method):
     sampling = Sampling.of(method, 3, 1000, guided=True)
-    (params, batch, scalars), _ = program.lower(
-        tiny.SPEC, sampling, sharding.make_mesh('data:4,fsdp:2'), 8, 64, 96
-    ).in_avals
+    (params, batch, scalars), _ = (
+        program.trace(tiny.SPEC, sampling, sharding.make_mesh('data:4,fsdp:2'), 8, 64, 96).lower().in_avals
+    )
     assert set(params) == {'autoencoder', 'text_encoder', 'prompt_extractor', method.part}
     assert batch['lq'].shape == (8, 64, 96, 3)
     assert batch['noise'].shape == (8, method.noise_fields(3), 16, 24, 4)
@@ -54,7 +54,7 @@ def test_what_is_lowered_has_the_shapes_of_its_method(method):
 def test_tokens_of_the_file_are_inputs_where_the_model_looks_at_files():
     spec = dataclasses.replace(tiny.SPEC, view=dataclasses.replace(tiny.SPEC.view, tokens_of='file'))
     sampling = Sampling.of(STUDENT, 1, 1000)
-    (_, batch, _), _ = program.lower(spec, sampling, sharding.make_mesh('data:8'), 8, 64, 64).in_avals
+    (_, batch, _), _ = program.trace(spec, sampling, sharding.make_mesh('data:8'), 8, 64, 64).lower().in_avals
     own = pipeline.built(
         dataclasses.replace(tiny.bundle(), spec=spec), sharding.make_mesh('data:1', jax.devices()[:1]), jnp.float32
     )
@@ -66,7 +66,7 @@ def test_tokens_of_the_file_are_inputs_where_the_model_looks_at_files():
 @pytest.mark.parametrize(('dtype', 'wanted'), [('auto', 'float32'), ('bfloat16', 'bfloat16')])
 def test_weights_have_the_asked_dtype_or_that_of_the_mesh(dtype, wanted):
     mesh = sharding.make_mesh('data:8')
-    lowered = program.lower(tiny.SPEC, Sampling.of(STUDENT, 1, 1000), mesh, 8, 64, 64, dtype)
+    lowered = program.trace(tiny.SPEC, Sampling.of(STUDENT, 1, 1000), mesh, 8, 64, 64, dtype)
     (params, batch, _), _ = lowered.in_avals
     assert {str(leaf.dtype) for leaf in jax.tree.leaves(params)} == {wanted}
     assert batch['lq'].dtype == jnp.float32

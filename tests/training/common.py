@@ -64,7 +64,7 @@ def one_step(made, bundle, batch, text: str) -> Step:
     mesh = sharding.make_mesh(text, jax.devices()[: devices_of(text)])
     shapes = step.state_shapes(made, bundle, mesh)
     state = step.first_state(made, bundle, shapes, 0)
-    frozen = sharding.put_replicated(made.freeze(bundle), mesh)
+    frozen = jax.device_put(made.freeze(bundle), shapes.frozen_shardings)
     arrays = {name: (value.shape, value.dtype) for name, value in batch.items()}
     update = compile_step(made, shapes, arrays, mesh)
     state, metrics = update(state, frozen, sharding.put_batch(batch, mesh))

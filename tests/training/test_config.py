@@ -184,6 +184,7 @@ def test_a_new_workdir_records_the_options_whole(tmp_path):
 FREE = {
     'steps': '5',
     'mesh': 'data:2',
+    'remat': 'full',
     'weights': 'elsewhere',
     'checkpoint_every': '3',
     'log_every': '2',

@@ -147,7 +147,7 @@ def test_the_step_is_lowered_from_shapes_alone_as_from_weights(weights, stage):
     mesh = sharding.make_mesh('data:2,fsdp:4')
     made = job.make_stage(options, SPEC, mesh)
     shapes = step.state_shapes(made, tiny.bundle().params, mesh)
-    lowered = job.lower_step(options, mesh)
+    lowered = job.trace_step(options, mesh).lower()
     (state, frozen, batch), _ = lowered.in_avals
     assert jax.tree.map(lambda a: (a.shape, a.dtype), (state, frozen)) == jax.tree.map(
         lambda a: (a.shape, a.dtype), (shapes.state, shapes.frozen)
