@@ -48,7 +48,7 @@ class Plan:
     remat: str
     available_bytes: int | None
     peak_bytes_per_device: int
-    memory: dict[str, int]  # arguments, outputs, alias, temporaries, code
+    memory: dict[str, int]  # arguments, outputs, alias, temporaries, code; unused: held, and no argument of the program
     arguments: dict[str, int]  # by part
     flops: float  # of one run, all devices together
     collectives: dict[str, int]  # {kind: bytes that one device ends up with}
@@ -95,11 +95,13 @@ def estimate(program: Program, machine: Machine) -> Plan:
     trace_seconds = time.monotonic() - began
     began = time.monotonic()
     try:
-        compiled = lowered.compile(compiler_options=machine.options)
+        with machine.compiling():
+            compiled = lowered.compile(compiler_options=machine.options)
     except jax.errors.JaxRuntimeError as error:
         raise too_large(program, machine, str(error)) from error
     compile_seconds = time.monotonic() - began
     moved, memory = traffic(compiled.as_text()), compiled.memory_analysis()
+    unused = max(sum(program.arguments.values()) - memory.argument_size_in_bytes, 0)
     peak = machine.chip.peak
     seconds = None if peak is None else work / (peak * len(machine.devices))
     used = None if seconds is None else seconds / USE
@@ -112,13 +114,14 @@ def estimate(program: Program, machine: Machine) -> Plan:
         images_per_device=program.batch / len(machine.devices),
         remat=program.remat,
         available_bytes=machine.chip.memory,
-        peak_bytes_per_device=memory.peak_memory_in_bytes + memory.generated_code_size_in_bytes,
+        peak_bytes_per_device=memory.peak_memory_in_bytes + memory.generated_code_size_in_bytes + unused,
         memory={
             'arguments': memory.argument_size_in_bytes,
             'outputs': memory.output_size_in_bytes,
             'alias': memory.alias_size_in_bytes,
             'temporaries': memory.temp_size_in_bytes,
             'code': memory.generated_code_size_in_bytes,
+            'unused': unused,
         },
         arguments=program.arguments,
         flops=work,

@@ -6,6 +6,8 @@ A slice is written KIND:AxB or KIND:AxBxC. libtpu describes it and compiles for 
 import difflib
 import importlib.util
 import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +32,11 @@ class Machine:
     devices: tuple[Any, ...]
     chip: Chip
     options: dict[str, Any]  # of the compiler
+    described: bool = False  # the devices are not here
+
+    def compiling(self) -> AbstractContextManager[None]:
+        """Around a compilation for these devices."""
+        return by_libtpu() if self.described else nullcontext()
 
 
 def machine(name: str) -> Machine:
@@ -41,7 +48,7 @@ def machine(name: str) -> Machine:
         near = difflib.get_close_matches(name, TOPOLOGIES, 3, 0.5) or TOPOLOGIES[:3]
         shown = [f'{kind}:{shape}' for shape in SLICES[kind]] if kind in SLICES else near
         raise UserError(f"--topology {name}: choose one of {', '.join(shown)}, or 'local'")
-    return Machine(name, described(name), TPUS[name.partition(':')[0]], QUICK)
+    return Machine(name, described(name), TPUS[name.partition(':')[0]], QUICK, described=True)
 
 
 def described(name: str) -> tuple[Any, ...]:
@@ -60,7 +67,24 @@ def described(name: str) -> tuple[Any, ...]:
         'ALLOW_MULTIPLE_LIBTPU_LOAD': '1',
     }.items():
         os.environ.setdefault(key, value)
-    return tuple(topologies.get_topology_desc(platform='tpu', topology_name=name).devices)
+    with by_libtpu():
+        return tuple(topologies.get_topology_desc(platform='tpu', topology_name=name).devices)
+
+
+@contextmanager
+def by_libtpu() -> Iterator[None]:
+    """While libtpu describes or compiles: it ends the process at a flag of XLA for CPUs or GPUs.
+
+    And programs without their devices cannot be read back from a cache.
+    """
+    flags, cached = os.environ.pop('XLA_FLAGS', None), jax.config.values['jax_enable_compilation_cache']
+    jax.config.update('jax_enable_compilation_cache', False)
+    try:
+        yield
+    finally:
+        jax.config.update('jax_enable_compilation_cache', cached)
+        if flags is not None:
+            os.environ['XLA_FLAGS'] = flags
 
 
 def local() -> Machine:

@@ -1,5 +1,6 @@
 """The programs that are planned: the train step of a config, and the samplers, as the product itself traces them."""
 
+import math
 from functools import partial
 
 from addsr_jax import sharding
@@ -29,6 +30,8 @@ def train_step(options: TrainOptions, machine: Machine) -> Program:
             arguments[f'state: {field}'] = size
     for part, tree in shapes.frozen.items():
         arguments[f'frozen: {part}'] = bytes_on_a_device(tree, shapes.frozen_shardings[part])
+    images = options.batch_size // mesh.size
+    arguments['batch'] = images * sum(math.prod(shape[1:]) * dtype.itemsize for shape, dtype in batch.values())
     return Program(
         name=f'train step of stage {options.stage}, size {options.size}',
         trace=partial(step.trace_step, stage, shapes, batch, mesh),

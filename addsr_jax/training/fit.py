@@ -19,7 +19,7 @@ WHOLE, SPLIT = 'data:-1', 'fsdp:-1'
 LAYOUTS = ((WHOLE, 'none'), (SPLIT, 'none'), (SPLIT, 'blocks'), (SPLIT, 'full'))
 # Bytes of activations for a pixel of the target, by size, stage and remat.
 ACTIVATIONS = {
-    ('sd2', 'addsr'): {'none': 11_000, 'blocks': 6_000, 'full': 5_500},
+    ('sd2', 'addsr'): {'none': 18_200, 'blocks': 5_500, 'full': 5_000},
     ('sd2', 'seesr'): {'none': 8_000, 'blocks': 3_000, 'full': 3_000},
     ('sd2', 'autoencoder'): {'none': 14_000, 'blocks': 8_000, 'full': 8_000},
     ('sd2', 'dape'): {'none': 8_000, 'blocks': 3_000, 'full': 3_000},
@@ -69,11 +69,12 @@ def needed(options: TrainOptions, sizes: Sizes, layout: tuple[str, str], devices
     mesh, remat = layout
     shares = devices if mesh == SPLIT else 1
     lying = (sizes.state + sizes.frozen) // shares
-    gathered = sizes.frozen + sizes.trained if shares > 1 else sizes.trained
+    # gathered weights and whole gradients; of what is gathered about half lives at a time
+    passing = (sizes.frozen + 2 * sizes.trained) // 2 if shares > 1 else 2 * sizes.trained
     images = -(-options.batch_size // (devices * options.accumulate))
     figures = ACTIVATIONS.get((options.size, options.stage))
     activations = images * options.data.hr_size**2 * figures[remat] if figures else 0
-    return lying + gathered + sizes.trained + activations
+    return lying + passing + activations
 
 
 def too_large(options: TrainOptions, sizes: Sizes, devices: int, memory: int) -> str:

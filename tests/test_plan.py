@@ -1,0 +1,99 @@
+"""addsr plan: what it says of a program, and what it refuses."""
+
+import dataclasses
+import json
+from unittest import mock
+
+import jax
+import pytest
+
+from addsr_jax import plan, sharding, sizes, trees
+from addsr_jax.errors import UserError, guard
+from addsr_jax.planning import hardware, programs
+from addsr_jax.planning.estimate import estimate
+from addsr_jax.training import config as config_file
+from addsr_jax.training import job
+from tests import tiny
+
+SMALL = ('--config', 'configs/autoencoder.py:nano', '--config.batch_size=8', '--config.data.hr_size=80')
+
+
+@pytest.fixture(scope='module', autouse=True)
+def size():
+    """Size nano is as small as the tiny model."""
+    with mock.patch.dict(sizes.MODELS, nano=dataclasses.replace(tiny.SPEC, name='nano')):
+        yield
+
+
+def test_a_train_step_is_planned_for_the_devices_of_this_machine(tmp_path, capsys):
+    assert guard(plan.main, [*SMALL, '--json', str(tmp_path / 'plan.json')]) == 0
+    said, told = capsys.readouterr().out, json.loads((tmp_path / 'plan.json').read_text())
+    assert 'train step of stage autoencoder, size nano on 8 x cpu: 8 devices, mesh data:8, remat none, batch 8' in said
+    assert told['peak_bytes_per_device'] > told['memory']['arguments'] > 0
+    assert told['arguments']['batch'] == 2 * 80 * 80 * 3 * 4 + 77 * 4
+    assert sum(told['arguments'].values()) == told['memory']['arguments'] + told['memory']['unused']
+    assert told['memory']['unused'] > 80 * 80 * 3 * 4, 'this stage does not look at the LQ image'
+    assert set(told['collectives']) == {'all-reduce'}
+    trained = trees.bytes_of(tiny.bundle().params['autoencoder'])
+    assert told['collectives']['all-reduce'] == pytest.approx(trained, rel=0.2)
+    assert told['flops'] > 0
+    assert told['seconds_at_peak'] is None, 'nobody says what a CPU can compute'
+
+
+def test_a_sampler_is_planned(capsys):
+    assert guard(plan.main, ['--sample', 'addsr-1', '--size', 'nano', '--side', '64']) == 0
+    assert 'addsr-1, size nano, 64 pixels on 8 x cpu' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'said'),
+    [
+        (['--topology', 'v5e:3x3'], 'choose one of v5e:1x1, v5e:2x2'),
+        (['--topology', 'v5e-16'], 'choose one of v5e:'),
+        (['--topology', 'v5p:2x2'], 'choose one of v5p:2x2x1'),
+        ([*SMALL, '--config.batch_size=9'], 'make it a multiple of 8'),
+        ([*SMALL, '--config.mesh=data:3'], "write 'data:-1'"),
+        ([*SMALL, '--json', 'nowhere/at/all.json'], 'there is no folder'),
+        (['--sample', 'bicubic'], 'runs no network'),
+        (['--sample', 'addsr-1', '--config.steps=3'], 'leave out --sample'),
+        (['--sample', 'addsr-1', '--search'], 'leave out --sample'),
+    ],
+)
+def test_what_cannot_be_planned_is_refused_in_one_line_with_what_works(arguments, said, capsys):
+    assert guard(plan.main, arguments) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count('\n') == 1
+
+
+def test_without_libtpu_a_slice_is_refused_with_the_command_that_brings_it():
+    with (
+        mock.patch.object(hardware.importlib.util, 'find_spec', return_value=None),
+        pytest.raises(UserError, match=r"pip install 'addsr-jax\[plan\]'"),
+    ):
+        hardware.machine('v5e:2x4')
+
+
+@pytest.mark.torch  # `make test-parity` brings libtpu
+@pytest.mark.parametrize('stage', ['autoencoder', 'seesr', 'addsr'])
+def test_a_split_step_for_a_tpu_gathers_and_sums_and_moves_nothing_else(stage, monkeypatch):
+    monkeypatch.setattr(sharding, 'SMALL', 64)
+    changes = [('mesh', 'fsdp:-1'), ('batch_size', '8'), ('data.hr_size', '80')]
+    machine = hardware.machine('v5e:2x4')
+    options = config_file.train_options(f'configs/{stage}.py:nano', [*changes, ('remat', 'none')])
+    told = estimate(programs.train_step(options, machine), machine)
+    _, shapes = job.abstract_step(options, sharding.make_mesh('fsdp:-1', machine.devices))
+    split = sum(not place.is_fully_replicated for place in jax.tree.leaves(shapes.shardings.params))
+    assert set(told.collectives) == {'all-gather', 'all-reduce'}
+    assert told.collective_counts['all-gather'] >= split > 20
+    assert told.fits
+    assert told.seconds_at_40_percent == pytest.approx(told.flops / (0.4 * 8 * 197e12))
+
+
+@pytest.mark.torch
+def test_what_a_tpu_cannot_hold_is_said_with_what_there_is(capsys):
+    arguments = ['--config', 'configs/autoencoder.py:nano', '--topology', 'v5e:1x1', '--config.data.hr_size=4096']
+    arguments += ['--config.batch_size=64', '--config.remat=none', '--config.mesh=data:-1']
+    assert guard(plan.main, arguments) == 2
+    assert 'there are 16.9' in capsys.readouterr().err
+    assert jax.devices()[0].platform == 'cpu', 'nothing here is a TPU'
