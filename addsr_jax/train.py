@@ -2,7 +2,7 @@
 
     python -m addsr_jax.train --config configs/STAGE.py[:SIZE] --workdir DIR [--config.KEY=VALUE ...]
 
-Running the same command again resumes what DIR holds.
+Running the same command again resumes what DIR holds. Exit code 75: a signal ended it early, with a checkpoint.
 """
 
 import os
@@ -17,6 +17,8 @@ from addsr_jax.flags import Parser, require, say, take
 from addsr_jax.options import Options, option
 from addsr_jax.training.help import config_help
 
+UNFINISHED = 75  # exit code after a signal, with a checkpoint: the same command goes on (EX_TEMPFAIL of sysexits.h)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Command(Options):
@@ -24,6 +26,9 @@ class Command(Options):
 
     config: str = option('configs/STAGE.py, or configs/STAGE.py:nano')
     workdir: Path = option('where checkpoints/ and final/ go')
+    compile_only: bool = option(
+        'compile the step into the cache of compiled programs ($ADDSR_CACHE), and stop', default=False
+    )
     distributed: bool = option('join the other processes of this TPU slice or cluster', default=False)
     coordinator: str | None = option(
         'HOST:PORT of process 0, on a cluster that jax does not know', default=None, unset='asked of the cluster'
@@ -69,8 +74,14 @@ def main(arguments: Sequence[str]) -> None:
     prepare()
     if command.joins:
         processes.join(command.coordinator, command.processes, command.process)
+    report = say if processes.first() else lambda line: None
     with processes.ending_together():
-        job.run(options, command.workdir, say if processes.first() else lambda line: None)
+        if command.compile_only:
+            job.compile_only(options, report)
+            return
+        finished = job.run(options, command.workdir, report)
+    if not finished:
+        sys.exit(UNFINISHED)
 
 
 def parse(arguments: Sequence[str]) -> tuple[Command, tuple[tuple[str, str], ...]]:

@@ -1,6 +1,7 @@
 """A run from its options: weights, stage and data, one call of the loop, and `final/`."""
 
 import dataclasses
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,11 @@ from addsr_jax.weights import lpips
 from addsr_jax.weights.bundle import Bundle
 
 
-def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> None:
-    """Trains or resumes; everything that can be refused is refused before `workdir` is touched."""
+def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> bool:
+    """Trains or resumes; everything that can be refused is refused before `workdir` is touched.
+
+    False: a signal ended it before its last step, with a checkpoint.
+    """
     from addsr_jax.training.loop import train  # brings tensorflow, and all else here is of use without it
 
     chosen = fit.settled(options, jax.devices(), step_sizes)
@@ -93,6 +97,21 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
             bundles.save(final, workdir / 'final', 'orbax', beside=beside, lora=lora)
         processes.wait('final')
         report(f'{workdir / "final"} holds the result')
+    return result.finished
+
+
+def compile_only(options: TrainOptions, report: Callable[[str], None]) -> None:
+    """Compiles the step of a run into the cache of compiled programs, where the run finds it; writes nothing else."""
+    chosen = fit.settled(options, jax.devices(), step_sizes)
+    mesh = sharding.make_mesh(chosen.mesh)
+    sharding.check_batch(mesh, options.batch_size, options.accumulate)
+    start = starting_weights(options)
+    stage = make_stage(chosen, start.spec, mesh)
+    shapes = step.state_shapes(stage, {**known_params(stage, start), **distance_networks(stage)}, mesh)
+    began = time.monotonic()
+    step.compile_step(stage, shapes, batch_shapes(options.data, options.batch_size), mesh)
+    kind = f'{mesh.size} {mesh.devices.flat[0].platform} device{"s" if mesh.size > 1 else ""}'
+    report(f'the step of {options.stage} is compiled for {kind}: {time.monotonic() - began:.1f} s')
 
 
 def known_params(stage: Stage, start: Bundle) -> dict[str, Any]:

@@ -27,7 +27,13 @@ def shellcheck() -> str:
 
 @pytest.mark.parametrize(
     'script',
-    [*SCRIPTS, ROOT / 'launch' / 'common.bash', ROOT / 'benchmarks' / 'gpu_kit.sh', ROOT / '.ci' / 'run'],
+    [
+        *SCRIPTS,
+        ROOT / 'launch' / 'slurm.sbatch',
+        ROOT / 'launch' / 'common.bash',
+        ROOT / 'benchmarks' / 'gpu_kit.sh',
+        ROOT / '.ci' / 'run',
+    ],
     ids=lambda p: p.name,
 )
 def test_scripts_are_clean(script):
@@ -63,22 +69,86 @@ def test_the_callers_flags_win(script):
     assert 'XLA_FLAGS=--mine' in done.stdout
 
 
-@pytest.mark.parametrize('verb', ['create', 'install', 'train', 'resume', 'delete'])
+@pytest.mark.parametrize('verb', ['create', 'state', 'install', 'train', 'resume', 'log', 'delete'])
 def test_every_verb_of_a_tpu_slice_is_one_gcloud_call(verb):
     extra = RUN if verb in ('train', 'resume') else ()
-    done = dry('tpu_vm.sh', '--dry_run', verb, 'slice', *extra, REPOSITORY='https://example.org/x.git')
+    done = dry('tpu_vm.sh', verb, 'slice', *extra, '--dry_run', REPOSITORY='https://example.org/x.git')
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
-    assert line.startswith('gcloud compute tpus tpu-vm')
-    assert 'slice' in line
+    words = shlex.split(line)  # as a shell would read what is pasted
+    assert words[:3] == ['gcloud', 'compute', 'tpus']
+    assert 'slice' in words
     if verb in ('train', 'resume'):
-        assert '--worker=all' in line
-        assert 'addsr_jax.train --distributed --config' in line
+        assert '--worker=all' in words
+        assert f'launch/supervise.sh --distributed {" ".join(RUN)}' in shlex.join(words).replace('\\', '')
+        assert 'nohup' in words[-1]
+
+
+def test_a_slice_that_is_kept_is_asked_for_installed_and_trained_on():
+    done = dry('tpu_vm.sh', '--dry_run', 'keep', 'slice', *RUN, REPOSITORY='x', SPOT='yes')
+    create, install, train = (shlex.split(line) for line in done.stdout.splitlines())
+    assert create[3:6] == ['queued-resources', 'create', 'slice']
+    assert '--spot' in create
+    assert 'pip install' in install[-1]
+    assert 'supervise.sh' in train[-1]
+
+
+def supervised(tmp_path, *codes):
+    """launch/supervise.sh with a python that ends with these codes, one start after the other."""
+    python = tmp_path / 'python'
+    (tmp_path / 'codes').write_text('\n'.join(map(str, codes)) + '\n')
+    python.write_text(
+        f'#!/usr/bin/env bash\necho "$@" >> {tmp_path}/starts\ncode=$(head -n 1 {tmp_path}/codes)\n'
+        f'sed -i 1d {tmp_path}/codes\nexit "$code"\n'
+    )
+    python.chmod(0o755)
+    done = dry('supervise.sh', *RUN, PYTHON=str(python), PAUSE='0')
+    return done.returncode, (tmp_path / 'starts').read_text().splitlines()
+
+
+def test_training_is_started_again_until_it_is_done(tmp_path):
+    code, starts = supervised(tmp_path, 1, 137, 0)
+    assert code == 0
+    assert starts == [f'-m addsr_jax.train {" ".join(RUN)}'] * 3
+
+
+def test_a_mistake_of_the_command_ends_the_starts(tmp_path):
+    code, starts = supervised(tmp_path, 134, 2, 0)
+    assert code == 2
+    assert len(starts) == 2
+
+
+def test_slurm_s_nodes_run_the_train_command_together():
+    done = dry('slurm.sbatch', *RUN, '--dry_run', '--config.data.path=my photos')
+    words = shlex.split(done.stdout)
+    assert words[1:] == ['-m', 'addsr_jax.train', *RUN, '--config.data.path=my photos', '--distributed']
+
+
+@pytest.mark.parametrize(('topology', 'hosts'), [('2x2', 1), ('4x4', 4), ('8x16', 32), ('2x2x2', 2)])
+def test_kubernetes_gets_a_pod_for_every_host_of_the_slice(topology, hosts):
+    yaml = pytest.importorskip('yaml', reason='pip install pyyaml; ml_collections brings it')
+    done = dry('gke.sh', 'run', 'registry/addsr:1', *RUN, '--dry_run', '--config.data.path=a "b"', TOPOLOGY=topology)
+    job = yaml.safe_load(done.stdout)['spec']['replicatedJobs'][0]['template']['spec']
+    assert job['parallelism'] == job['completions'] == hosts
+    pod = job['template']['spec']
+    assert pod['nodeSelector']['cloud.google.com/gke-tpu-topology'] == topology
+    command = pod['containers'][0]['command']
+    assert command[:4] == ['python', '-m', 'addsr_jax.train', '--distributed']
+    assert command[4:] == [*RUN, '--config.data.path=a "b"']
 
 
 @pytest.mark.parametrize(
     ('script', 'arguments'),
-    [('local.sh', ()), ('gpu.sh', ()), ('tpu_vm.sh', ()), ('tpu_vm.sh', ('fly', 'x')), ('tpu_vm.sh', ('install', 'x'))],
+    [
+        ('local.sh', ()),
+        ('gpu.sh', ()),
+        ('tpu_vm.sh', ()),
+        ('tpu_vm.sh', ('fly', 'x')),
+        ('tpu_vm.sh', ('install', 'x')),
+        ('supervise.sh', ()),
+        ('slurm.sbatch', ()),
+        ('gke.sh', ('a', 'b')),
+    ],
 )
 def test_wrong_use_is_one_line_and_exit_code_2(script, arguments):
     done = dry(script, *arguments, REPOSITORY='')

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from addsr_jax import sharding, sizes, trees
+from addsr_jax import sharding, sizes, train, trees
 from addsr_jax.restoration import pipeline
 from addsr_jax.stages.base import resumable
 from addsr_jax.training import config as config_file
@@ -161,3 +161,24 @@ def test_the_devices_of_the_mesh_decide_the_precision(weights):
     for mesh, dtype in ((sharding.make_mesh('data:8'), 'float32'), (elsewhere, 'bfloat16')):
         frozen = job.make_stage(options, SPEC, mesh).freeze(tiny.bundle().params)
         assert {str(leaf.dtype) for leaf in jax.tree.leaves(frozen)} == {dtype}
+
+
+def test_a_step_is_compiled_for_the_run_that_follows_and_nothing_is_written(tmp_path, weights):
+    lines: list[str] = []
+    options = configured(weights, 'autoencoder')
+    with mock.patch.object(step, 'compile_step', wraps=step.compile_step) as compiled:
+        job.compile_only(options, lines.append)
+    (_, shapes, batch, mesh), _ = compiled.call_args
+    assert lines[0].startswith('the step of autoencoder is compiled for 8 cpu devices')
+    made = job.make_stage(dataclasses.replace(options, remat='none'), SPEC, mesh)
+    assert shapes.state == step.state_shapes(made, tiny.bundle().params, mesh).state
+    assert batch['hr'][0] == (8, 80, 80, 3)
+
+
+def test_a_run_that_a_signal_ended_says_so_by_its_exit_code(tmp_path, weights):
+    arguments = ['--config', f'{ROOT}/configs/autoencoder.py:nano', '--workdir', str(tmp_path / 'run')]
+    with mock.patch.object(job, 'run', return_value=False), pytest.raises(SystemExit) as ended:
+        train.main(arguments)
+    assert ended.value.code == 75
+    with mock.patch.object(job, 'run', return_value=True):
+        train.main(arguments)

@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Trains on a TPU slice of a Kubernetes cluster (GKE), as a JobSet: one pod for every host of the slice.
+#   launch/gke.sh [--dry_run] NAME IMAGE --config configs/addsr.py --workdir DIR [train flags ...]
+# Environment: ACCELERATOR (tpu-v5-lite-podslice), TOPOLOGY (4x4), CHIPS of a host (4), RESTARTS (100).
+# The cluster has the JobSet API and a node pool of that slice; IMAGE is the Dockerfile's target `tpu`; DIR is a folder that
+# every pod reaches. A pod that ends restarts the set, and training goes on from the newest checkpoint.
+set -euo pipefail
+
+dry='' words=()
+for word in "$@"; do
+  if [[ "$word" == --dry_run ]]; then dry=yes; else words+=("$word"); fi
+done
+set -- "${words[@]}"
+[[ $# -ge 3 ]] || { echo 'launch/gke.sh: give a name, an image and the flags of python -m addsr_jax.train' >&2; exit 2; }
+name=$1 image=$2
+shift 2
+
+ACCELERATOR="${ACCELERATOR:-tpu-v5-lite-podslice}" TOPOLOGY="${TOPOLOGY:-4x4}" CHIPS="${CHIPS:-4}"
+[[ "$TOPOLOGY" =~ ^[0-9]+(x[0-9]+){1,2}$ ]] || { echo "launch/gke.sh: TOPOLOGY is $TOPOLOGY: write it like 4x4" >&2; exit 2; }
+hosts=$((${TOPOLOGY//x/ * } / CHIPS))
+[[ $hosts -gt 0 ]] || hosts=1
+quoted=''
+for word in "$@"; do
+  word="${word//\\/\\\\}"
+  quoted+=", \"${word//\"/\\\"}\""
+done
+
+manifest() {
+  cat <<YAML
+apiVersion: jobset.x-k8s.io/v1alpha2
+kind: JobSet
+metadata:
+  name: $name
+spec:
+  failurePolicy:
+    maxRestarts: ${RESTARTS:-100}
+  replicatedJobs:
+    - name: slice
+      replicas: 1
+      template:
+        spec:
+          parallelism: $hosts
+          completions: $hosts
+          backoffLimit: 0
+          template:
+            spec:
+              restartPolicy: Never
+              nodeSelector:
+                cloud.google.com/gke-tpu-accelerator: $ACCELERATOR
+                cloud.google.com/gke-tpu-topology: $TOPOLOGY
+              containers:
+                - name: train
+                  image: $image
+                  command: ["python", "-m", "addsr_jax.train", "--distributed"$quoted]
+                  resources:
+                    limits:
+                      google.com/tpu: $CHIPS
+YAML
+}
+
+if [[ -n "$dry" ]]; then manifest; else manifest | kubectl apply -f -; fi
