@@ -4,6 +4,7 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 from addsr_jax import benchmark, cli, convert, evaluate, sizes, tag, train, upscale
 from addsr_jax.errors import guard
 from addsr_jax.options import declared
+from addsr_jax.restoration import pipeline
 from addsr_jax.restoration.settings import SAMPLING, Settings
 from addsr_jax.weights import bundle as bundles
 from tests import tiny
@@ -98,6 +100,9 @@ UPSCALE = [
     (['photo.png', '-o', 'out', '--guidance_scale', 'nan'], '--guidance_scale is nan: it must be a number in 0..30'),
     (['photo.png', '-o', 'out', '--fidelity', '0.5', '--steps', '4'], 'fidelity chooses steps'),
     (['photo.png', '-o', 'out', '--tag_list', 'tags.txt'], '--tag_list and --thresholds belong together'),
+    (['photo.png', '-o', 'out', '--resume', '--overwrite'], '--resume leaves results and --overwrite replaces them'),
+    (['photo.png', '-o', 'out', '--process', '1'], 'give --processes N with --process I'),
+    (['photo.png', '-o', 'out', '--processes', '2', '--process', '2'], 'it counts from 0'),
     (['photo.png', '-o', 'out', '--sharpen', '3'], 'unrecognized arguments: --sharpen 3'),
     (['photo.png', '-o', 'out', '--tags', 'dog'], 'unrecognized arguments'),
     (['photo.png', '-o', 'out', '--dtype', 'float16'], "--dtype is 'float16': choose one of float32, bfloat16"),
@@ -142,8 +147,66 @@ def test_upscale_writes_results_says_so_and_keeps_what_is_there(capsys):
     assert guard(upscale.main, arguments) == 0
     assert '[1/1] out/photo_x4.png  160 x 160' in capsys.readouterr().out
     assert np.asarray(Image.open('out/photo_x4.png')).shape == (160, 160, 3)
-    assert 'add --overwrite' in refused(upscale.main, arguments, capsys)
+    assert 'add --resume' in refused(upscale.main, arguments, capsys)
     assert guard(upscale.main, [*arguments, '--overwrite']) == 0
+
+
+class Nearest:
+    """A model that repeats pixels, and counts its pictures."""
+
+    def __init__(self):
+        self.names = []
+
+    def restore(self, image, settings, name):
+        self.names.append(name)
+        return np.asarray(image).repeat(4, axis=0).repeat(4, axis=1)
+
+
+@pytest.fixture
+def nearest():
+    model = Nearest()
+    with mock.patch.object(pipeline, 'load', return_value=model):
+        yield model
+
+
+@pytest.fixture
+def folder():
+    Path('in').mkdir()
+    for name in ('a', 'b', 'c', 'd', 'e'):
+        Image.fromarray(photos.crops(1, 16)[0]).save(f'in/{name}.png')
+    return ['in', '-o', 'out']
+
+
+def results():
+    return sorted(path.name for path in Path('out').iterdir())
+
+
+def test_a_picture_that_cannot_be_restored_is_named_and_the_others_go_on(nearest, folder, capsys):
+    Path('in/b.png').write_bytes(b'no image')
+    assert guard(upscale.main, folder) == 2
+    told = capsys.readouterr()
+    assert '[2/5] left out: in/b.png cannot be read as an image' in told.err
+    assert '1 of 5 pictures were left out' in told.err
+    assert results() == ['a_x4.png', 'c_x4.png', 'd_x4.png', 'e_x4.png']
+
+
+def test_a_folder_is_resumed_where_it_stopped(nearest, folder, capsys):
+    Path('out').mkdir()
+    Path('out/a_x4.png').write_bytes(b'mine')
+    assert guard(upscale.main, [*folder, '--resume']) == 0
+    assert nearest.names == ['b.png', 'c.png', 'd.png', 'e.png']
+    assert '1 of 5 results are there already' in capsys.readouterr().out
+    assert Path('out/a_x4.png').read_bytes() == b'mine'
+    assert guard(upscale.main, [*folder, '--resume']) == 0
+    assert len(nearest.names) == 4
+
+
+def test_processes_restore_each_picture_once(nearest, folder):
+    for process in ('0', '1'):
+        assert guard(upscale.main, [*folder, '--processes', '2', '--process', process]) == 0
+    assert sorted(nearest.names) == ['a.png', 'b.png', 'c.png', 'd.png', 'e.png']
+    assert nearest.names[:3] == ['a.png', 'c.png', 'e.png']
+    assert len(results()) == 5
 
 
 def test_evaluate_runs_methods_and_scores_what_is_there(capsys):
@@ -245,7 +308,7 @@ def test_a_training_step_is_measured_without_weights_tensorflow_or_clu(capsys, m
     beginnings = [config, 'traced', 'compiled', 'GB of the program', 'weights and state', 'first step', '', '']
     assert len(told) == len(beginnings)
     assert all(line.startswith(beginning) for line, beginning in zip(told, beginnings, strict=True))
-    assert 'batch 8, 8 x cpu, random weights' in told[0]
+    assert 'batch 8, 8 x cpu, mesh data:8, remat none, random weights' in told[0]
     assert 'images/s' in told[-2]
     assert float(told[-1].split()[0]) > 0
     assert '% of 1:' in told[-1]

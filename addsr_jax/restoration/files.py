@@ -22,8 +22,11 @@ class Job:
     target: Path
 
 
-def plan_jobs(inputs: Sequence[str], output: Path, scale: int, overwrite: bool) -> list[Job]:
-    """Files and folders to jobs; results are OUTPUT/STEM_x4.png, or OUTPUT itself for one file and a .png."""
+def plan_jobs(inputs: Sequence[str], output: Path, scale: int) -> list[Job]:
+    """Files and folders to jobs; results are OUTPUT/STEM_x4.png, or OUTPUT itself for one file and a .png.
+
+    No result may fall on another one or on any source.
+    """
     sources: list[Path] = []
     for text in inputs:
         path = Path(text).expanduser()
@@ -40,23 +43,41 @@ def plan_jobs(inputs: Sequence[str], output: Path, scale: int, overwrite: bool) 
         if output.exists() and not output.is_dir():
             raise UserError(f'-o {output} is a file: give a folder, or a new name that ends in .png')
         jobs = [Job(source, output / f'{source.stem}_x{scale}.png') for source in sources]
-    check_targets(jobs, overwrite)
+    check_targets(jobs)
     return jobs
 
 
-def check_targets(jobs: Sequence[Job], overwrite: bool) -> None:
-    """No result may fall on another one, on its source, or, without `overwrite`, on an existing file."""
+def check_targets(jobs: Sequence[Job]) -> None:
+    """Refuses two results of one name, and results that would replace a source before or after it is read."""
     seen: dict[Path, Path] = {}
+    sources = {identity(job.source): job.source for job in jobs}
     for job in jobs:
         if job.target in seen:
             raise UserError(f'{seen[job.target]} and {job.source} would both become {job.target}: rename one')
         seen[job.target] = job.source
-        if job.target.exists() and job.target.samefile(job.source):
-            raise UserError(f'{job.target} would replace its own source: choose another -o')
-    existing = [job.target for job in jobs if job.target.exists()]
-    if existing and not overwrite:
+        if job.target.exists() and (source := sources.get(identity(job.target))):
+            own = source == job.source
+            raise UserError(
+                f'{job.target} would replace its own source: choose another -o'
+                if own
+                else f'the result of {job.source} would replace {source}, another input: choose another -o'
+            )
+
+
+def identity(path: Path) -> tuple[int, int]:
+    """Of a file, whatever its name."""
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+def remaining(jobs: Sequence[Job], *, overwrite: bool, resume: bool) -> list[Job]:
+    """The jobs that are to be done: with `resume` those without a result; without either flag a result is refused."""
+    existing = {job.target for job in jobs if job.target.exists()}
+    if existing and not overwrite and not resume:
+        shown = next(job.target for job in jobs if job.target in existing)
         more = f' and {len(existing) - 1} more' if len(existing) > 1 else ''
-        raise UserError(f'{existing[0]}{more} exists: add --overwrite, or choose another -o')
+        raise UserError(f'{shown}{more} exists: add --resume to do the rest, --overwrite, or choose another -o')
+    return [job for job in jobs if overwrite or job.target not in existing]
 
 
 def write_image(path: Path, image: np.ndarray) -> None:

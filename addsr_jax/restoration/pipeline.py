@@ -47,7 +47,7 @@ def load(
     and bfloat16 elsewhere. attention: kernel of the UNet and the ControlNet, a key of `ops.attention.KERNELS`, default
     the one that the weights name. UserError says what is wrong with a folder, or why there is no such kernel here.
     """
-    mesh = mesh or sharding.make_mesh('data:1', jax.devices()[:1])
+    mesh = mesh or sharding.make_mesh('data:1', jax.local_devices()[:1])
     platform = mesh.devices.flat[0].platform
     name = dtype if isinstance(dtype, str | None) else jnp.dtype(dtype).name
     dtype = sharding.compute_dtype(mesh, name or 'auto')

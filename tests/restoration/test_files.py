@@ -25,32 +25,41 @@ def photos(tmp_path):
 
 
 def test_results_are_named_after_their_source_and_the_scale(photos, tmp_path):
-    jobs = files.plan_jobs([str(photos)], tmp_path / 'out', 4, False)
+    jobs = files.plan_jobs([str(photos)], tmp_path / 'out', 4)
     assert [j.target.name for j in jobs] == ['a_x4.png', 'b_x4.png', 'c_x4.png']
-    (job,) = files.plan_jobs([str(photos / 'a.png')], tmp_path / 'one.png', 4, False)
+    (job,) = files.plan_jobs([str(photos / 'a.png')], tmp_path / 'one.png', 4)
     assert job.target == tmp_path / 'one.png'
 
 
-def test_existing_results_are_refused_unless_overwritten(photos, tmp_path):
+def test_existing_results_are_refused_unless_overwritten_or_left(photos, tmp_path):
     out = tmp_path / 'out'
     out.mkdir()
     (out / 'b_x4.png').write_bytes(b'mine')
-    with pytest.raises(UserError, match=r'b_x4\.png exists: add --overwrite'):
-        files.plan_jobs([str(photos)], out, 4, False)
-    assert len(files.plan_jobs([str(photos)], out, 4, True)) == 3
+    jobs = files.plan_jobs([str(photos)], out, 4)
+    with pytest.raises(UserError, match=r'b_x4\.png exists: add --resume'):
+        files.remaining(jobs, overwrite=False, resume=False)
+    assert files.remaining(jobs, overwrite=True, resume=False) == jobs
+    left = files.remaining(jobs, overwrite=False, resume=True)
+    assert [job.target.name for job in left] == ['a_x4.png', 'c_x4.png']
     assert (out / 'b_x4.png').read_bytes() == b'mine'
+
+
+def test_a_result_never_falls_on_another_input(photos):
+    Image.fromarray(GREY).save(photos / 'a_x4.png')
+    with pytest.raises(UserError, match=r'would replace .*a_x4\.png, another input'):
+        files.plan_jobs([str(photos)], photos, 4)
 
 
 def test_two_sources_of_one_name_are_refused(photos, tmp_path):
     Image.fromarray(GREY).save(photos / 'a.bmp')
     with pytest.raises(UserError, match='would both become'):
-        files.plan_jobs([str(photos)], tmp_path / 'out', 4, False)
+        files.plan_jobs([str(photos)], tmp_path / 'out', 4)
 
 
 def test_a_result_never_falls_on_its_source(photos):
     source = photos / 'a.png'
     with pytest.raises(UserError, match='would replace its own source'):
-        files.plan_jobs([str(source)], source, 4, True)
+        files.plan_jobs([str(source)], source, 4)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +76,7 @@ def test_impossible_inputs_and_outputs_are_refused(photos, tmp_path, inputs, out
     (tmp_path / 'empty').mkdir()
     os.mkfifo(tmp_path / 'pipe.png')
     with pytest.raises(UserError, match=message):
-        files.plan_jobs([str(tmp_path / i) for i in inputs], tmp_path / output, 4, False)
+        files.plan_jobs([str(tmp_path / i) for i in inputs], tmp_path / output, 4)
 
 
 def test_a_picture_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
