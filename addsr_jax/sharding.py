@@ -77,6 +77,17 @@ def state_shardings(mesh: Mesh, abstract: Tree) -> Tree:
     return jax.tree_util.tree_map_with_path(place, abstract)
 
 
+def unsplit(mesh: Mesh, abstract: Tree) -> dict[str, int]:
+    """{path: bytes} of leaves that RULES would split over the mesh and that no axis of theirs allows to."""
+    found = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(abstract):
+        name = jax.tree_util.keystr(path, simple=True, separator='/')
+        large = mesh.shape.get('fsdp', 1) > 1 and leaf.size >= SMALL
+        if large and first_match(name, RULES) == 'fsdp' and _largest(mesh, leaf.shape) == PartitionSpec():
+            found[name] = leaf.size * leaf.dtype.itemsize
+    return found
+
+
 def _largest(mesh: Mesh | AbstractMesh, shape: tuple[int, ...]) -> PartitionSpec:
     """The largest axis that the fsdp devices divide, for leaves worth it."""
     size = mesh.shape.get('fsdp', 1)

@@ -40,6 +40,8 @@ def test_large_leaves_are_split_along_their_largest_divisible_axis_and_small_one
     assert places['student']['bias'].spec == PartitionSpec()
     assert places['student']['odd'].spec == PartitionSpec()
     assert places['step'].spec == PartitionSpec()
+    assert sharding.unsplit(mesh, jax.eval_shape(lambda: state)) == {'student/odd': 301 * 303 * 4}
+    assert sharding.unsplit(sharding.make_mesh('data:8'), jax.eval_shape(lambda: state)) == {}
 
 
 def test_a_batch_that_devices_cannot_share_is_refused_with_a_size_that_works():

@@ -5,7 +5,7 @@ import math
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -33,6 +33,7 @@ class Program:
     batch: int  # images of one run, on all devices
     remat: str = 'none'
     runs: int = 0  # of a training run: its updates
+    unsplit: dict[str, int] = field(default_factory=dict)  # {path: bytes} of leaves that cannot be split
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Plan:
     peak_bytes_per_device: int
     memory: dict[str, int]  # arguments, outputs, alias, temporaries, code; unused: held, and no argument of the program
     arguments: dict[str, int]  # by part
+    unsplit: dict[str, int]  # {path: bytes} of leaves that a rule would split and no axis of theirs allows to
     flops: float  # of one run, all devices together
     collectives: dict[str, int]  # {kind: bytes that one device ends up with}
     collective_counts: dict[str, int]
@@ -124,6 +126,7 @@ def estimate(program: Program, machine: Machine) -> Plan:
             'unused': unused,
         },
         arguments=program.arguments,
+        unsplit=program.unsplit,
         flops=work,
         collectives=moved.bytes,
         collective_counts=moved.counts,

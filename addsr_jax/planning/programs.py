@@ -40,6 +40,7 @@ def train_step(options: TrainOptions, machine: Machine) -> Program:
         batch=options.batch_size,
         remat=options.remat,
         runs=options.steps,
+        unsplit={**sharding.unsplit(mesh, shapes.state.params), **sharding.unsplit(mesh, shapes.frozen)},
     )
 
 

@@ -72,6 +72,8 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
         f'{len(source)} photographs on {mesh.size} {kind} device{"s" if mesh.size > 1 else ""}, '
         f'mesh {sharding.described(mesh)}, remat {chosen.remat}'
     )
+    if whole := sharding.unsplit(mesh, jax.eval_shape(stage.freeze, known)):
+        report(f'{len(whole)} frozen tensors cannot be split over {mesh.shape["fsdp"]} devices, as {next(iter(whole))}')
     if source.left_out:
         report(f'{len(source)} photographs in {options.data.path}, left out: {source.left_out}')
     result = train(
