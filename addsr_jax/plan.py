@@ -143,8 +143,8 @@ def lines(plan: Any) -> Iterator[str]:
     for part, size in sorted(plan.arguments.items(), key=lambda item: -item[1]):
         yield f'  {part:38} {gigabytes(size):>10}'
     if plan.unsplit:
-        names, size = list(plan.unsplit), sum(plan.unsplit.values())
-        yield f'  {gigabytes(size)} in {len(names)} tensors that {plan.mesh["fsdp"]} devices cannot split, as {names[0]}'
+        first, size = next(iter(plan.unsplit)), sum(plan.unsplit.values())
+        yield f'  {len(plan.unsplit)} tensors cannot be split, {gigabytes(size)} in all: {first} is the first'
     for name, size in plan.memory.items():
         yield f'  {name:38} {gigabytes(size):>10}'
     yield f'  {"peak":38} {gigabytes(plan.peak_bytes_per_device):>10} of {gigabytes(plan.available_bytes)}'
