@@ -1,18 +1,64 @@
-"""Errors for people: one line that says what is wrong and what to do, and exit code 2."""
+"""Errors for people: one line that says what is wrong and what to do, and exit code 2.
 
+Below the guards hangs a last net: what nobody expected is one line too, and says that the fault is ours.
+"""
+
+import os
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable, Sequence
+
+LONGEST = 160  # characters of somebody's text in a message
+FAULT, INTERRUPTED = 1, 130  # exit codes
 
 
 class UserError(Exception):
     """A mistake that the user can mend. The message is one line: what is wrong, where, what to do."""
 
 
+def printable(text: str, longest: int = LONGEST) -> str:
+    """On one line, cut, with escapes for what a terminal would not print."""
+    line = ' '.join(text[: 4 * longest].split())
+    line = line if len(line) <= longest else line[: longest - 3] + '...'
+    return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+
+
 def guard(command: Callable[[Sequence[str]], None], arguments: Sequence[str] | None = None) -> int:
-    """Runs a door; a UserError becomes one line on stderr and exit code 2, success is 0."""
+    """Runs a door; success is 0, a UserError one line on stderr and 2, Ctrl-C 130, a fault of ours 1.
+
+    A reader that has gone away (`| head`) ends it quietly.
+    """
     try:
         command(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
     except UserError as error:
-        sys.stderr.write(f'addsr: {" ".join(str(error).split())}\n')
+        complain(printable(str(error), 4096))
         return 2
+    except KeyboardInterrupt:
+        complain('stopped')
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
+        return 0
+    except Exception as error:
+        if os.environ.get('ADDSR_TRACEBACK'):
+            raise
+        complain(fault(error))
+        return FAULT
     return 0
+
+
+def fault(error: Exception) -> str:
+    """The line for an exception that nobody expected, whose traceback lies in a file."""
+    what = f'{type(error).__name__}: {printable(str(error))}'
+    try:
+        with tempfile.NamedTemporaryFile('w', prefix='addsr-', suffix='.txt', delete=False, encoding='utf-8') as file:
+            traceback.print_exception(error, file=file)
+    except OSError:
+        return f'this is a fault of addsr ({what}): ADDSR_TRACEBACK=1 shows where'
+    return f'this is a fault of addsr ({what}): please report it with {file.name}; ADDSR_TRACEBACK=1 shows it here'
+
+
+def complain(line: str) -> None:
+    sys.stderr.write(f'addsr: {line}\n')

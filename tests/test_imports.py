@@ -13,6 +13,7 @@ FLOORS = (
     'errors',
     'options',
     'atomic',
+    'json_file',
     'trees',
     'runtime',
     'chips',

@@ -15,7 +15,6 @@ import cv2
 import grain
 import numpy as np
 
-from addsr_jax.data import pictures
 from addsr_jax.data.captions import CLEAN, degrade_target
 from addsr_jax.data.degradation import SCALE, degrade, draw_degradation, sharpen
 from addsr_jax.data.degradation_tables import TABLES, Table
@@ -24,7 +23,7 @@ from addsr_jax.data.pictures import decode
 from addsr_jax.data.resize import resize
 from addsr_jax.data.sources import Source
 from addsr_jax.data.tokens import LENGTH
-from addsr_jax.errors import UserError
+from addsr_jax.errors import UserError, printable
 
 Tokenizer = Callable[[list[str]], np.ndarray]
 Shapes = dict[str, tuple[tuple[int, ...], Any]]  # of arrays by name: (shape, dtype)
@@ -47,7 +46,7 @@ def described(source: Source, index: int) -> str:
     try:
         photograph(source[index])
     except Exception as error:
-        return f'{name} ({pictures.printable(str(error).removeprefix(name)) or type(error).__name__})'
+        return f'{name} ({printable(str(error).removeprefix(name)) or type(error).__name__})'
     return name
 
 

@@ -6,8 +6,8 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from pathlib import Path
 
-from addsr_jax.data.pictures import ENDINGS, printable
-from addsr_jax.errors import UserError
+from addsr_jax.data.pictures import ENDINGS
+from addsr_jax.errors import UserError, printable
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from addsr_jax.errors import UserError
+from addsr_jax.errors import UserError, printable
 
 # Pillow's names of formats, and endings of files. TGA is last: its files have no signature.
 FORMATS = {
@@ -37,7 +37,6 @@ FORMATS = {
 ENDINGS = frozenset(ending for endings in FORMATS.values() for ending in endings)
 ANIMATED = ('GIF', 'PNG', 'WEBP', 'AVIF')
 LIMIT = 178_956_970  # pixels of a picture, Pillow's own limit; checked before anything is decoded
-LONGEST = 160  # characters of a reason
 
 
 def decode(data: bytes, name: str) -> np.ndarray:
@@ -69,13 +68,6 @@ def _content(path: Path) -> bytes:
         if path.exists() and not path.is_file():
             raise ValueError('it is no regular file')
         return path.read_bytes()
-
-
-def printable(text: str, longest: int = LONGEST) -> str:
-    """On one line, cut, with escapes for what a terminal would not print."""
-    line = ' '.join(text.split())
-    line = line if len(line) <= longest else line[: longest - 3] + '...'
-    return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
 def _pixels(image: Image.Image) -> np.ndarray:

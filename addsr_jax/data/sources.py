@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, SupportsIndex
 
 from addsr_jax.data.photographs import photographs
-from addsr_jax.data.pictures import printable
-from addsr_jax.errors import UserError
+from addsr_jax.errors import UserError, printable
 
 # Photographs inside the scikit-image package (no download); the last one is never trained on.
 SAMPLE_PHOTOS = ('astronaut.png', 'coffee.png', 'rocket.jpg', 'motorcycle_left.png', 'motorcycle_right.png')

@@ -10,8 +10,7 @@ from PIL import Image
 
 from addsr_jax import atomic
 from addsr_jax.data.photographs import photographs
-from addsr_jax.data.pictures import printable
-from addsr_jax.errors import UserError
+from addsr_jax.errors import UserError, printable
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from addsr_jax import atomic, options
+from addsr_jax import atomic, json_file, options
 from addsr_jax.errors import UserError
 from addsr_jax.options import Option, Options
 from addsr_jax.training.options import TRAINING, TrainOptions
@@ -149,11 +149,8 @@ def claim(workdir: Path, run: TrainOptions, *, writes: bool = True) -> None:
 
 
 def _recorded(record: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(record.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
-        raise UserError(f'{record} cannot be read ({error}): choose another --workdir') from error
-    if not isinstance(values, dict) or 'stage' not in values:
+    values = json_file.read(record, 'choose another --workdir')
+    if 'stage' not in values:
         raise UserError(f'{record} is no record of a run: choose another --workdir')
     return values
 

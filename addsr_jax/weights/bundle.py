@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from addsr_jax import specs, trees
+from addsr_jax import json_file, specs, trees
 from addsr_jax.errors import UserError
 from addsr_jax.networks.build import build
 from addsr_jax.networks.prompt_extractor import dape
@@ -162,7 +162,7 @@ def load(path_or_name: str | Path, dtype: Any = None) -> Bundle:
             f"{folder} holds no {MODEL_FILE}: give 'nano', or a folder that training (final/) or convert wrote"
         )
     try:
-        record = json.loads((folder / MODEL_FILE).read_text(encoding='utf-8'))
+        record = json_file.read(folder / MODEL_FILE, 'copy the folder again')
         spec = specs.from_json(ModelSpec, record['spec'])
         form, parts, info = record['form'], record['parts'], record['info']
     except (UserError, ValueError, KeyError, TypeError) as error:
@@ -304,7 +304,7 @@ def tree_hash(tree: Tree) -> str:
 def shipped_tokenizer(spec: ModelSpec) -> Path | None:
     """The tokenizer that the package has for models of this text encoder, if it has one."""
     tokenizer = NANO / 'tokenizer'
-    words = json.loads((tokenizer / 'vocab.json').read_text(encoding='utf-8'))
+    words = json_file.read(tokenizer / 'vocab.json', 'install the package again')
     return tokenizer if len(words) == spec.text_encoder.vocab_size else None
 
 

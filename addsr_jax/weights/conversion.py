@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from addsr_jax import trees
-from addsr_jax.errors import UserError
+from addsr_jax.errors import UserError, printable
 from addsr_jax.sizes import SD2
 from addsr_jax.specs import ModelSpec
 from addsr_jax.trees import Tree
@@ -287,5 +287,5 @@ def inspect(path: Path) -> list[str]:
             lines.append(f'  {part:17} {count / 1e6:9.3f} M parameters  {kinds}  {bundles.tree_hash(tree)[:16]}')
         return lines
     tensors = open_folder(path, (*DIFFUSERS, *TRANSFORMERS)) if path.is_dir() else open_file(path)
-    lines = [f'  {name}  {list(t.shape)}  {t.dtype}' for name, t in sorted(tensors.items())]
+    lines = [f'  {printable(name)}  {list(t.shape)}  {t.dtype}' for name, t in sorted(tensors.items())]
     return [f'{path}: {len(tensors)} tensors, {sum(t.nbytes for t in tensors.values()) / 1e6:.1f} MB', *lines]

@@ -6,13 +6,13 @@ published networks (addsr_jax/specs.py).
 """
 
 import dataclasses
-import json
 import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from addsr_jax import json_file
 from addsr_jax.errors import UserError
 from addsr_jax.sizes import SD2
 from addsr_jax.specs import (
@@ -60,12 +60,9 @@ def current_names(tensors: Tensors, network: str, source: Path) -> dict[str, Sto
 def read_config(folder: Path, kind: str) -> dict[str, Any]:
     """config.json of a network's folder, which has to be of this class."""
     path = folder / 'config.json'
-    try:
-        config = json.loads(path.read_text(encoding='utf-8'))
-    except FileNotFoundError as error:
-        raise UserError(f'{path} does not exist: {folder} is no {kind} folder') from error
-    except ValueError as error:
-        raise UserError(f'{path} cannot be read ({error}): download it again') from error
+    if not path.exists():
+        raise UserError(f'{path} does not exist: {folder} is no {kind} folder')
+    config = json_file.read(path, 'download it again')
     named = config.get('_class_name') or ', '.join(config.get('architectures') or ()) or kind
     if named != kind:
         raise UserError(f'{folder} holds a {named}, not a {kind}: give the folder of another model')
@@ -158,10 +155,7 @@ def text_encoder_spec(folder: Path) -> TextEncoderSpec:
 def schedule_spec(folder: Path) -> ScheduleSpec:
     """Of scheduler_config.json. The networks of SeeSR and AddSR predict noise, so their base has to as well."""
     path = folder / 'scheduler_config.json'
-    try:
-        config = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
-        raise UserError(f'{path} cannot be read ({error}): download the folder again') from error
+    config = json_file.read(path, 'download the folder again')
     prediction = config.get('prediction_type', 'epsilon')
     if prediction != 'epsilon':
         raise UserError(

@@ -1,12 +1,12 @@
 """Opens what PyTorch users have: a .safetensors, .bin or .pth file, or a folder of them with its index."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from addsr_jax import json_file
 from addsr_jax.errors import UserError
 from addsr_jax.weights import torch_pickle
 from addsr_jax.weights.stored import Stored
@@ -41,6 +41,8 @@ def open_file(path: Path) -> dict[str, Stored]:
         inner = content.get(wrapper)
         content = inner if isinstance(inner, dict) else content
     found = {name: value for name, value in content.items() if isinstance(value, Stored)}
+    if strange := next((name for name in found if not isinstance(name, str)), None):
+        raise UserError(f'{path} names a tensor {strange}: names are text')
     if not found:
         raise UserError(f'{path} holds no tensors')
     return found
@@ -86,10 +88,10 @@ def _dtype(path: Path, name: str) -> np.dtype:
 
 def _open_shards(index: Path) -> dict[str, Stored]:
     try:
-        listed = json.loads(index.read_text(encoding='utf-8'))['weight_map']
+        listed = json_file.read(index, 'download it again')['weight_map']
         files = sorted(set(listed.values()))
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UserError(f'{index} cannot be read ({error}): download it again') from error
+    except (KeyError, AttributeError, TypeError) as error:
+        raise UserError(f'{index} is no index of tensors: download it again') from error
     found: dict[str, Stored] = {}
     for name in files:
         if Path(name).name != name:

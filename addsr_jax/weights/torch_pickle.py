@@ -7,20 +7,24 @@ and strings, and knows a few names, none of which is ever called: every other op
 """
 
 import io
+import lzma
 import math
 import pickle
 import pickletools
 import struct
 import zipfile
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
-from addsr_jax.errors import UserError
+from addsr_jax.errors import UserError, printable
 from addsr_jax.weights.stored import Stored
 
 STORAGES = {
@@ -39,7 +43,9 @@ ORDERED_DICT = 'collections OrderedDict'
 TENSOR = 'torch._utils _rebuild_tensor_v2'
 PARAMETER = 'torch._utils _rebuild_parameter'
 NAMES = {ORDERED_DICT, TENSOR, PARAMETER, *STORAGES}
-LARGEST_DESCRIPTION = 64 << 20  # bytes of data.pkl; RAM's, with 1,000 tensors, takes 0.3 MB
+LARGEST_DESCRIPTION = 16 << 20  # bytes of data.pkl; RAM's, with 1,000 tensors, takes 0.3 MB
+MOST_STEPS = 1_000_000  # opcodes of a description; thirty for a tensor
+DEEPEST = 32  # dicts inside dicts
 
 
 class Refused(ValueError):
@@ -70,33 +76,43 @@ class View:
     strides: tuple[int, ...]
 
 
-MARK = object()
-
-
 def read(path: Path) -> dict[str, Any]:
     """The dict in a file, its tensors as `Stored`; a UserError names the file and what is wrong with it."""
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
+    except DAMAGES as error:
         raise UserError(
-            f'{path} is no archive of torch.save ({error}): download it again, or, if it is older than torch 1.6, '
-            'open it in torch and save it once more'
+            f'{path} is no archive of torch.save ({printable(str(error))}): download it again, or, if it is older than '
+            'torch 1.6, open it in torch and save it once more'
         ) from error
-    try:
+    with _of(path), archive:
         root = _root(archive)
         content = parse(_limited(archive, f'{root}/data.pkl'))
         if not isinstance(content, dict):
             raise Refused(f'it holds {type(content).__name__}, not a dict')
-        return _with_readers(content, archive, root, path)
-    except (Refused, zipfile.BadZipFile, KeyError, OSError, NotImplementedError, RuntimeError) as error:
-        raise UserError(f'{path} cannot be trusted or read: {error}') from error
+        return _with_readers(content, partial(_tensor, archive, root, path))
+
+
+# whatever zipfile and the decompressors behind it raise at bytes that they do not understand
+DAMAGES = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error, ValueError, KeyError, OSError,
+           NotImplementedError, RuntimeError, IndexError, OverflowError, MemoryError)  # fmt: skip
+
+
+@contextmanager
+def _of(path: Path) -> Iterator[None]:
+    """What is wrong inside becomes one UserError with the file's name."""
+    try:
+        yield
+    except DAMAGES as error:
+        raise UserError(f'{path} cannot be trusted or read: {printable(str(error))}') from error
 
 
 def _root(archive: zipfile.ZipFile) -> str:
     roots = [name.removesuffix('/data.pkl') for name in archive.namelist() if name.endswith('/data.pkl')]
     if len(roots) != 1:
         raise Refused(f'it has {len(roots)} entries data.pkl, not one')
-    if f'{roots[0]}/byteorder' in archive.namelist() and archive.read(f'{roots[0]}/byteorder') != b'little':
+    order = f'{roots[0]}/byteorder'
+    if order in archive.namelist() and (archive.getinfo(order).file_size != 6 or archive.read(order) != b'little'):
         raise Refused('its byte order is not little')
     return roots[0]
 
@@ -105,22 +121,39 @@ def _limited(archive: zipfile.ZipFile, name: str) -> bytes:
     size = archive.getinfo(name).file_size
     if size > LARGEST_DESCRIPTION:
         raise Refused(f'{name} has {size} bytes, far more than a description of tensors needs')
-    return archive.read(name)
+    with archive.open(name) as file:
+        return file.read(size)  # no more than it says, whatever is packed in there
 
 
-def _with_readers(content: Any, archive: zipfile.ZipFile, root: str, path: Path) -> Any:
-    """Views as `Stored`, checked against the size of their entry before anything is read."""
-    if isinstance(content, dict):
-        return {key: _with_readers(value, archive, root, path) for key, value in content.items()}
-    if not isinstance(content, View):
-        return content
-    view, entry = content, f'{root}/data/{content.storage.key}'
-    info, wanted = archive.getinfo(entry), content.storage.size * content.storage.dtype.itemsize
-    if info.file_size != wanted or info.compress_type != zipfile.ZIP_STORED:
-        raise Refused(f'{entry} has {info.file_size} bytes (its tensor wants {wanted}), or is compressed')
+def _with_readers(content: dict[Any, Any], tensor: Callable[[View], Stored]) -> dict[Any, Any]:
+    """Views as `Stored`, each dict and each tensor once, however often the description repeats it."""
+    done: dict[int, Any] = {}
+
+    def walk(value: Any, depth: int) -> Any:
+        if not isinstance(value, dict | View):
+            return value
+        if depth > DEEPEST:
+            raise Refused(f'it has more than {DEEPEST} dicts inside dicts')
+        if id(value) not in done:
+            done[id(value)] = {}  # of a dict that holds itself
+            items = value.items() if isinstance(value, dict) else ()
+            found = tensor(value) if isinstance(value, View) else {key: walk(part, depth + 1) for key, part in items}
+            done[id(value)] = found
+        return done[id(value)]
+
+    return walk(content, 0)
+
+
+def _tensor(archive: zipfile.ZipFile, root: str, path: Path, view: View) -> Stored:
+    """Checked against the size of its entry before anything is read."""
+    entry = f'{root}/data/{view.storage.key}'
+    info, wanted = archive.getinfo(entry), view.storage.size * view.storage.dtype.itemsize
+    plain = info.compress_type == zipfile.ZIP_STORED and info.compress_size == info.file_size and not info.flag_bits & 1
+    if info.file_size != wanted or not plain:
+        raise Refused(f'{entry} has {info.file_size} bytes (its tensor wants {wanted}), or is compressed or encrypted')
 
     def load() -> np.ndarray:
-        with zipfile.ZipFile(path) as again:
+        with _of(path), zipfile.ZipFile(path) as again:
             flat = np.frombuffer(again.read(entry), view.storage.dtype)  # zipfile checks the sum
         strides = tuple(s * view.storage.dtype.itemsize for s in view.strides)
         seen = np.lib.stride_tricks.as_strided(flat[view.offset :], view.shape, strides, writeable=False)
@@ -137,7 +170,9 @@ def parse(pickled: bytes, opcodes: 'Mapping[str, Step] | None' = None) -> Any:
     allowed = OPCODES if opcodes is None else opcodes
     machine = Machine()
     try:
-        for opcode, argument, _ in pickletools.genops(io.BytesIO(pickled)):
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(io.BytesIO(pickled))):
+            if count == MOST_STEPS:
+                raise Refused(f'its description has more than {MOST_STEPS} steps')
             step = allowed.get(opcode.name)
             if step is None:
                 raise Refused(f'opcode {opcode.name} has no place in a file of tensors')
@@ -147,7 +182,7 @@ def parse(pickled: bytes, opcodes: 'Mapping[str, Step] | None' = None) -> Any:
     except Refused:
         raise
     except (ValueError, IndexError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-        raise Refused(f'its description is damaged ({error})') from error
+        raise Refused(f'its description is damaged ({type(error).__name__})') from error
     raise Refused('its description has no end')
 
 
@@ -156,6 +191,7 @@ class Machine:
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
+        self.marks: list[int] = []  # heights of the stack
         self.memo: dict[int, Any] = {}
         self.done = False
         self.result: Any = None
@@ -164,15 +200,17 @@ class Machine:
         self.stack.append(value)
 
     def pop(self) -> Any:
-        value = self.stack.pop()
-        if value is MARK:
+        if self.marks and self.marks[-1] == len(self.stack):
             raise Refused('its description is damaged (unexpected mark)')
-        return value
+        return self.stack.pop()
+
+    def mark(self) -> None:
+        self.marks.append(len(self.stack))
 
     def since_mark(self) -> list[Any]:
         """What lies above the last mark, which goes too."""
-        at = max(i for i, value in enumerate(self.stack) if value is MARK)
-        above = self.stack[at + 1 :]
+        at = self.marks.pop()
+        above = self.stack[at:]
         del self.stack[at:]
         return above
 
@@ -189,7 +227,7 @@ def _set_items(machine: Machine, items: list[Any]) -> None:
         if not isinstance(key, str | int):
             raise Refused(f'a key is {type(key).__name__}, not text')
         if key in target:
-            raise Refused(f'{key!r} occurs twice')
+            raise Refused(f'{printable(str(key))} occurs twice')
         target[key] = value
 
 
@@ -208,14 +246,17 @@ def _named(machine: Machine, argument: str) -> None:
 
 def _named_from_stack(machine: Machine, argument: Any) -> None:
     name, module = machine.pop(), machine.pop()
+    if not isinstance(name, str) or not isinstance(module, str):
+        raise Refused('it asks for a name that is no text')
     _named(machine, f'{module} {name}')
 
 
 def _storage(machine: Machine, argument: Any) -> None:
     kind, name, key, _, size = machine.pop()
-    dtype = STORAGES.get(name.text)
-    if kind != 'storage' or dtype is None or not isinstance(key, str) or not key.isdigit() or not _count(size):
-        raise Refused(f'{name} is no storage of numbers')
+    dtype = STORAGES.get(name.text) if isinstance(name, Name) else None
+    known = isinstance(kind, str) and kind == 'storage' and isinstance(key, str) and key.isascii() and key.isdigit()
+    if not known or dtype is None or not _count(size):
+        raise Refused('it asks for something that is no storage of numbers')
     machine.push(Storage(dtype, key, size))
 
 
@@ -290,7 +331,7 @@ OPCODES: dict[str, Step] = {
     'NONE': lambda m, a: m.push(None),
     'NEWTRUE': lambda m, a: m.push(True),
     'NEWFALSE': lambda m, a: m.push(False),
-    'MARK': lambda m, a: m.push(MARK),
+    'MARK': lambda m, a: m.mark(),
     'EMPTY_DICT': lambda m, a: m.push({}),
     'EMPTY_LIST': lambda m, a: m.push([]),
     'EMPTY_TUPLE': lambda m, a: m.push(()),
