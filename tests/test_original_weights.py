@@ -1,5 +1,6 @@
 """What owners of the published checkpoints do: convert, upscale, tag, and go back to PyTorch."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,11 @@ from PIL import Image
 
 from addsr_jax import convert, tag, upscale
 from addsr_jax.errors import guard
-from addsr_jax.restoration import pipeline
+from addsr_jax.restoration import pipeline, program
 from addsr_jax.weights import bundle as bundles
 from tests import golden
 from tests.data import photos
+from tests.diffusion import parts
 from tests.golden import originals
 
 
@@ -28,6 +30,12 @@ def place(tmp_path_factory):
     (folder / 'tags.txt').write_text('\n'.join(config['tags']))
     (folder / 'thresholds.txt').write_text('\n'.join('0.3' for _ in config['tags']))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def networks_are_programs(monkeypatch):
+    """All samplers share them: at the published size they take long to compile."""
+    monkeypatch.setattr(program, 'jitted', partial(parts.jitted, answer=parts.one_by_one))
 
 
 def words(place: Path) -> list[str]:

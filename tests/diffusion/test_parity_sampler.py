@@ -2,7 +2,6 @@
 
 import re
 from functools import partial
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +10,6 @@ import pytest
 from PIL import Image
 
 from addsr_jax.diffusion import methods, sampler
-from addsr_jax.diffusion.denoiser import Denoiser
 from addsr_jax.diffusion.methods import METHODS
 from addsr_jax.diffusion.sampler import Inputs, Sampling
 from addsr_jax.diffusion.windows import Windows
@@ -19,6 +17,7 @@ from addsr_jax.networks.build import apply
 from addsr_jax.networks.prompt_extractor import normalise
 from addsr_jax.ops.image import adain, resize, wavelet
 from tests import golden
+from tests.diffusion import parts
 from tests.golden import model, pictures
 
 pytestmark = pytest.mark.parity
@@ -81,27 +80,9 @@ def whole(sampling, params, inputs):
     return sampler.sample(model.networks(), sampling, params, inputs)
 
 
-scan = jax.lax.scan
-
-
-def loop(step, carry, xs, **options):
-    """`jax.lax.scan` step by step, but for those inside networks, which have options and outputs."""
-    if options:
-        return scan(step, carry, xs, **options)
-    for i in range(len(jax.tree.leaves(xs)[0])):
-        carry, _ = step(carry, jax.tree.map(lambda x, i=i: x[i], xs))
-    return carry, None
-
-
-PROGRAMS = {
-    name: jax.jit(getattr(Denoiser, name), static_argnums=0)
-    for name in ('network_output', 'encode', 'decode', 'embed_text')
-} | {'embed_image': jax.jit(Denoiser.embed_image, static_argnums=0, static_argnames='clip_view')}
-
-
-def parts(sampling, params, inputs):
+def by_parts(sampling, params, inputs):
     """Step by step with a program for each network, which other samplings of that shape use too."""
-    with mock.patch.multiple(Denoiser, **PROGRAMS), mock.patch.object(jax.lax, 'scan', loop):
+    with parts.stepwise(parts.one_by_one):
         return sampler.sample(model.networks(), sampling, params, inputs)
 
 
@@ -129,7 +110,7 @@ def restored(
         image_tokens=first_tokens(case),
     )
     params = {**model.frozen(), 'student': model.frozen()['teacher']}
-    run = whole if (group, name, timesteps) in WHOLE else parts
+    run = whole if (group, name, timesteps) in WHOLE else by_parts
     return np.asarray(run(sampling, params, inputs))
 
 

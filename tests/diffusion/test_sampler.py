@@ -12,6 +12,7 @@ from addsr_jax.diffusion.denoiser import Denoiser, to_unit
 from addsr_jax.diffusion.methods import STUDENT, TEACHER
 from addsr_jax.diffusion.sampler import Inputs, Sampling
 from tests import tiny
+from tests.diffusion import parts
 
 MODEL = Denoiser(tiny.networks())
 
@@ -24,12 +25,25 @@ def setting():
     return params, batch['lq'], batch['tokens'], noise
 
 
+@pytest.fixture(autouse=True)
+def networks_are_programs():
+    """Of formulas and of samplers that go network by network."""
+    with parts.programs():
+        yield
+
+
 @partial(jax.jit, static_argnums=0)
-def run(sampling, params, inputs):
+def whole(sampling, params, inputs):
+    """One program, as users run it."""
     return sampler.sample(MODEL.networks, sampling, params, inputs)
 
 
-def few(setting, timesteps, noise=None, antithetic=False, **options):
+def by_parts(sampling, params, inputs):
+    with parts.stepwise():
+        return sampler.sample(MODEL.networks, sampling, params, inputs)
+
+
+def few(setting, timesteps, noise=None, antithetic=False, run=by_parts, **options):
     params, lq, tokens, fields = setting
     sampling = Sampling(STUDENT, timesteps, guided='negative_tokens' in options, antithetic=antithetic)
     fields = fields if noise is None else noise
@@ -46,7 +60,7 @@ def test_addsr_is_predict_decode_condition_renoise(setting):
         t = jnp.full(2, t)
         z0 = MODEL.predict_z0(params, MODEL.add_noise(z0, noise[1 + i], t), t, told)
         x = MODEL.decode(params, z0)
-    np.testing.assert_allclose(few(setting, (999, 749, 499)), x, atol=2e-4)
+    np.testing.assert_allclose(few(setting, (999, 749, 499), run=whole), x, atol=2e-4)
 
 
 @pytest.mark.parametrize('steps', [1, 2, 4, 6])
@@ -92,7 +106,7 @@ def test_what_a_method_cannot_do_is_an_error_before_anything_is_traced(setting):
         Sampling(STUDENT, (999,), start_timestep=500)
     params, lq, tokens, noise = setting
     with pytest.raises(ValueError, match='needs negative_tokens'):
-        run(Sampling(STUDENT, (999,), guided=True), params, Inputs(lq, tokens, noise[:2]))
+        whole(Sampling(STUDENT, (999,), guided=True), params, Inputs(lq, tokens, noise[:2]))
 
 
 def test_guidance_of_one_is_no_guidance_and_more_is_something_else(setting):
@@ -113,7 +127,7 @@ def test_seesr_is_the_ancestral_chain_of_its_table(setting):
         z0 = MODEL.predict_z0(params, z, jnp.full(2, t), told)
         z = row[0] * z0 + row[1] * z + row[2] * noise[2 + i]
     wanted = MODEL.decode(params, z)
-    got = run(Sampling(TEACHER, timesteps), params, Inputs(lq, tokens, noise[:6]))
+    got = whole(Sampling(TEACHER, timesteps), params, Inputs(lq, tokens, noise[:6]))
     np.testing.assert_allclose(got, wanted, atol=2e-4)
 
 

@@ -8,11 +8,12 @@ import pytest
 
 from addsr_jax import sharding
 from addsr_jax.errors import UserError
-from addsr_jax.restoration import pipeline
+from addsr_jax.restoration import pipeline, program
 from addsr_jax.restoration.settings import Settings
 from addsr_jax.weights import bundle as bundles
 from tests import tiny
 from tests.data import photos
+from tests.diffusion import parts
 
 
 @pytest.fixture(scope='module')
@@ -25,6 +26,18 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope='module')
 def model(folder):
     return pipeline.load(folder)
+
+
+@pytest.fixture(autouse=True)
+def networks_are_programs(monkeypatch):
+    """Samplers go network by network, whose programs they share."""
+    monkeypatch.setattr(program, 'jitted', parts.jitted)
+
+
+@pytest.fixture
+def one_program(networks_are_programs, monkeypatch):
+    """A sampler is one program, as users run it: of models that a test loads itself."""
+    monkeypatch.setattr(program, 'jitted', parts.one_program)
 
 
 IMAGE = photos.crops(1, 60)[0]  # four tiles
@@ -77,7 +90,7 @@ def test_the_dial_is_the_settings_it_stands_for(model):
 
 
 def test_the_sampler_alone_takes_the_dial_and_the_method_s_own_steps(model):
-    lq, key = np.full((1, 64, 64, 3), 0.25, np.float32), jax.random.key(0)
+    lq, key = np.full((1, 128, 128, 3), 0.25, np.float32), jax.random.key(0)
     dialled = model.sample(lq, key, fidelity=1.0)
     np.testing.assert_array_equal(dialled, model.sample(lq, key, steps=4, psr_weight=0.0, antithetic=True))
     np.testing.assert_array_equal(model.sample(lq, key), model.sample(lq, key, steps=4))
@@ -100,8 +113,8 @@ def test_settings_that_mean_nothing_to_the_sampler_alone_are_refused(model, sett
 
 
 def test_the_sampler_alone_goes_through_windows(model):
-    lq = np.random.default_rng(0).uniform(-1, 1, (1, 96, 96, 3)).astype(np.float32)
-    whole, windows = (model.sample(lq, jax.random.key(0), steps=1, latent_tile=side) for side in (0, 16))
+    lq = np.random.default_rng(0).uniform(-1, 1, (1, 192, 192, 3)).astype(np.float32)
+    whole, windows = (model.sample(lq, jax.random.key(0), steps=1, latent_tile=side) for side in (0, 32))
     assert windows.shape == whole.shape
     assert np.abs(np.asarray(windows - whole)).max() > 0
 
@@ -123,7 +136,14 @@ def test_tiles_in_batches_give_the_same_picture(model):
     assert difference(one, four) <= 1
 
 
-def test_tiles_on_eight_devices_give_the_same_picture(folder, model):
+@pytest.mark.parametrize('method', ['addsr', 'seesr'])
+def test_a_sampler_in_one_program_gives_the_same_picture_as_network_by_network(folder, model, one_program, method):
+    whole = pipeline.load(folder)
+    few = {**FAST, 'method': method}
+    assert difference(whole.upscale(SMALL, **few), model.upscale(SMALL, **few)) <= 1
+
+
+def test_tiles_on_eight_devices_give_the_same_picture(folder, model, one_program):
     spread = pipeline.load(folder, mesh=sharding.make_mesh('data:8'))
     assert difference(spread.upscale(IMAGE, **FAST), model.upscale(IMAGE, **FAST)) <= 1
 
