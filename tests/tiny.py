@@ -8,6 +8,7 @@ import numpy as np
 
 from addsr_jax import sizes, trees
 from addsr_jax.networks.build import build
+from addsr_jax.specs import ModelSpec
 from addsr_jax.weights import bundle as bundles
 
 SIDE, FACTOR = 32, 4
@@ -46,18 +47,30 @@ SPEC = dataclasses.replace(
         image_size=16,
     ),
 )
+_LEVEL = dataclasses.replace(_UNET, block_out_channels=(8,), attention=(False,), heads=(1,))
+# one level of each network, for runs: their steps compile in half the time
+LEAST = dataclasses.replace(
+    SPEC,
+    name='least',
+    prompt_extractor=dataclasses.replace(
+        SPEC.prompt_extractor, swin=dataclasses.replace(SPEC.prompt_extractor.swin, depths=(1,), heads=(1,))
+    ),
+    unet=_LEVEL,
+    controlnet=dataclasses.replace(SPEC.controlnet, unet=_LEVEL),
+    discriminator=dataclasses.replace(SPEC.discriminator, feature_channels=(8,), hooks=(0,)),
+)
 PARTS = ('prompt_extractor', 'autoencoder', 'text_encoder', 'teacher', 'student')
 
 
 @cache
-def networks():
-    return build(SPEC)
+def networks(spec: ModelSpec = SPEC):
+    return build(spec)
 
 
 @cache
-def bundle() -> bundles.Bundle:
+def bundle(spec: ModelSpec = SPEC) -> bundles.Bundle:
     """Random, non-zero parameters everywhere: what starts at zero would hide mistakes."""
-    params = {part: trees.flatten(tree) for part, tree in bundles.expected(SPEC, list(PARTS)).items()}
+    params = {part: trees.flatten(tree) for part, tree in bundles.expected(spec, list(PARTS)).items()}
     rng = np.random.default_rng(0)
 
     def fill(path, leaf):
@@ -67,7 +80,7 @@ def bundle() -> bundles.Bundle:
         return (rng.standard_normal(leaf.shape) / np.sqrt(fan_in)).astype(np.float32)
 
     filled = {part: trees.unflatten({p: fill(p, leaf) for p, leaf in flat.items()}) for part, flat in params.items()}
-    return bundles.Bundle(SPEC, filled, bundles.NANO / 'tokenizer', {})
+    return bundles.Bundle(spec, filled, bundles.NANO / 'tokenizer', {})
 
 
 def batch(seed: int, size: int = 8) -> dict[str, np.ndarray]:

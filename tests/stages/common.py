@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from addsr_jax.specs import ModelSpec
 from addsr_jax.stages import base
 from addsr_jax.stages.base import Optimizers, Recipe, Stage
 from addsr_jax.stages.table import STAGES
@@ -23,15 +24,15 @@ def objective(name: str, **changes):
     return dataclasses.replace(made, **changes)
 
 
-def recipe(accumulate: int = 1) -> Recipe:
+def recipe(accumulate: int = 1, spec: ModelSpec = tiny.SPEC) -> Recipe:
     """Plain descent at 0.1: parameters after a step show the gradient."""
     optimizers = Optimizers(optax.sgd(0.1), optax.sgd(0.1))
-    return Recipe(tiny.SPEC, optimizers, ema=0.5, seed=0, accumulate=accumulate, dtype=jnp.float32)
+    return Recipe(spec, optimizers, ema=0.5, seed=0, accumulate=accumulate, dtype=jnp.float32)
 
 
 @cache
-def stage(name: str, accumulate: int = 1, **changes) -> Stage:
-    return STAGES[name].make(recipe(accumulate), objective(name, **changes))
+def stage(name: str, spec: ModelSpec = tiny.SPEC, **changes) -> Stage:
+    return STAGES[name].make(recipe(spec=spec), objective(name, **changes))
 
 
 @cache
@@ -52,8 +53,8 @@ def empty_batch(size: int, side: int = 8):
 
 
 @cache
-def bundle():
-    return tiny.on_device(tiny.bundle().params)
+def bundle(spec: ModelSpec = tiny.SPEC):
+    return tiny.on_device(tiny.bundle(spec).params)
 
 
 @cache

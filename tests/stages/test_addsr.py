@@ -17,12 +17,12 @@ ABAR = schedule.alphas_cumprod(tiny.SPEC.schedule)
 
 @pytest.fixture(scope='module')
 def start():
-    return jax.jit(stage('addsr').init)(jax.random.key(0), bundle())
+    return jax.jit(stage('addsr', tiny.LEAST).init)(jax.random.key(0), bundle(tiny.LEAST))
 
 
 @pytest.fixture(scope='module')
 def plain():
-    state, _, (metrics,) = run(stage('addsr'), bundle())
+    state, _, (metrics,) = run(stage('addsr', tiny.LEAST), bundle(tiny.LEAST))
     return state, metrics
 
 
@@ -52,9 +52,9 @@ def test_the_reported_norm_is_that_of_the_step_that_was_taken(plain, start):
 
 def test_a_student_may_start_from_a_student_and_trains_only_what_is_named(start):
     for source in ('teacher', 'student'):
-        made = stage('addsr', start=source)
-        state = start if source == 'teacher' else jax.jit(made.init)(jax.random.key(0), bundle())
-        first, wanted = trees.flatten(state.params['student']), trees.flatten(bundle()[source])
+        made = stage('addsr', tiny.LEAST, start=source)
+        state = start if source == 'teacher' else jax.jit(made.init)(jax.random.key(0), bundle(tiny.LEAST))
+        first, wanted = trees.flatten(state.params['student']), trees.flatten(bundle(tiny.LEAST)[source])
         assert all((first[p] == wanted[p]).all() for p in wanted)
     made = stage('addsr', trainable='image_attentions')
     paths = list(trees.flatten(jax.eval_shape(made.init, jax.random.key(0), bundle()).params['student']))

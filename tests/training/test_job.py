@@ -24,12 +24,13 @@ from tests.data import photos
 ROOT = Path(__file__).parents[2]
 
 
-SPEC = dataclasses.replace(tiny.SPEC, name='nano')
+SPEC = dataclasses.replace(tiny.LEAST, name='nano')
+BUNDLE = tiny.bundle(SPEC)
 
 
 @pytest.fixture(scope='module', autouse=True)
 def size():
-    """Size nano is as small as the tiny model."""
+    """Size nano is as small as can be."""
     with mock.patch.dict(sizes.MODELS, nano=SPEC):
         yield
 
@@ -37,7 +38,7 @@ def size():
 @pytest.fixture(scope='module')
 def weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp('weights') / 'tiny'
-    bundles.save(dataclasses.replace(tiny.bundle(), spec=SPEC), folder, 'safetensors')
+    bundles.save(BUNDLE, folder, 'safetensors')
     return folder
 
 
@@ -87,7 +88,7 @@ def test_the_result_is_a_model_that_upscales_and_says_where_it_comes_from(final)
 
 
 def test_only_the_student_differs_from_the_weights_that_it_started_from(first, final):
-    before, after = tiny.bundle().params, bundles.load(final).params
+    before, after = BUNDLE.params, bundles.load(final).params
     before = {**before, 'autoencoder': bundles.load(first).params['autoencoder']}
     for part in ('autoencoder', 'text_encoder', 'prompt_extractor', 'teacher'):
         a, b = trees.flatten(before[part]), trees.flatten(after[part])
@@ -113,7 +114,7 @@ def test_fine_tuning_goes_on_with_the_student_and_the_discriminator_that_are_kep
 
 def test_the_next_stage_starts_from_final(first, final):
     scale = bundles.load(first).spec.autoencoder.scaling_factor
-    assert scale != tiny.SPEC.autoencoder.scaling_factor
+    assert scale != SPEC.autoencoder.scaling_factor
     assert bundles.load(final).spec.autoencoder.scaling_factor == scale
 
 
@@ -146,7 +147,7 @@ def test_the_step_is_lowered_from_shapes_alone_as_from_weights(weights, stage):
     options = configured(weights, stage)
     mesh = sharding.make_mesh('data:2,fsdp:4')
     made = job.make_stage(options, SPEC, mesh)
-    shapes = step.state_shapes(made, tiny.bundle().params, mesh)
+    shapes = step.state_shapes(made, BUNDLE.params, mesh)
     lowered = job.trace_step(options, mesh).lower()
     (state, frozen, batch), _ = lowered.in_avals
     assert jax.tree.map(lambda a: (a.shape, a.dtype), (state, frozen)) == jax.tree.map(
@@ -159,7 +160,7 @@ def test_the_devices_of_the_mesh_decide_the_precision(weights):
     options = configured(weights, 'seesr', **{'objective.trainable': 'image_attentions'})
     elsewhere = SimpleNamespace(devices=np.array([SimpleNamespace(platform='tpu')]))
     for mesh, dtype in ((sharding.make_mesh('data:8'), 'float32'), (elsewhere, 'bfloat16')):
-        frozen = job.make_stage(options, SPEC, mesh).freeze(tiny.bundle().params)
+        frozen = job.make_stage(options, SPEC, mesh).freeze(BUNDLE.params)
         assert {str(leaf.dtype) for leaf in jax.tree.leaves(frozen)} == {dtype}
 
 
@@ -171,7 +172,7 @@ def test_a_step_is_compiled_for_the_run_that_follows_and_nothing_is_written(tmp_
     (_, shapes, batch, mesh), _ = compiled.call_args
     assert lines[0].startswith('the step of autoencoder is compiled for 8 cpu devices')
     made = job.make_stage(dataclasses.replace(options, remat='none'), SPEC, mesh)
-    assert shapes.state == step.state_shapes(made, tiny.bundle().params, mesh).state
+    assert shapes.state == step.state_shapes(made, BUNDLE.params, mesh).state
     assert batch['hr'][0] == (8, 80, 80, 3)
 
 
