@@ -1,6 +1,6 @@
 """What every network must do at nano size, whatever it computes."""
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,12 @@ def inputs(part):
     }[part]
 
 
+@cache
+def program(module):
+    """(parameters, inputs) -> answer."""
+    return jax.jit(partial(apply, module))
+
+
 @pytest.fixture(scope='module', params=PARTS)
 def network(request):
     """(name, function of parameters and inputs, parameters that are nowhere zero)."""
@@ -38,7 +44,7 @@ def network(request):
     shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), *inputs(request.param)))['params']
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda s: jnp.asarray(rng.normal(0, 0.05, s.shape), jnp.float32), shapes)
-    return request.param, jax.jit(partial(apply, module)), params
+    return request.param, program(module), params
 
 
 def test_outputs_have_the_promised_shapes_and_are_finite(network):
@@ -99,7 +105,7 @@ def test_bfloat16_computes_near_float32():
     params = bundles.expected(NANO, ['teacher'])['teacher']['unet']
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda s: jnp.asarray(rng.normal(0, 0.05, s.shape), jnp.float32), params)
-    wide, narrow = (apply(build(NANO, d).unet, params, *inputs('unet')) for d in (jnp.float32, jnp.bfloat16))
+    wide, narrow = (program(build(NANO, d).unet)(params, *inputs('unet')) for d in (jnp.float32, jnp.bfloat16))
     assert narrow.dtype == jnp.bfloat16
     assert float(jnp.abs(wide - narrow).mean()) < 0.05 * float(jnp.abs(wide).mean())
 
@@ -115,7 +121,7 @@ def test_low_rank_factors_change_queries_and_values_but_not_keys():
     spec = NANO.prompt_extractor
     shapes = bundles.expected(NANO, ['prompt_extractor'])['prompt_extractor']
     params = jax.tree.map(lambda s: jnp.zeros(s.shape), shapes)
-    lora = jax.tree.map(jnp.ones_like, dape(spec).init(jax.random.key(0), params))
+    lora = jax.tree.map(jnp.ones_like, jax.jit(dape(spec).init)(jax.random.key(0), params))
     merged = trees.flatten(dape(spec).merge(params, lora))
     path = next(p for p in merged if p.endswith('attn/qkv/kernel'))
     q, k, v = jnp.split(merged[path], 3, axis=1)
@@ -132,10 +138,10 @@ def test_low_rank_factors_change_queries_and_values_but_not_keys():
 def test_power_iteration_finds_the_largest_singular_value():
     heads = NETWORKS.heads
     features = [jnp.zeros((1, 16, c)) for c in NANO.discriminator.feature_channels]
-    variables = heads.init(jax.random.key(0), features, jnp.zeros((1, 64)))
-    vectors = variables['spectral']
+    variables = jax.jit(heads.init)(jax.random.key(0), features, jnp.zeros((1, 64)))
+    vectors, iterate = variables['spectral'], jax.jit(power_iteration)
     for _ in range(200):
-        vectors = power_iteration(variables['params'], vectors)
+        vectors = iterate(variables['params'], vectors)
     weights, vectors = trees.flatten(variables['params']), trees.flatten(vectors)
     for path in [p for p in vectors if p.endswith('weight_u')]:
         layer = path.removesuffix('/weight_u')
