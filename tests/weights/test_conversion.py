@@ -36,8 +36,13 @@ def converted(files, tmp_path_factory):
     return output, told, lines
 
 
-def test_sizes_come_from_configurations_and_shapes(converted):
-    spec = bundles.load(converted[0]).spec
+@pytest.fixture(scope='module')
+def loaded(converted):
+    return bundles.load(converted[0])
+
+
+def test_sizes_come_from_configurations_and_shapes(loaded):
+    spec = loaded.spec
     assert spec.autoencoder == specs.autoencoder()
     assert spec.text_encoder == specs.text_encoder()
     assert spec.prompt_extractor == specs.prompt_extractor()
@@ -94,12 +99,11 @@ def test_half_precision_files_stay_what_they_are_until_loaded(tmp_path, dtype):
     assert kinds == {'float32'}
 
 
-def test_the_adaptation_is_kept_apart_and_added_when_networks_are_built(converted):
-    made = bundles.load(converted[0])
-    merged = bundles.adapted(made)
+def test_the_adaptation_is_kept_apart_and_added_when_networks_are_built(loaded):
+    merged = bundles.adapted(loaded)
     assert 'dape' not in merged.params
     layer = 'visual_encoder/layers_0/blocks_0/attn/qkv'
-    before, after = (trees.flatten(m.params['prompt_extractor'])[f'{layer}/kernel'] for m in (made, merged))
+    before, after = (trees.flatten(m.params['prompt_extractor'])[f'{layer}/kernel'] for m in (loaded, merged))
     width = after.shape[0]
     changed = np.abs(np.asarray(after) - before).max(axis=0).reshape(3, width).max(axis=1)
     assert (changed > 0).tolist() == [True, False, True]  # q and v
@@ -216,7 +220,7 @@ def test_damaged_bytes_of_a_tensor_are_named_and_nothing_is_written(copied, tmp_
     inner = state['cls_token'].tobytes()
     copied['dinov2'].write_bytes(copied['dinov2'].read_bytes().replace(inner, bytes(len(inner))))
     with pytest.raises(UserError, match=r'dinov2\.pth: cls_token cannot be read'):
-        conversion.from_pytorch(conversion.plan(**copied), tmp_path / 'out', print)
+        conversion.from_pytorch(conversion.plan(copied['sd'], dinov2=copied['dinov2']), tmp_path / 'out', print)
     assert [p.name for p in tmp_path.iterdir()] == ['files']
 
 
