@@ -9,10 +9,11 @@ from PIL import Image
 
 from addsr_jax import ablate
 from addsr_jax.errors import guard
-from addsr_jax.restoration import comparison
+from addsr_jax.restoration import comparison, program
 from addsr_jax.weights import bundle as bundles
 from tests import tiny
 from tests.data import photos
+from tests.diffusion import parts
 
 CONFIG = """
 from ml_collections import ConfigDict
@@ -39,9 +40,10 @@ def asked(tmp_path, monkeypatch):
 
     def train(config, workdir, overrides):
         calls.append((config, workdir.name, overrides))
-        bundles.save(tiny.bundle(), workdir / 'final', 'safetensors')
+        bundles.save(tiny.bundle(tiny.LEAST), workdir / 'final', 'safetensors')
 
     monkeypatch.setattr(ablate, 'run_apart', train)
+    monkeypatch.setattr(program, 'jitted', parts.jitted)  # all runs share them
     return calls
 
 

@@ -142,7 +142,7 @@ def test_evaluate_refuses(arguments, message, capsys):
 
 
 def test_upscale_writes_results_says_so_and_keeps_what_is_there(capsys):
-    bundles.save(tiny.bundle(), Path('model'), 'safetensors')
+    bundles.save(tiny.bundle(tiny.LEAST), Path('model'), 'safetensors')
     arguments = ['photo.png', '-o', 'out', '--weights', 'model', '--tile', '192', '--steps', '1']
     assert guard(upscale.main, arguments) == 0
     assert '[1/1] out/photo_x4.png  160 x 160' in capsys.readouterr().out
@@ -210,7 +210,7 @@ def test_processes_restore_each_picture_once(nearest, folder):
 
 
 def test_evaluate_runs_methods_and_scores_what_is_there(capsys):
-    bundles.save(tiny.bundle(), Path('model'), 'safetensors')
+    bundles.save(tiny.bundle(tiny.LEAST), Path('model'), 'safetensors')
     for folder, side in (('lq', 32), ('hr', 128)):
         Path(folder).mkdir()
         image = Image.fromarray(photos.crops(1, 128)[0]).resize((side, side), Image.Resampling.BICUBIC)
@@ -297,7 +297,7 @@ def test_benchmark_measures_guided_methods_without_guidance_as_well():
 
 
 def test_a_training_step_is_measured_without_weights_tensorflow_or_clu(capsys, monkeypatch):
-    monkeypatch.setitem(sizes.MODELS, 'nano', dataclasses.replace(tiny.SPEC, name='nano'))
+    monkeypatch.setitem(sizes.MODELS, 'nano', dataclasses.replace(tiny.LEAST, name='nano'))
     for name in ('tensorflow', 'clu', 'addsr_jax.training.loop'):
         monkeypatch.setitem(sys.modules, name, None)  # importing it fails
     config = f'{ROOT}/configs/autoencoder.py:nano'  # the stage that compiles most quickly

@@ -19,17 +19,17 @@ from tests import tiny
 
 @pytest.fixture(scope='module')
 def model():
-    return pipeline.built(tiny.bundle(), sharding.make_mesh('data:2', jax.devices()[:2]), jnp.float32)
+    return pipeline.built(tiny.bundle(tiny.LEAST), sharding.make_mesh('data:2', jax.devices()[:2]), jnp.float32)
 
 
 def test_a_program_lowered_from_shapes_gives_the_pipeline_s_numbers(model):
     lq = np.random.default_rng(0).uniform(-1, 1, (2, 64, 64, 3)).astype(np.float32)
     wanted = model.sample(lq, jax.random.key(3), steps=2, psr_weight=0.5)
     sampling = model._sampling(Settings(steps=2, psr_weight=0.5))
-    compiled = program.trace(tiny.SPEC, sampling, model.mesh, 2, 64, 64).lower().compile()
+    compiled = program.trace(tiny.LEAST, sampling, model.mesh, 2, 64, 64).lower().compile()
     keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(3), i))(jnp.arange(2))
     noise = jax.vmap(lambda key: jax.random.normal(key, (3, 16, 16, 4)))(keys)
-    prompts = tiny.SPEC.prompts
+    prompts = tiny.LEAST.prompts
     ids = model.tokenizer([prompts.student_added, prompts.negative])
     batch = {'lq': lq, 'noise': noise, 'tokens': np.repeat(ids[None], 2, axis=0)}
     params = {part: model.params[part] for part in program.parts(sampling)}
@@ -41,9 +41,9 @@ def test_a_program_lowered_from_shapes_gives_the_pipeline_s_numbers(model):
 @pytest.mark.parametrize('method', METHODS.values(), ids=METHODS)
 def test_what_is_lowered_has_the_shapes_of_its_method(method):
     sampling = Sampling.of(method, 3, 1000, guided=True)
-    (params, batch, scalars), _ = (
-        program.trace(tiny.SPEC, sampling, sharding.make_mesh('data:4,fsdp:2'), 8, 64, 96).lower().in_avals
-    )
+    (params, batch, scalars), _ = program.trace(
+        tiny.LEAST, sampling, sharding.make_mesh('data:4,fsdp:2'), 8, 64, 96
+    ).lower().in_avals
     assert set(params) == {'autoencoder', 'text_encoder', 'prompt_extractor', method.part}
     assert batch['lq'].shape == (8, 64, 96, 3)
     assert batch['noise'].shape == (8, method.noise_fields(3), 16, 24, 4)
@@ -52,12 +52,11 @@ def test_what_is_lowered_has_the_shapes_of_its_method(method):
 
 
 def test_tokens_of_the_file_are_inputs_where_the_model_looks_at_files():
-    spec = dataclasses.replace(tiny.SPEC, view=dataclasses.replace(tiny.SPEC.view, tokens_of='file'))
+    spec = dataclasses.replace(tiny.LEAST, view=dataclasses.replace(tiny.LEAST.view, tokens_of='file'))
     sampling = Sampling.of(STUDENT, 1, 1000)
     (_, batch, _), _ = program.trace(spec, sampling, sharding.make_mesh('data:8'), 8, 64, 64).lower().in_avals
-    own = pipeline.built(
-        dataclasses.replace(tiny.bundle(), spec=spec), sharding.make_mesh('data:1', jax.devices()[:1]), jnp.float32
-    )
+    bundle = dataclasses.replace(tiny.bundle(tiny.LEAST), spec=spec)
+    own = pipeline.built(bundle, sharding.make_mesh('data:1', jax.devices()[:1]), jnp.float32)
     tokens = own._file_tokens(pipeline._as_pillow(np.zeros((20, 30, 3), np.uint8)))
     assert batch['image_tokens'].shape[1:] == tokens.shape[1:]
     assert batch['image_tokens'].dtype == tokens.dtype
@@ -66,7 +65,7 @@ def test_tokens_of_the_file_are_inputs_where_the_model_looks_at_files():
 @pytest.mark.parametrize(('dtype', 'wanted'), [('auto', 'float32'), ('bfloat16', 'bfloat16')])
 def test_weights_have_the_asked_dtype_or_that_of_the_mesh(dtype, wanted):
     mesh = sharding.make_mesh('data:8')
-    lowered = program.trace(tiny.SPEC, Sampling.of(STUDENT, 1, 1000), mesh, 8, 64, 64, dtype)
+    lowered = program.trace(tiny.LEAST, Sampling.of(STUDENT, 1, 1000), mesh, 8, 64, 64, dtype)
     (params, batch, _), _ = lowered.in_avals
     assert {str(leaf.dtype) for leaf in jax.tree.leaves(params)} == {wanted}
     assert batch['lq'].dtype == jnp.float32
