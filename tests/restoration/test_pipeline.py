@@ -34,12 +34,6 @@ def networks_are_programs(monkeypatch):
     monkeypatch.setattr(program, 'jitted', parts.jitted)
 
 
-@pytest.fixture
-def one_program(networks_are_programs, monkeypatch):
-    """A sampler is one program, as users run it: of models that a test loads itself."""
-    monkeypatch.setattr(program, 'jitted', parts.one_program)
-
-
 IMAGE = photos.crops(1, 60)[0]  # four tiles
 SMALL = IMAGE[:32, :32]  # one, and a smaller one
 FAST = {'tile': 192, 'steps': 2, 'color': 'none', 'grain': 0.0}
@@ -136,16 +130,22 @@ def test_tiles_in_batches_give_the_same_picture(model):
     assert difference(one, four) <= 1
 
 
-@pytest.mark.parametrize('method', ['addsr', 'seesr'])
-def test_a_sampler_in_one_program_gives_the_same_picture_as_network_by_network(folder, model, one_program, method):
-    whole = pipeline.load(folder)
-    few = {**FAST, 'method': method}
-    assert difference(whole.upscale(SMALL, **few), model.upscale(SMALL, **few)) <= 1
+LARGE = {'tile': 0, 'latent_tile': 16, 'encoder_tile': 32, 'decoder_tile': 8}
 
 
-def test_tiles_on_eight_devices_give_the_same_picture(folder, model, one_program):
+@pytest.mark.parametrize('changed', [{}, {'method': 'seesr', **LARGE}], ids=str)
+def test_a_sampler_in_one_program_gives_the_same_picture_as_network_by_network(folder, model, monkeypatch, changed):
+    few = {**FAST, **changed}
+    wanted = model.upscale(SMALL, **few)
+    monkeypatch.setattr(program, 'jitted', parts.one_program)
+    assert difference(pipeline.load(folder).upscale(SMALL, **few), wanted) <= 1
+
+
+def test_tiles_on_eight_devices_give_the_same_picture(folder, model, monkeypatch):
+    wanted = model.upscale(IMAGE, **FAST)
+    monkeypatch.setattr(program, 'jitted', parts.one_program)
     spread = pipeline.load(folder, mesh=sharding.make_mesh('data:8'))
-    assert difference(spread.upscale(IMAGE, **FAST), model.upscale(IMAGE, **FAST)) <= 1
+    assert difference(spread.upscale(IMAGE, **FAST), wanted) <= 1
 
 
 def test_random_numbers_are_bit_equal_whatever_the_batch_and_the_place_in_it(model, monkeypatch):
