@@ -32,20 +32,31 @@ jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
 jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
 
 
-# Files that compile for minutes: they go first, or the last of them would run alone while other processes are done.
+# Files that take longest, the longest first: one that began last would run alone while other processes are done.
 LONG = (
-    'test_devices.py',
     'test_parity_train_step.py',
-    'test_addsr.py',
     'test_job.py',
     'test_pipeline.py',
-    'test_parity_sampler.py',
-    'test_loop.py',
-    'test_seesr.py',
-    'test_parity_photo.py',
-    'test_doors.py',
+    'test_parity_unet.py',
     'test_original_weights.py',
+    'test_parity_sampler.py',
+    'test_seesr.py',
+    'test_networks.py',
+    'test_conversion.py',
+    'test_parity_autoencoder.py',
+    'test_addsr.py',
+    'test_addsr_terms.py',
+    'test_doors.py',
+    'test_sampler.py',
+    'test_parity_photo.py',
+    'test_batches.py',
+    'test_parity_traces.py',
+    'test_devices.py',
+    'test_loop.py',
+    'test_dape.py',
+    'test_kept_training.py',
     'test_ablate.py',
+    'test_program.py',
 )
 
 

@@ -18,13 +18,13 @@ from addsr_jax.weights import bundle as bundles
 from tests import tiny
 
 ROOT = Path(__file__).parents[2]
-SPEC = dataclasses.replace(tiny.SPEC, name='nano')
+SPEC = dataclasses.replace(tiny.LEAST, name='nano')
 NARROW = dataclasses.replace(SPEC, discriminator=dataclasses.replace(SPEC.discriminator, projection_dim=4))
 
 
 @pytest.fixture(scope='module', autouse=True)
 def size():
-    """Size nano is as small as the tiny model."""
+    """Size nano is as small as can be."""
     with mock.patch.dict(sizes.MODELS, nano=SPEC):
         yield
 
@@ -50,11 +50,11 @@ def stage_of(options, spec=SPEC):
 
 
 def saved(folder, spec=SPEC, **changes):
-    """A final/ of the tiny model, beside it the training state of a run with this spec and objective, numbered."""
+    """A final/ of the least model, beside it the training state of a run with this spec and objective, numbered."""
     made = stage_of(configured('nano', **changes), spec)
-    shapes = resumable(jax.eval_shape(made.init, jax.random.key(0), tiny.bundle().params))
+    shapes = resumable(jax.eval_shape(made.init, jax.random.key(0), tiny.bundle(tiny.LEAST).params))
     kept = jax.tree.map(lambda s: np.full(s.shape, 0.25, s.dtype), shapes)
-    bundles.save(dataclasses.replace(tiny.bundle(), spec=SPEC), folder, 'orbax', beside={'training': kept})
+    bundles.save(dataclasses.replace(tiny.bundle(tiny.LEAST), spec=SPEC), folder, 'orbax', beside={'training': kept})
     return folder
 
 
