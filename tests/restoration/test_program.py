@@ -41,9 +41,9 @@ def test_a_program_lowered_from_shapes_gives_the_pipeline_s_numbers(model):
 @pytest.mark.parametrize('method', METHODS.values(), ids=METHODS)
 def test_what_is_lowered_has_the_shapes_of_its_method(method):
     sampling = Sampling.of(method, 3, 1000, guided=True)
-    (params, batch, scalars), _ = program.trace(
-        tiny.LEAST, sampling, sharding.make_mesh('data:4,fsdp:2'), 8, 64, 96
-    ).lower().in_avals
+    (params, batch, scalars), _ = (
+        program.trace(tiny.LEAST, sampling, sharding.make_mesh('data:4,fsdp:2'), 8, 64, 96).lower().in_avals
+    )
     assert set(params) == {'autoencoder', 'text_encoder', 'prompt_extractor', method.part}
     assert batch['lq'].shape == (8, 64, 96, 3)
     assert batch['noise'].shape == (8, method.noise_fields(3), 16, 24, 4)

@@ -13,6 +13,7 @@ import pytest
 
 from addsr_jax.errors import UserError
 from addsr_jax.weights import torch_pickle
+from addsr_jax.weights.stored import Stored
 
 RNG = np.random.default_rng(0)
 
@@ -82,6 +83,22 @@ def hostile():
     yield 'a storage larger than its bytes', _description(size=1000)
     yield 'a storage of another file', _description(key='../../etc/passwd')
     yield 'garbage', bytes(range(200, 256))
+    yield (
+        'a name of pairs that double forty times',
+        b'\x80\x04X\x01\x00\x00\x00aq\x00' + _doubled() + b'h\x28h\x28\x93.',
+    )
+    yield (
+        'a storage whose name doubles',
+        b'\x80\x02X\x01\x00\x00\x00aq\x00' + _doubled() + b'(h\x28h\x28h\x28h\x28K\x01tQ.',
+    )
+    yield 'dicts inside dicts', b'\x80\x02' + b'}' + (_text('a') + b'}') * 40 + b's' * 40 + b'.'
+    yield 'half a million marks', b'\x80\x02' + b'(' * 500_000 + b't' * 500_000 + b'.'
+    yield 'more steps than thirty thousand tensors take', b'\x80\x02' + b'N' * (torch_pickle.MOST_STEPS + 1) + b'.'
+
+
+def _doubled():
+    """Pairs of the pair before, forty times: a trillion letters for who writes them out."""
+    return b''.join(b'h' + bytes([i]) + b'h' + bytes([i]) + b'\x86q' + bytes([i + 1]) for i in range(40))
 
 
 def _number(n):
@@ -145,8 +162,59 @@ def test_a_compressed_bomb_and_a_file_before_torch_1_6_are_refused(tmp_path):
 def test_damaged_bytes_of_a_tensor_are_noticed(tmp_path):
     path = archive(tmp_path / 'x.pth', _description(), b'\x01' * 48)
     path.write_bytes(path.read_bytes().replace(b'\x01' * 48, b'\x02' * 48))
-    with pytest.raises(zipfile.BadZipFile, match='CRC'):
+    with pytest.raises(UserError, match=r'x\.pth cannot be trusted or read: Bad CRC'):
         torch_pickle.read(path)['w'].read()
+
+
+def test_dicts_that_hold_one_dict_twice_are_read_once(tmp_path):
+    """Thirty levels of {a: below, b: below} are a billion dicts for who walks all ways to them."""
+    inner = _description()[2:-1] + b'q\x00'
+    levels = b''.join(
+        b'}' + _text('a') + b'h' + bytes([i]) + b's' + _text('b') + b'h' + bytes([i]) + b'sq' + bytes([i + 1])
+        for i in range(30)
+    )
+    content = torch_pickle.read(archive(tmp_path / 'x.pth', b'\x80\x02' + inner + levels + b'.'))
+    for _ in range(30):
+        assert content['a'] is content['b']
+        content = content['a']
+    assert content['w'].shape == (3, 4)
+
+
+def test_an_encrypted_or_unknown_archive_is_refused(tmp_path):
+    torch_pickle.write(tmp_path / 'x.pth', {'a': np.ones((4, 4), np.float32)})
+    whole = (tmp_path / 'x.pth').read_bytes()
+    for at, value in ((6, 255), (8, 1), (10, 12), (10, 99)):  # version, encrypted, bzip2, no method at all
+        directory = bytearray(whole)
+        start = whole.index(b'PK\x01\x02')
+        while start != -1:
+            directory[start + at] = value
+            start = whole.find(b'PK\x01\x02', start + 4)
+        (tmp_path / 'x.pth').write_bytes(directory)
+        with pytest.raises(UserError, match=r'x\.pth'):
+            torch_pickle.read(tmp_path / 'x.pth')
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_flipped_bytes_are_read_as_they_are_or_refused(tmp_path, seed):
+    rng, path = np.random.default_rng(seed), tmp_path / 'x.pth'
+    torch_pickle.write(path, {'a': {'b': np.ones((4, 4), np.float32)}, 'c': np.zeros(3, np.int64)})
+    whole = path.read_bytes()
+    for _ in range(500):
+        damaged = bytearray(whole)
+        for at in rng.integers(0, len(whole), rng.integers(1, 5)):
+            damaged[at] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            for stored in _tensors(torch_pickle.read(path)):
+                stored.read()
+        except UserError as error:
+            if 'x.pth' not in str(error):
+                raise
+
+
+def _tensors(content):
+    for value in content.values():
+        yield from _tensors(value) if isinstance(value, dict) else [value] if isinstance(value, Stored) else []
 
 
 def test_ordered_dicts_with_metadata_are_plain_dicts():

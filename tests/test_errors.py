@@ -1,0 +1,64 @@
+"""What a command says when something is wrong, and how it ends."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from addsr_jax.errors import UserError, guard, printable
+
+ROOT = Path(__file__).parents[1]
+
+
+def raising(error):
+    def command(arguments):
+        raise error
+
+    return command
+
+
+def test_a_user_s_mistake_is_one_line_that_a_terminal_can_take(capsys):
+    assert guard(raising(UserError('no\nsuch \x1b[2J file')), []) == 2
+    assert capsys.readouterr().err == 'addsr: no such \\x1b[2J file\n'
+
+
+def test_ctrl_c_is_one_line_and_130(capsys):
+    assert guard(raising(KeyboardInterrupt()), []) == 130
+    assert capsys.readouterr().err == 'addsr: stopped\n'
+
+
+def test_what_nobody_expected_is_called_a_fault_of_ours_and_its_traceback_lies_in_a_file(capsys):
+    assert guard(raising(ZeroDivisionError('by nothing')), []) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert 'this is a fault of addsr (ZeroDivisionError: by nothing)' in line
+    path = Path(line.partition('with ')[2].partition(';')[0])
+    assert 'Traceback' in path.read_text()
+    path.unlink()
+
+
+def test_a_traceback_is_shown_to_who_asks_for_it(monkeypatch):
+    monkeypatch.setenv('ADDSR_TRACEBACK', '1')
+    with pytest.raises(ZeroDivisionError):
+        guard(raising(ZeroDivisionError()), [])
+
+
+def test_a_reader_that_goes_away_ends_a_command_quietly():
+    code = (
+        'import sys; from addsr_jax.errors import guard; from addsr_jax.flags import say\n'
+        'sys.exit(guard(lambda arguments: [say("line") for _ in range(100000)], []))'
+    )
+    with subprocess.Popen(
+        [sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b''
+    assert process.returncode == 0
+
+
+def test_text_of_others_is_cut():
+    assert len(printable('a' * 10_000_000)) == 160
+    assert printable('a\n b\t c') == 'a b c'
