@@ -9,8 +9,9 @@ import pytest
 
 from addsr_jax import plan, sharding, sizes, trees
 from addsr_jax.errors import UserError, guard
+from addsr_jax.planning import estimate as planning_estimate
 from addsr_jax.planning import hardware, programs
-from addsr_jax.planning.estimate import estimate
+from addsr_jax.planning.estimate import Plan, TooLarge, estimate
 from addsr_jax.training import config as config_file
 from addsr_jax.training import job
 from tests import tiny
@@ -97,3 +98,40 @@ def test_what_a_tpu_cannot_hold_is_said_with_what_there_is(capsys):
     assert guard(plan.main, arguments) == 2
     assert 'there are 16.9' in capsys.readouterr().err
     assert jax.devices()[0].platform == 'cpu', 'nothing here is a TPU'
+
+
+def test_a_search_tries_layouts_and_batches_until_they_do_not_fit_and_recommends_the_quickest(tmp_path, capsys):
+    tried = []
+
+    def estimated(options, machine):
+        """Memory grows with the images, less with more remat; speed grows with the images, less with remat."""
+        images = options.batch_size // len(machine.devices)
+        factor = {'none': 3, 'blocks': 2, 'full': 1}[options.remat] + ('data' in options.mesh)
+        tried.append((options.mesh, options.remat, images))
+        if images * factor > 16:
+            raise TooLarge('too large')
+        speed = images * (3 + factor)
+        return dataclasses.replace(
+            PLAN, mesh={options.mesh[:4]: 8}, remat=options.remat, batch_size=options.batch_size,
+            peak_bytes_per_device=images * factor * 10**9, images_per_second_at_40_percent=speed,
+        )  # fmt: skip
+
+    with (
+        mock.patch.object(programs, 'train_step', lambda options, machine: options),
+        mock.patch.object(planning_estimate, 'estimate', estimated),
+    ):
+        assert guard(plan.main, [*SMALL, '--search', '--json', str(tmp_path / 'plan.json')]) == 0
+    assert tried[:3] == [('data:-1', 'none', images) for images in (1, 2, 4)], 'four images need 16 of 16 GB: no more'
+    assert len({layout[:2] for layout in tried}) == 4
+    assert 'recommended: mesh fsdp:8, remat full, batch 64' in capsys.readouterr().out
+    told = json.loads((tmp_path / 'plan.json').read_text())
+    assert told['remat'] == 'full'
+    assert len(told['tried']) == len(tried) - 1, 'all but the one that the compiler refused'
+
+
+PLAN = Plan(
+    program='train step', topology='x', devices=8, mesh={}, batch_size=8, images_per_device=1, remat='none',
+    available_bytes=16 * 10**9, peak_bytes_per_device=0, memory={}, arguments={}, unsplit={}, flops=1, collectives={},
+    collective_counts={}, seconds_at_peak=1, seconds_at_40_percent=1, images_per_second_at_40_percent=1,
+    days_at_40_percent=1, trace_seconds=1, compile_seconds=1, versions={},
+)  # fmt: skip

@@ -183,3 +183,11 @@ def test_a_run_that_a_signal_ended_says_so_by_its_exit_code(tmp_path, weights):
     assert ended.value.code == 75
     with mock.patch.object(job, 'run', return_value=True):
         train.main(arguments)
+
+
+@pytest.mark.torch  # a minute of compiling each
+@pytest.mark.parametrize(('stage', 'devices'), [('seesr', 1), ('seesr', 8), ('addsr', 8)])
+def test_teacher_and_student_end_in_a_model_that_upscales_on_one_device_and_on_many(tmp_path, weights, stage, devices):
+    final = run(tmp_path / 'run', weights, stage, devices=devices)
+    out = pipeline.load(final).upscale(photos.crops(1, 40)[0], method=stage, steps=1, tile=192)
+    assert out.shape == (160, 160, 3)
