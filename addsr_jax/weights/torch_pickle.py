@@ -153,8 +153,11 @@ def _tensor(archive: zipfile.ZipFile, root: str, path: Path, view: View) -> Stor
         raise Refused(f'{entry} has {info.file_size} bytes (its tensor wants {wanted}), or is compressed or encrypted')
 
     def load() -> np.ndarray:
-        with _of(path), zipfile.ZipFile(path) as again:
-            flat = np.frombuffer(again.read(entry), view.storage.dtype)  # zipfile checks the sum
+        try:
+            with zipfile.ZipFile(path) as again:
+                flat = np.frombuffer(again.read(entry), view.storage.dtype)  # zipfile checks the sum
+        except DAMAGES as error:
+            raise Refused(str(error)) from error
         strides = tuple(s * view.storage.dtype.itemsize for s in view.strides)
         seen = np.lib.stride_tricks.as_strided(flat[view.offset :], view.shape, strides, writeable=False)
         return np.ascontiguousarray(seen)

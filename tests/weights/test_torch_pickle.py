@@ -6,6 +6,7 @@ import pickletools
 import struct
 import zipfile
 from collections import OrderedDict
+from contextlib import suppress
 
 import ml_dtypes
 import numpy as np
@@ -162,7 +163,7 @@ def test_a_compressed_bomb_and_a_file_before_torch_1_6_are_refused(tmp_path):
 def test_damaged_bytes_of_a_tensor_are_noticed(tmp_path):
     path = archive(tmp_path / 'x.pth', _description(), b'\x01' * 48)
     path.write_bytes(path.read_bytes().replace(b'\x01' * 48, b'\x02' * 48))
-    with pytest.raises(UserError, match=r'x\.pth cannot be trusted or read: Bad CRC'):
+    with pytest.raises(torch_pickle.Refused, match='Bad CRC'):
         torch_pickle.read(path)['w'].read()
 
 
@@ -205,11 +206,14 @@ def test_flipped_bytes_are_read_as_they_are_or_refused(tmp_path, seed):
             damaged[at] = rng.integers(256)
         path.write_bytes(damaged)
         try:
-            for stored in _tensors(torch_pickle.read(path)):
-                stored.read()
+            tensors = list(_tensors(torch_pickle.read(path)))
         except UserError as error:
             if 'x.pth' not in str(error):
                 raise
+            continue
+        for stored in tensors:
+            with suppress(torch_pickle.Refused):
+                stored.read()
 
 
 def _tensors(content):
