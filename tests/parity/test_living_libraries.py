@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,9 +12,12 @@ from addsr_jax import sizes, specs
 from addsr_jax.networks.autoencoder import Autoencoder
 from addsr_jax.networks.build import apply
 from addsr_jax.networks.controlnet import ControlNet
+from addsr_jax.networks.lora import Adapters
 from addsr_jax.networks.text_encoder import TextEncoder
 from addsr_jax.networks.unet import UNet
 from addsr_jax.networks.vit import ViT
+from addsr_jax.stages.addsr import ADAPTED
+from addsr_jax.weights.adapters import FILE, write
 from tests.parity import common
 
 pytestmark = [pytest.mark.parity, pytest.mark.torch]
@@ -57,6 +61,31 @@ def test_parity_unet_without_image_attention(size):
     with torch.no_grad():
         wanted = theirs(common.to_torch(latents), torch.from_numpy(t), torch.from_numpy(text)).sample
     common.close(apply(UNet(UNET), params, latents, t, text, None), wanted)
+
+
+def test_low_rank_adapters_are_files_that_diffusers_adds_by_itself(tmp_path):
+    """Base and file in diffusers (by peft) give what the merged weights give here."""
+    import torch
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+    theirs = UNet2DConditionModel(up_block_types=('UpBlock2D', 'CrossAttnUpBlock2D'), **common_arguments())
+    base = common.params_of(common.fill(theirs), 'unet')
+    adapters = Adapters(ADAPTED, rank=2, scale=0.5)
+    noise = np.random.default_rng(4)
+    drawn = adapters.init(jax.random.key(0), {'unet': base})
+    factors = jax.tree.map(lambda x: noise.normal(0, 0.3, x.shape).astype(np.float32), drawn)
+    write(tmp_path, adapters.scaled(factors))
+    latents, t, text = unet_inputs(SIZES[0])
+
+    def answer():
+        with torch.no_grad():
+            return theirs(common.to_torch(latents), torch.from_numpy(t), torch.from_numpy(text)).sample
+
+    before = answer()
+    theirs.load_lora_adapter(str(tmp_path / 'unet'), prefix='unet', weight_name=FILE)
+    merged = adapters.merge({'unet': base}, factors)['unet']
+    common.close(apply(UNet(UNET), merged, latents, t, text, None), answer())
+    assert (answer() - before).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize('size', SIZES)
