@@ -1,6 +1,7 @@
 """A program compiled for a machine, and what the compiler and the trace say of it."""
 
 import dataclasses
+import gc
 import math
 import re
 import time
@@ -94,6 +95,9 @@ def estimate(program: Program, machine: Machine) -> Plan:
     traced = program.trace()
     work = flops(traced.jaxpr)
     lowered = traced.lower()
+    del traced
+    jax.clear_caches()  # a trace of full size takes a gigabyte beside the compiler
+    gc.collect()
     trace_seconds = time.monotonic() - began
     began = time.monotonic()
     try:
