@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from addsr_jax.data.tokens import load_tokenizer
 from addsr_jax.errors import UserError
 from addsr_jax.sizes import MODELS
 from addsr_jax.specs import ModelSpec
-from addsr_jax.stages.base import Optimizers, Recipe, Stage, resumable
+from addsr_jax.stages.base import Optimizers, Recipe, Stage, State, resumable
 from addsr_jax.stages.table import STAGES
-from addsr_jax.training import config, fit, step
+from addsr_jax.training import config, fit, lock, step
 from addsr_jax.training.optimizers import make_optimizer
 from addsr_jax.training.options import TrainOptions
 from addsr_jax.weights import bundle as bundles
@@ -76,30 +77,38 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
         report(f'{len(whole)} frozen tensors cannot be split over {mesh.shape["fsdp"]} devices, as {next(iter(whole))}')
     if source.left_out:
         report(f'{len(source)} photographs in {options.data.path}, left out: {source.left_out}')
-    result = train(
-        stage,
-        {**known, **training},
-        batches,
-        options,
-        workdir=workdir,
-        mesh=mesh,
-        seed=options.seed,
-        held_out=held_out,
-        record_name=lambda index: described(source, index),
-        report=report,
-    )
-    if result.finished:
-        first = {name: value for name, value in next(batches(0)).items() if name != 'replaced'}
-        spec = stage.spec_update(result.state, result.frozen, sharding.put_batch(first, mesh))
-        params = processes.on_host(stage.export(result.state, start.params), mesh)
-        final = bundles.merged(start, params, spec, config.describe(options))
-        lora = None if stage.adapters is None else processes.on_host(stage.adapters(result.state), mesh)
-        beside = {'training': processes.on_host(resumable(result.state), mesh)}
-        if processes.first():
-            bundles.save(final, workdir / 'final', 'orbax', beside=beside, lora=lora)
-        processes.wait('final')
-        report(f'{workdir / "final"} holds the result')
+    with lock.alone(workdir, report) if processes.first() else nullcontext():
+        result = train(
+            stage,
+            {**known, **training},
+            batches,
+            options,
+            workdir=workdir,
+            mesh=mesh,
+            seed=options.seed,
+            held_out=held_out,
+            record_name=lambda index: described(source, index),
+            report=report,
+        )
+        if result.finished:
+            first = {name: value for name, value in next(batches(0)).items() if name != 'replaced'}
+            spec = stage.spec_update(result.state, result.frozen, sharding.put_batch(first, mesh))
+            write_final(stage, result.state, start, spec, options, mesh, workdir / 'final')
+            report(f'{workdir / "final"} holds the result')
     return result.finished
+
+
+def write_final(
+    stage: Stage, state: State, start: Bundle, spec: ModelSpec, options: TrainOptions, mesh: Mesh, folder: Path
+) -> None:
+    """The model that a run has made, with what a later run goes on from; gathered by all processes, written by one."""
+    params = processes.on_host(stage.export(state, start.params), mesh)
+    final = bundles.merged(start, params, spec, config.describe(options))
+    lora = None if stage.adapters is None else processes.on_host(stage.adapters(state), mesh)
+    beside = {'training': processes.on_host(resumable(state), mesh)}
+    if processes.first():
+        bundles.save(final, folder, 'orbax', beside=beside, lora=lora)
+    processes.wait('final')
 
 
 def compile_only(options: TrainOptions, report: Callable[[str], None]) -> None:

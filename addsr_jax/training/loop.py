@@ -5,10 +5,12 @@ dispatched, through `fetch` alone; batches reach the devices through `prefetch` 
 """
 
 import math
+import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from addsr_jax.training.writers import Writers
 from addsr_jax.trees import Tree
 
 Batch = dict[str, np.ndarray]
+STALLED = 60  # seconds without a batch after which that is said
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,35 @@ def train(
     record_name: of a record that could not be decoded, by its index. report: gets lines for people.
     """
     sharding.check_batch(mesh, options.batch_size, options.accumulate)
+    with Signals(report) as signals:
+        return _train(
+            stage,
+            params,
+            batches,
+            options,
+            signals,
+            workdir,
+            mesh,
+            seed,
+            held_out,
+            Undecodable(record_name, report),
+            report,
+        )
+
+
+def _train(
+    stage: Stage,
+    params: Tree,
+    batches: Batches,
+    options: LoopOptions,
+    signals: 'Signals',
+    workdir: Path,
+    mesh: Mesh,
+    seed: int,
+    held_out: Batch | None,
+    undecodable: 'Undecodable',
+    report: Callable[[str], None],
+) -> Result:
     checkpoints = Checkpoints.open(workdir, options.keep)
 
     # The step is compiled before any data is touched.
@@ -87,17 +119,18 @@ def train(
 
     writers = Writers.open(workdir, options.steps, options.batch_size, options.log_every, report)
     writers.start(start, state.params)
-    undecodable = Undecodable(record_name, report)
     log = Log(options, writers, undecodable, checkpoints)
     trace = Trace(options.profile, workdir / 'profile', report)
     done = start
     try:
-        with Signals() as signals, prefetch(batches(start), mesh, undecodable.count) as source:
+        signals.orderly = True
+        with prefetch(batches(start), mesh, undecodable.count, signals.while_waiting) as source:
             for step in range(start + 1, options.steps + 1):
-                if signals.ask_to_end_before(step):
+                batch = None if signals.ask_to_end_before(step) else signals.unless_asked(source)
+                if batch is None:
                     break
                 trace.before(step)
-                state, metrics = update(state, frozen, next(source))
+                state, metrics = update(state, frozen, batch)
                 done = step
                 log.add(step, metrics)
 
@@ -229,26 +262,67 @@ class Trace:
             self.report(f'profile of steps {self.options.start} to {done} written')
 
 
+class Asked(Exception):
+    """A signal came while the loop waited for a batch."""
+
+
 class Signals:
-    """SIGTERM and Ctrl-C ask for an orderly end after the step in flight.
+    """SIGTERM and Ctrl-C: the first asks for an orderly end after the step in flight, the second ends the process.
+
+    Where there is nothing to save yet (while the step compiles) the first ends it. A thread hears them as they come:
+    the main one may be inside the compiler, or wait for data from a disk that is gone.
 
     Of several processes SIGTERM to one ends all, before the same step: jax's own service, which watches for it, agrees
     on that step. Ctrl-C is not taken there.
     """
 
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self.report, self.caught, self.orderly = report, False, False
+        self._before: dict[int, Any] = {}
+
     def __enter__(self) -> 'Signals':
-        self.caught = False
-        self._before = {}
         if threading.current_thread() is threading.main_thread() and not processes.several():
-            self._before = {s: signal.signal(s, self._catch) for s in (signal.SIGTERM, signal.SIGINT)}
+            self._hears, self._told = os.pipe()
+            os.set_blocking(self._told, False)
+            self._before = {s: signal.signal(s, lambda number, frame: None) for s in (signal.SIGTERM, signal.SIGINT)}
+            self._wakeup = signal.set_wakeup_fd(self._told, warn_on_full_buffer=False)
+            self._thread = threading.Thread(target=self._listen, daemon=True)
+            self._thread.start()
         return self
+
+    def _listen(self) -> None:
+        while heard := os.read(self._hears, 1):
+            if heard[0] not in self._before:
+                continue
+            if self.caught or not self.orderly:
+                sys.stderr.write('addsr: stopped at once\n')
+                sys.stderr.flush()
+                os._exit(128 + heard[0])
+            self.caught = True
 
     def ask_to_end_before(self, step: int) -> bool:
         return multihost_utils.reached_preemption_sync_point(step) if processes.several() else self.caught
 
-    def _catch(self, number: int, frame: Any) -> None:
-        self.caught = True
+    def unless_asked(self, source: Iterator[Any]) -> Any:
+        """The next batch; None where a signal came before it did."""
+        try:
+            return next(source)
+        except Asked:
+            return None
+
+    def while_waiting(self, seconds: int) -> None:
+        """Says once a minute that there is no batch, and ends the waiting where a signal came."""
+        if self.caught:
+            raise Asked
+        if seconds % STALLED == 0:
+            self.report(f'no batch for {seconds} s: are the photographs still there? Ctrl-C ends with a checkpoint')
 
     def __exit__(self, *_: object) -> None:
+        if not self._before:
+            return
+        signal.set_wakeup_fd(self._wakeup)
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        os.close(self._told)
+        self._thread.join()
+        os.close(self._hears)

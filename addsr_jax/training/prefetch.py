@@ -1,5 +1,6 @@
 """Batches on the devices ahead of time; the only way from host to device inside the loop."""
 
+import itertools
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -17,11 +18,15 @@ AHEAD = 2
 
 @contextmanager
 def prefetch(
-    source: Iterator[dict[str, np.ndarray]], mesh: Mesh, inspect: Callable[[np.ndarray], None]
+    source: Iterator[dict[str, np.ndarray]],
+    mesh: Mesh,
+    inspect: Callable[[np.ndarray], None],
+    waiting: Callable[[int], None] = lambda seconds: None,
 ) -> Iterator[Iterator[dict[str, jax.Array]]]:
     """Two batches ahead, put on the mesh by one thread; `inspect` sees each batch's 'replaced' flags in its turn.
 
-    An error of the source is raised where the batch would have been taken.
+    An error of the source is raised where the batch would have been taken. `waiting` is called every second that a
+    batch lets wait for itself, with their number; what it raises ends the waiting.
     """
     ready: queue.Queue[Any] = queue.Queue(AHEAD)
     stop = threading.Event()
@@ -44,9 +49,16 @@ def prefetch(
         except BaseException as error:
             offer(error)
 
+    def taken() -> Any:
+        for seconds in itertools.count(1):
+            try:
+                return ready.get(timeout=1)
+            except queue.Empty:
+                waiting(seconds)
+
     def batches() -> Iterator[dict[str, jax.Array]]:
         while True:
-            item = ready.get()
+            item = taken()
             if isinstance(item, BaseException):
                 raise item
             numbers, flags = item

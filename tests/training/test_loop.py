@@ -1,6 +1,7 @@
 """The loop: resumed runs end where unbroken ones do, and everything that can go wrong is one clear line."""
 
 import dataclasses
+import itertools
 import os
 import signal
 import subprocess
@@ -93,6 +94,54 @@ def test_a_signal_saves_and_ends_and_the_next_start_goes_on(tmp_path, whole, nam
     assert 'run the same command to go on' in lines[-1]
     assert 0 < int(stopped.state.step) < 6
     assert_equal(run(tmp_path).state, whole.state)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stuck(tiny.Batches):
+    """Batches of a disk that is gone after two, for a while."""
+
+    def __call__(self, start):
+        yield from itertools.islice(super().__call__(start), 2)
+        time.sleep(4)
+
+
+@pytest.mark.parametrize('name', ['SIGTERM', 'SIGINT'])
+def test_a_signal_saves_and_ends_while_the_data_hang_and_a_stall_is_said(tmp_path, whole, name, monkeypatch):
+    monkeypatch.setattr(loop, 'STALLED', 1)
+    lines: list[str] = []
+
+    def report(line):
+        lines.append(line)
+        if line.startswith('no batch for 1 s'):
+            os.kill(os.getpid(), getattr(signal, name))
+
+    stopped = run(tmp_path, batches=Stuck(), report=report, checkpoint_every=100)
+    assert int(stopped.state.step) == 2
+    assert 'run the same command to go on' in lines[-1]
+    assert_equal(run(tmp_path).state, whole.state)
+
+
+def ended(body: str) -> tuple[int, str]:
+    """Exit code and stderr of a process that runs `body` with training's signals."""
+    code = (
+        'import os, signal, time\n'
+        'from addsr_jax.training.loop import Signals\n'
+        'with Signals(print) as signals:\n' + body + '    time.sleep(20)\n'
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, '-c', code], cwd=root, capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize('name', ['SIGTERM', 'SIGINT'])
+def test_a_second_signal_and_one_before_the_first_step_end_the_process_at_once(name):
+    kill = f'    os.kill(os.getpid(), signal.{name})\n'
+    number = getattr(signal, name)
+    assert ended(kill) == (128 + number, 'addsr: stopped at once\n')
+    assert ended(f'    signals.orderly = True\n{kill}    time.sleep(0.5)\n{kill}') == (
+        128 + number,
+        'addsr: stopped at once\n',
+    )
 
 
 def test_kill_minus_nine_costs_only_the_steps_since_the_last_checkpoint(tmp_path, whole):

@@ -1,0 +1,25 @@
+"""One run at a time in a workdir: a lock of the system's, which ends with the process however that ends."""
+
+import fcntl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from addsr_jax.errors import UserError
+
+NAME = '.lock'
+
+
+@contextmanager
+def alone(workdir: Path, report: Callable[[str], None]) -> Iterator[None]:
+    """While inside nobody else comes in; a UserError where somebody is there already."""
+    with (workdir / NAME).open('a') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f'another run trains in {workdir}: wait until it ends, or choose another --workdir'
+            ) from error
+        except OSError as error:  # some network disks have no locks
+            report(f'{workdir} cannot be locked ({error.strerror}): see that no other run trains there')
+        yield
