@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import os
+import resource
 import sys
 from pathlib import Path
 
@@ -61,3 +62,15 @@ def return_freed_memory() -> None:
     trim = getattr(ctypes.CDLL(None), 'malloc_trim', None) if sys.platform == 'linux' else None
     if trim is not None:
         trim(0)
+
+
+def memory_in_use() -> float:
+    """GB: of the first device of this process where it says so, else of the process."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and 'bytes_in_use' in stats:
+        return stats['bytes_in_use'] / 1e9
+    try:
+        pages = int(Path('/proc/self/statm').read_text().split()[1])
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return pages * os.sysconf('SC_PAGE_SIZE') / 1e9

@@ -125,17 +125,17 @@ def describe(run: TrainOptions) -> dict[str, Any]:
     return {'stage': run.stage, 'config': values, 'config_sha256': digest, 'versions': versions}
 
 
-def claim(workdir: Path, run: TrainOptions, *, writes: bool = True) -> None:
-    """Records the options in a new workdir, or refuses one that belongs to another run.
+def claim(workdir: Path, run: TrainOptions, *, writes: bool = True) -> int:
+    """Records the options in a new workdir, or refuses one that belongs to another run; `steps` of the start before.
 
     An option that the record lacks is younger than the run, which did what the option's default does; one that only
     the record has is gone.
     """
     record = workdir / RECORD
-    now = flat(options.to_data(run))
+    now, steps = flat(options.to_data(run)), run.steps
     if record.exists():
         before = {**flat(options.defaults(type(run))), **_recorded(record)}
-        may_change = free(type(run))
+        may_change, steps = free(type(run)), before['steps']
         for key in sorted(now, key=lambda key: (key != 'stage', key)):
             if key not in may_change and before.get(key) != now[key]:
                 raise UserError(
@@ -146,6 +146,7 @@ def claim(workdir: Path, run: TrainOptions, *, writes: bool = True) -> None:
         raise UserError(f'--workdir {workdir} is a file: choose a folder')
     if writes:  # of several processes one does
         atomic.write_json(record, now, sort_keys=True)
+    return steps if isinstance(steps, int) else run.steps
 
 
 def _recorded(record: Path) -> dict[str, Any]:

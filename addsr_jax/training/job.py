@@ -4,11 +4,13 @@ import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from addsr_jax import processes, sharding, trees
@@ -22,7 +24,7 @@ from addsr_jax.specs import ModelSpec
 from addsr_jax.stages.base import Optimizers, Recipe, Stage, State, resumable
 from addsr_jax.stages.table import STAGES
 from addsr_jax.training import config, fit, lock, step
-from addsr_jax.training.optimizers import make_optimizer
+from addsr_jax.training.optimizers import learning_rate, make_optimizer
 from addsr_jax.training.options import TrainOptions
 from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights import lpips
@@ -66,7 +68,7 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
             start.spec.prompts.student_added,
             tokenizer,
         )
-    config.claim(workdir, options, writes=processes.first())
+    steps_before = config.claim(workdir, options, writes=processes.first())
     kind = mesh.devices.flat[0].platform
     report(
         f'{options.stage}, size {options.size}: {options.steps} steps of {options.batch_size} images from '
@@ -87,6 +89,8 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
             mesh=mesh,
             seed=options.seed,
             held_out=held_out,
+            rates=partial(rates, options),
+            steps_before=steps_before,
             record_name=lambda index: described(source, index),
             report=report,
         )
@@ -96,6 +100,14 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
             write_final(stage, result.state, start, spec, options, mesh, workdir / 'final')
             report(f'{workdir / "final"} holds the result')
     return result.finished
+
+
+def rates(options: TrainOptions, step: int, steps: int) -> dict[str, float]:
+    """Learning rates of update number `step`, the first is 1, of a run of `steps`."""
+    found = {'learning_rate': options.optimizer}
+    if options.stage == 'addsr':
+        found['d_learning_rate'] = options.discriminator_optimizer
+    return {name: float(np.asarray(learning_rate(chosen, steps)(step - 1))) for name, chosen in found.items()}
 
 
 def write_final(

@@ -24,7 +24,7 @@ from addsr_jax import processes, sharding
 from addsr_jax.data.batches import Batches
 from addsr_jax.errors import UserError
 from addsr_jax.evaluation.metrics import psnr_y
-from addsr_jax.runtime import compiler_options
+from addsr_jax.runtime import compiler_options, memory_in_use
 from addsr_jax.stages.base import Stage, State
 from addsr_jax.training.checkpoints import Checkpoints
 from addsr_jax.training.options import LoopOptions, ProfileOptions
@@ -63,26 +63,20 @@ def train(
     held_out: Batch | None,
     record_name: Callable[[int], str],
     report: Callable[[str], None],
+    rates: Callable[[int, int], dict[str, float]] = lambda step, steps: {},
+    steps_before: int | None = None,
 ) -> Result:
     """Trains to `options.steps`, resuming what `workdir` holds.
 
     params: {part: tree} on the host. held_out: one host batch for evaluation and previews, or None.
-    record_name: of a record that could not be decoded, by its index. report: gets lines for people.
+    record_name: of a record that could not be decoded, by its index. report: gets lines for people. rates: learning
+    rates of an update by its number and the steps of the run, which were `steps_before` at the start before.
     """
     sharding.check_batch(mesh, options.batch_size, options.accumulate)
     with Signals(report) as signals:
+        undecodable, rates_of = Undecodable(record_name, report), Rates(rates, options.steps, steps_before)
         return _train(
-            stage,
-            params,
-            batches,
-            options,
-            signals,
-            workdir,
-            mesh,
-            seed,
-            held_out,
-            Undecodable(record_name, report),
-            report,
+            stage, params, batches, options, workdir, mesh, seed, held_out, report, signals, undecodable, rates_of
         )
 
 
@@ -91,13 +85,14 @@ def _train(
     params: Tree,
     batches: Batches,
     options: LoopOptions,
-    signals: 'Signals',
     workdir: Path,
     mesh: Mesh,
     seed: int,
     held_out: Batch | None,
-    undecodable: 'Undecodable',
     report: Callable[[str], None],
+    signals: 'Signals',
+    undecodable: 'Undecodable',
+    rates: 'Rates',
 ) -> Result:
     checkpoints = Checkpoints.open(workdir, options.keep)
 
@@ -112,6 +107,7 @@ def _train(
     if checkpoints.latest is not None:
         state, start = checkpoints.restore(shapes.state, shapes.shardings)
         report(f'resuming at step {start}')
+        rates.say_jumps(start, report)
     else:
         state, start = first_state(stage, params, shapes, seed), 0
     if start > options.steps:
@@ -119,16 +115,18 @@ def _train(
 
     writers = Writers.open(workdir, options.steps, options.batch_size, options.log_every, report)
     writers.start(start, state.params)
-    log = Log(options, writers, undecodable, checkpoints)
+    log = Log(options, writers, undecodable, checkpoints, rates)
     trace = Trace(options.profile, workdir / 'profile', report)
     done = start
     try:
         signals.orderly = True
         with prefetch(batches(start), mesh, undecodable.count, signals.while_waiting) as source:
             for step in range(start + 1, options.steps + 1):
+                asked = time.monotonic()
                 batch = None if signals.ask_to_end_before(step) else signals.unless_asked(source)
                 if batch is None:
                     break
+                log.waited += time.monotonic() - asked
                 trace.before(step)
                 state, metrics = update(state, frozen, batch)
                 done = step
@@ -164,6 +162,25 @@ def due(step: int, every: int, options: LoopOptions) -> bool:
     return bool(every) and (step % every == 0 or step == options.steps)
 
 
+@dataclass(frozen=True)
+class Rates:
+    """Learning rates by name of an update, whose number and whose run's length decide them."""
+
+    at: Callable[[int, int], dict[str, float]]
+    steps: int
+    steps_before: int | None  # of the start before this one
+
+    def of(self, step: int) -> dict[str, float]:
+        return self.at(step, self.steps)
+
+    def say_jumps(self, start: int, report: Callable[[str], None]) -> None:
+        """Where another length of the run makes the next update's rate another than it would have been."""
+        before = self.at(start + 1, self.steps_before or self.steps)
+        for name, value in self.of(start + 1).items():
+            if abs(value - before[name]) > 0.1 * before[name]:
+                report(f'{name} jumps from {before[name]:.3g} to {value:.3g}: steps were {self.steps_before}')
+
+
 @dataclass
 class Log:
     """Metrics, one step late, so that the devices never wait for the host: averaged, written, and checked."""
@@ -172,6 +189,8 @@ class Log:
     writers: Writers
     undecodable: 'Undecodable'
     checkpoints: Checkpoints
+    rates: Rates
+    waited: float = 0.0  # seconds for batches since the last line
     pending: tuple[int, Any] | None = None  # step, its metrics on the devices
     since_last: list[dict[str, float]] = field(default_factory=list)
 
@@ -198,8 +217,10 @@ class Log:
             means = {name: float(np.mean([metrics[name] for metrics in self.since_last])) for name in values}
             if self.undecodable.indices:
                 means['replaced_records'] = float(len(self.undecodable.indices))
+            means |= {**self.rates.of(step), 'memory_gb': memory_in_use(), 'data_wait_s': self.waited}
             self.writers.scalars(step, means)
             self.since_last.clear()
+            self.waited = 0.0
 
 
 @dataclass

@@ -34,7 +34,18 @@ def devices_of(mesh: str) -> int:
     return math.prod(int(axis.partition(':')[2]) for axis in mesh.split(','))
 
 
-def run(workdir: Path, *, made=None, batches=None, report=None, mesh='data:2', held_out=None, **changes) -> Result:
+def run(
+    workdir: Path,
+    *,
+    made=None,
+    batches=None,
+    report=None,
+    mesh='data:2',
+    held_out=None,
+    rates=None,
+    steps_before=None,
+    **changes,
+) -> Result:
     """Trains the toy teacher in `workdir`; `changes` are of OPTIONS."""
     with mock.patch.object(loop, 'compile_step', compile_once):
         return train(
@@ -48,6 +59,8 @@ def run(workdir: Path, *, made=None, batches=None, report=None, mesh='data:2', h
             held_out=held_out,
             record_name=lambda index: f'photo {index}',
             report=report or (lambda line: None),
+            rates=rates or (lambda step, steps: {}),
+            steps_before=steps_before,
         )
 
 

@@ -79,6 +79,23 @@ def test_a_workdir_of_version_0_1_goes_on_to_the_same_end(tmp_path, whole):
     assert_equal(run(tmp_path / 'before').state, whole.state)
 
 
+def test_learning_rates_waits_and_memory_are_told_and_a_jump_of_the_rate_is_said(tmp_path):
+    def rates(step, steps):
+        return {'learning_rate': 0.1 * (1 - (step - 1) / steps)}
+
+    lines: list[str] = []
+    run(tmp_path, steps=4, rates=rates, report=lines.append)
+    assert 'learning_rate 0.075 ' in lines[0]
+    assert 'data_wait_s ' in lines[0]
+    assert 'memory_gb ' in lines[0]
+    lines.clear()
+    run(tmp_path, steps=8, rates=rates, steps_before=4, report=lines.append)
+    assert lines[:2] == ['resuming at step 4', 'learning_rate jumps from 0 to 0.05: steps were 4']
+    lines.clear()
+    run(tmp_path, steps=8, rates=rates, steps_before=8, report=lines.append)
+    assert not any('jumps' in line for line in lines)
+
+
 def test_a_finished_run_is_not_trained_further(tmp_path, whole):
     run(tmp_path)
     assert_equal(run(tmp_path).state, whole.state)
