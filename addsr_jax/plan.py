@@ -7,6 +7,7 @@ The program is the product's own, compiled for hardware that need not be there.
 """
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -57,6 +58,8 @@ def main(arguments: Sequence[str]) -> None:
     if command.json is not None and not command.json.absolute().parent.is_dir():
         raise UserError(f'--json {command.json}: there is no folder {command.json.absolute().parent}')
     require('train', 'ml_collections', 'grain')
+    if command.topology != 'local':
+        os.environ.setdefault('JAX_PLATFORMS', 'cpu')  # or jax looks for the TPU that libtpu is for, and complains
     from addsr_jax.atomic import write_text
     from addsr_jax.planning import hardware
 
