@@ -135,7 +135,8 @@ def _train(
                 score = None
                 previews, evaluates = due(step, options.preview_every, options), due(step, options.eval_every, options)
                 if held_out is not None and (previews or evaluates):
-                    pictures = fetch(preview(state, frozen, sharding.put_replicated(held_out, mesh)))
+                    with jax.set_mesh(mesh):  # as the step: split weights are gathered, not activations
+                        pictures = fetch(preview(state, frozen, sharding.put_replicated(held_out, mesh)))
                     if previews:
                         writers.images(step, pictures)
                     if evaluates:
