@@ -105,7 +105,7 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
 def rates(options: TrainOptions, step: int, steps: int) -> dict[str, float]:
     """Learning rates of update number `step`, the first is 1, of a run of `steps`."""
     found = {'learning_rate': options.optimizer}
-    if options.stage == 'addsr':
+    if getattr(options.objective, 'adversarial_weight', 0):
         found['d_learning_rate'] = options.discriminator_optimizer
     return {name: float(np.asarray(learning_rate(chosen, steps)(step - 1))) for name, chosen in found.items()}
 
