@@ -175,8 +175,8 @@ def train(values: Command, overrides: Sequence[tuple[str, str]] = ()) -> None:
     known = {**known, **job.distance_networks(stage)}
     say(
         f'{values.config}: {options.stage}, {options.size}, {options.data.hr_size} pixels, batch {options.batch_size}, '
-        f'{mesh.size} x {mesh.devices.flat[0].device_kind}, mesh {sharding.described(mesh)}, remat {options.remat}, '
-        f'{options.weights or "random"} weights'
+        f'{mesh.size} x {mesh.devices.flat[0].device_kind}, mesh {sharding.described(mesh.shape)}, '
+        f'remat {options.remat}, {options.weights or "random"} weights'
     )
 
     began = time.monotonic()

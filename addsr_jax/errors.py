@@ -33,7 +33,7 @@ def guard(command: Callable[[Sequence[str]], None], arguments: Sequence[str] | N
         command(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
     except UserError as error:
-        complain(printable(str(error), 4096))
+        complain(str(error))
         return 2
     except KeyboardInterrupt:
         complain('stopped')
@@ -61,4 +61,6 @@ def fault(error: Exception) -> str:
 
 
 def complain(line: str) -> None:
-    sys.stderr.write(f'addsr: {line}\n')
+    """One line on stderr that a terminal can take."""
+    sys.stderr.write(f'addsr: {printable(line, 4096)}\n')
+    sys.stderr.flush()

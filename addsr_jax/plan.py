@@ -123,8 +123,9 @@ def search(command: Command, overrides: Sequence[tuple[str, str]], machine: Any)
 
 
 def layout_of(plan: Any) -> str:
-    mesh = ','.join(f'{name}:{count}' for name, count in plan.mesh.items())
-    return f'mesh {mesh}, remat {plan.remat}, batch {plan.batch_size}'
+    from addsr_jax.sharding import described
+
+    return f'mesh {described(plan.mesh)}, remat {plan.remat}, batch {plan.batch_size}'
 
 
 def gigabytes(count: int | None) -> str:

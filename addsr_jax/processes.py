@@ -12,7 +12,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from addsr_jax import sharding
-from addsr_jax.errors import UserError
+from addsr_jax.errors import UserError, complain
 from addsr_jax.trees import Tree
 
 HEARTBEAT = 30  # seconds without a sign of life after which a process counts as dead, and the others end
@@ -78,7 +78,7 @@ def ending_together() -> Iterator[None]:
         if not several():
             raise
         if isinstance(error, UserError):
-            sys.stderr.write(f'addsr: process {jax.process_index()}: {" ".join(str(error).split())}\n')
+            complain(f'process {jax.process_index()}: {error}')
         else:
             traceback.print_exc()
         sys.stderr.flush()

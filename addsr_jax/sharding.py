@@ -1,7 +1,7 @@
 """The mesh, and where each array of a run lives on it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,9 +14,9 @@ from addsr_jax.trees import Tree, first_match
 
 SMALL = 2**14  # elements: smaller leaves stay whole on every device
 # Path of a leaf -> how it lies on the mesh. The first match decides, and every leaf must match. The discriminator's
-# heads are small, and their spectral norm needs whole matrices.
+# heads are small, and their spectral norm needs whole matrices; LPIPS's network is small, and no module that gathers.
 RULES = (
-    (r'discriminator.*', 'replicated'),
+    (r'(discriminator|lpips).*', 'replicated'),
     (r'.*(step|count).*', 'replicated'),
     (r'.*', 'fsdp'),
 )
@@ -25,6 +25,12 @@ RULES = (
 def make_mesh(description: str, devices: Sequence[Any] | None = None) -> Mesh:
     """'data:-1' or 'data:2,fsdp:4': named axes over all devices; -1 takes what the others leave."""
     found = list(jax.devices() if devices is None else devices)
+    shape = axes(description, len(found))
+    return Mesh(np.asarray(found).reshape(tuple(shape.values())), tuple(shape))
+
+
+def axes(description: str, devices: int) -> dict[str, int]:
+    """{axis: devices} of a mesh over so many devices."""
     try:
         pairs = [part.split(':') for part in description.split(',')]
         names, counts = [p[0].strip() for p in pairs], [int(p[1]) for p in pairs]
@@ -35,18 +41,18 @@ def make_mesh(description: str, devices: Sequence[Any] | None = None) -> Mesh:
     if counts.count(-1) > 1 or any(c < 1 and c != -1 for c in counts):
         raise UserError(f'--config.mesh is {description!r}: axis sizes are positive, one of them may be -1')
     rest = math.prod(c for c in counts if c != -1)
-    counts = [len(found) // rest if c == -1 else c for c in counts]
-    if math.prod(counts) != len(found):
+    counts = [devices // rest if c == -1 else c for c in counts]
+    if math.prod(counts) != devices:
         raise UserError(
-            f'--config.mesh {description!r} asks for {math.prod(counts)} devices and there are {len(found)}: '
+            f'--config.mesh {description!r} asks for {math.prod(counts)} devices and there are {devices}: '
             "change it, or write 'data:-1'"
         )
-    return Mesh(np.asarray(found).reshape(counts), names)
+    return dict(zip(names, counts, strict=True))
 
 
-def described(mesh: Mesh) -> str:
-    """'data:2,fsdp:4': as `make_mesh` reads it."""
-    return ','.join(f'{name}:{count}' for name, count in mesh.shape.items())
+def described(shape: Mapping[str, int]) -> str:
+    """A mesh's {axis: devices} as 'data:2,fsdp:4', which `make_mesh` reads."""
+    return ','.join(f'{name}:{count}' for name, count in shape.items())
 
 
 def compute_dtype(mesh: Mesh, name: str = 'auto') -> Any:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from addsr_jax.errors import UserError, guard
+from addsr_jax.errors import UserError, complain, guard
 from addsr_jax.flags import Parser, say, take
 from addsr_jax.options import Options, option
 from addsr_jax.restoration.settings import FINISH, LARGE, SAMPLING, WORDS, Settings
@@ -139,7 +139,7 @@ def restore_all(model: Any, jobs: Sequence[Any], settings: Settings, vocabulary:
             if len(jobs) == 1:
                 raise
             failed.append(job.source)
-            sys.stderr.write(f'addsr: [{i}/{len(jobs)}] left out: {" ".join(str(error).split())}\n')
+            complain(f'[{i}/{len(jobs)}] left out: {error}')
             continue
         height, width = result.shape[:2]
         remark = '  first frame of an animation' if pictures.is_animation(job.source) else ''

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import jax
@@ -17,10 +18,10 @@ from addsr_jax.errors import UserError
 from addsr_jax.planning.collectives import traffic
 from addsr_jax.planning.flops import flops
 from addsr_jax.planning.hardware import Machine
+from addsr_jax.training.fit import SPARE
 from addsr_jax.trees import Tree
 
 USE = 0.4  # of the peak: what well-kept programs reach; an assumption, not a measurement
-SPARE = 10**9  # bytes that a plan leaves free on each device
 
 
 @dataclass(frozen=True)
@@ -156,8 +157,6 @@ def too_large(program: Program, machine: Machine, message: str) -> Exception:
 
 
 def versions() -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
-
     found = {}
     for name in ('jax', 'jaxlib', 'libtpu'):
         try:

@@ -12,7 +12,8 @@ from typing import Any
 
 from addsr_jax.chips import chip_of
 from addsr_jax.errors import UserError
-from addsr_jax.training.options import TrainOptions
+from addsr_jax.sharding import axes
+from addsr_jax.training.options import REMATS, TrainOptions
 
 SPARE = 10**9  # bytes of each device that stay free
 WHOLE, SPLIT = 'data:-1', 'fsdp:-1'
@@ -40,34 +41,29 @@ def settled(options: TrainOptions, devices: Sequence[Any], sizes: Callable[[Trai
     if 'auto' not in (options.mesh, options.remat):
         return options
     memory = chip_of(devices[0]).memory
+    candidates = layouts(options)
     if memory is None:
-        wanted = (WHOLE, 'none')
+        chosen = candidates[0]
     else:
-        found = sizes(options, devices)
-        free = (layout for layout in LAYOUTS if allowed(options, layout))
-        wanted = next(
-            (layout for layout in free if needed(options, found, layout, len(devices)) <= memory - SPARE), None
-        )
-        if wanted is None:
-            raise UserError(too_large(options, found, len(devices), memory))
-    return dataclasses.replace(
-        options,
-        mesh=wanted[0] if options.mesh == 'auto' else options.mesh,
-        remat=wanted[1] if options.remat == 'auto' else options.remat,
-    )
+        found, count = sizes(options, devices), len(devices)
+        fitting = (layout for layout in candidates if needed(options, found, layout, count) <= memory - SPARE)
+        chosen = next(fitting, None)
+        if chosen is None:
+            raise UserError(too_large(options, found, candidates[-1], count, memory))
+    return dataclasses.replace(options, mesh=chosen[0], remat=chosen[1])
 
 
-def allowed(options: TrainOptions, layout: tuple[str, str]) -> bool:
-    """Whether a layout is what the config says, where it says anything."""
-    mesh, remat = layout
-    split = 'fsdp' in options.mesh
-    return (options.mesh == 'auto' or split == (mesh == SPLIT)) and options.remat in ('auto', remat)
+def layouts(options: TrainOptions) -> list[tuple[str, str]]:
+    """(mesh, remat) in the order of what they cost, as far as the config leaves them open."""
+    free = LAYOUTS if options.mesh == 'auto' else [(options.mesh, remat) for remat in REMATS]
+    wanted = [layout for layout in free if options.remat in ('auto', layout[1])]
+    return wanted or [(SPLIT, options.remat)]
 
 
 def needed(options: TrainOptions, sizes: Sizes, layout: tuple[str, str], devices: int) -> int:
     """Bytes on each device, about: what lies there, what is gathered, gradients, and activations."""
     mesh, remat = layout
-    shares = devices if mesh == SPLIT else 1
+    shares = axes(mesh, devices).get('fsdp', 1)
     lying = (sizes.state + sizes.frozen) // shares
     # gathered weights and whole gradients; of what is gathered about half lives at a time
     passing = (sizes.frozen + 2 * sizes.trained) // 2 if shares > 1 else 2 * sizes.trained
@@ -77,12 +73,13 @@ def needed(options: TrainOptions, sizes: Sizes, layout: tuple[str, str], devices
     return lying + passing + activations
 
 
-def too_large(options: TrainOptions, sizes: Sizes, devices: int, memory: int) -> str:
+def too_large(options: TrainOptions, sizes: Sizes, layout: tuple[str, str], devices: int, memory: int) -> str:
     """What is needed, and the batch that fits."""
-    least = needed(options, sizes, LAYOUTS[-1], devices)
+    least = needed(options, sizes, layout, devices)
     smaller = dataclasses.replace(options, batch_size=devices * options.accumulate)
-    fits = needed(smaller, sizes, LAYOUTS[-1], devices) <= memory - SPARE
-    advice = f'--config.batch_size={smaller.batch_size} fits' if fits else 'more devices are needed, or trainable=lora'
+    fits = needed(smaller, sizes, layout, devices) <= memory - SPARE
+    less = ', or --config.objective.trainable=lora' if hasattr(options.objective, 'lora_rank') else ''
+    advice = f'--config.batch_size={smaller.batch_size} fits' if fits else f'more devices are needed{less}'
     return (
         f'{options.stage} at batch {options.batch_size} needs about {least / 1e9:.1f} GB on each of {devices} devices, '
         f'which have {memory / 1e9:.1f}: {advice}; with --config.mesh and --config.remat it is tried all the same'

@@ -73,7 +73,7 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
     report(
         f'{options.stage}, size {options.size}: {options.steps} steps of {options.batch_size} images from '
         f'{len(source)} photographs on {mesh.size} {kind} device{"s" if mesh.size > 1 else ""}, '
-        f'mesh {sharding.described(mesh)}, remat {chosen.remat}'
+        f'mesh {sharding.described(mesh.shape)}, remat {chosen.remat}'
     )
     if whole := sharding.unsplit(mesh, jax.eval_shape(stage.freeze, known)):
         report(f'{len(whole)} frozen tensors cannot be split over {mesh.shape["fsdp"]} devices, as {next(iter(whole))}')

@@ -7,7 +7,6 @@ dispatched, through `fetch` alone; batches reach the devices through `prefetch` 
 import math
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +21,7 @@ from jax.sharding import Mesh
 
 from addsr_jax import processes, sharding
 from addsr_jax.data.batches import Batches
-from addsr_jax.errors import UserError
+from addsr_jax.errors import UserError, complain
 from addsr_jax.evaluation.metrics import psnr_y
 from addsr_jax.runtime import compiler_options, memory_in_use
 from addsr_jax.stages.base import Stage, State
@@ -317,8 +316,7 @@ class Signals:
             if heard[0] not in self._before:
                 continue
             if self.caught or not self.orderly:
-                sys.stderr.write('addsr: stopped at once\n')
-                sys.stderr.flush()
+                complain('stopped at once')
                 os._exit(128 + heard[0])
             self.caught = True
 
