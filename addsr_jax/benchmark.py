@@ -5,7 +5,6 @@ python -m addsr_jax.benchmark sample|train|data|start [--config.KEY=VALUE ...]
 
 import dataclasses
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -84,27 +83,13 @@ def median_seconds(call: Callable[[], object], repeats: int) -> float:
     return statistics.median(times)
 
 
-def peak_memory() -> float:
-    """GB: of the device where it says so, else the largest resident size of this process so far."""
-    import jax
-
-    stats = jax.devices()[0].memory_stats()
-    if stats and 'peak_bytes_in_use' in stats:
-        return stats['peak_bytes_in_use'] / 1e9
-    status = Path('/proc/self/status')
-    if status.exists():  # getrusage also counts what the process that started this one held
-        line = next(text for text in status.read_text().splitlines() if text.startswith('VmHWM'))
-        return int(line.split()[1]) * 1024 / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-
-
 def sample(values: Command) -> None:
     import jax
     import numpy as np
     from PIL import Image
 
     from addsr_jax.restoration import pipeline
-    from addsr_jax.runtime import prepare
+    from addsr_jax.runtime import memory, prepare
 
     methods = named(values.methods)
     prepare()
@@ -121,7 +106,7 @@ def sample(values: Command) -> None:
             seconds[name] = median_seconds(once, values.repeats)
             say(
                 f'{side:>9} {4 * side:>9} {name:>18} {seconds[name]:9.3f} {1 / seconds[name]:9.2f} '
-                f'{first:13.1f} {peak_memory():8.2f}'
+                f'{first:13.1f} {memory(peak=True):8.2f}'
             )
         slow = [name for name, settings in methods.items() if not settings.of_method.refines]
         for base in slow:
@@ -152,8 +137,9 @@ def train(values: Command, overrides: Sequence[tuple[str, str]] = ()) -> None:
 
     from addsr_jax import sharding
     from addsr_jax.data.batches import batch_shapes
+    from addsr_jax.planning.flops import flops
     from addsr_jax.restoration.pipeline import check_attention
-    from addsr_jax.runtime import prepare, return_freed_memory
+    from addsr_jax.runtime import memory, prepare, return_freed_memory
     from addsr_jax.sizes import MODELS
     from addsr_jax.specs import with_attention
     from addsr_jax.training import config as config_file
@@ -189,9 +175,9 @@ def train(values: Command, overrides: Sequence[tuple[str, str]] = ()) -> None:
     update = lowered.compile()
     return_freed_memory()
     say(f'compiled in {time.monotonic() - began:.1f} s')
-    if (memory := update.memory_analysis()) is not None:
+    if (laid_out := update.memory_analysis()) is not None:
         names = ('argument', 'output', 'alias', 'temp')
-        sizes = [f'{name} {getattr(memory, f"{name}_size_in_bytes") / 1e9:.2f}' for name in names]
+        sizes = [f'{name} {getattr(laid_out, f"{name}_size_in_bytes") / 1e9:.2f}' for name in names]
         say(f'GB of the program, on each device: {", ".join(sizes)} (outputs lie in their aliased arguments)')
 
     began = time.monotonic()
@@ -211,13 +197,10 @@ def train(values: Command, overrides: Sequence[tuple[str, str]] = ()) -> None:
 
     say(f'first step {median_seconds(once, 1):.3f} s')
     seconds = median_seconds(once, values.repeats)
-    say(f'{seconds:.3f} s a step, {options.batch_size / seconds:.2f} images/s, peak {peak_memory():.2f} GB')
-    work = (lowered.cost_analysis() or {}).get('flops', 0) / 1e12  # last: at full size the counting takes a while
+    say(f'{seconds:.3f} s a step, {options.batch_size / seconds:.2f} images/s, peak {memory(peak=True):.2f} GB')
+    work = flops(traced.jaxpr) / 1e12
     share = f', {work / seconds / values.peak:.1%} of {values.peak:g}' if values.peak else ''
-    say(
-        f'{work:.3g} TFLOP a step, {work / seconds:.3g} TFLOP/s{share}: as XLA counts, bodies of loops once and '
-        'kernels of libraries not at all'
-    )
+    say(f'{work:.3g} TFLOP a step, {work / seconds:.3g} TFLOP/s{share}: products and convolutions, loops as they run')
 
 
 def random_batch(shapes: Mapping[str, tuple[tuple[int, ...], Any]]) -> dict[str, Any]:

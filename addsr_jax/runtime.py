@@ -64,13 +64,13 @@ def return_freed_memory() -> None:
         trim(0)
 
 
-def memory_in_use() -> float:
-    """GB: of the first device of this process where it says so, else of the process."""
-    stats = jax.local_devices()[0].memory_stats()
-    if stats and 'bytes_in_use' in stats:
-        return stats['bytes_in_use'] / 1e9
-    try:
-        pages = int(Path('/proc/self/statm').read_text().split()[1])
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    return pages * os.sysconf('SC_PAGE_SIZE') / 1e9
+def memory(*, peak: bool = False) -> float:
+    """GB in use, or the most so far: of the first device of this process where it says so, else of the process."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    if (key := 'peak_bytes_in_use' if peak else 'bytes_in_use') in stats:
+        return stats[key] / 1e9
+    status, name = Path('/proc/self/status'), 'VmHWM' if peak else 'VmRSS'
+    if status.exists():  # getrusage also counts what the process that started this one held
+        line = next(text for text in status.read_text().splitlines() if text.startswith(name))
+        return int(line.split()[1]) * 1024 / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

@@ -11,12 +11,12 @@ import argparse
 import jax
 
 from addsr_jax import sharding, sizes, specs
-from addsr_jax.benchmark import median_seconds, peak_memory
+from addsr_jax.benchmark import median_seconds
 from addsr_jax.flags import say
 from addsr_jax.ops import attention
 from addsr_jax.restoration import pipeline
 from addsr_jax.restoration.settings import Settings, parse_method
-from addsr_jax.runtime import prepare
+from addsr_jax.runtime import memory, prepare
 from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights.random import random_params
 
@@ -46,7 +46,7 @@ def main() -> None:
             jax.block_until_ready(model.sample(lq, jax.random.key(0), **chosen))
 
         first, seconds = median_seconds(picture, 1), median_seconds(picture, values.repeats)
-        say(f'{name:>12} {seconds:7.3f} s, first call {first:.0f} s, peak {peak_memory():.1f} GB')
+        say(f'{name:>12} {seconds:7.3f} s, first call {first:.0f} s, peak {memory(peak=True):.1f} GB')
 
 
 def random_model(spec: specs.ModelSpec) -> pipeline.Pipeline:

@@ -23,7 +23,7 @@ from addsr_jax import processes, sharding
 from addsr_jax.data.batches import Batches
 from addsr_jax.errors import UserError, complain
 from addsr_jax.evaluation.metrics import psnr_y
-from addsr_jax.runtime import compiler_options, memory_in_use
+from addsr_jax.runtime import compiler_options, memory
 from addsr_jax.stages.base import Stage, State
 from addsr_jax.training.checkpoints import Checkpoints
 from addsr_jax.training.options import LoopOptions, ProfileOptions
@@ -217,7 +217,7 @@ class Log:
             means = {name: float(np.mean([metrics[name] for metrics in self.since_last])) for name in values}
             if self.undecodable.indices:
                 means['replaced_records'] = float(len(self.undecodable.indices))
-            means |= {**self.rates.of(step), 'memory_gb': memory_in_use(), 'data_wait_s': self.waited}
+            means |= {**self.rates.of(step), 'memory_gb': memory(), 'data_wait_s': self.waited}
             self.writers.scalars(step, means)
             self.since_last.clear()
             self.waited = 0.0
