@@ -26,7 +26,7 @@ def write(folder: Path) -> None:
 
     from addsr_jax import sizes
     from addsr_jax.weights import bundle as bundles
-    from addsr_jax.weights import layout, published, torch_pickle
+    from addsr_jax.weights import layout, published, torch_writer
 
     rng = np.random.default_rng(0)
     spec, sd = sizes.SD2, folder / 'stable-diffusion-2-base'
@@ -82,8 +82,8 @@ def write(folder: Path) -> None:
     (sd / 'scheduler').mkdir()
     (sd / 'scheduler' / 'scheduler_config.json').write_text(json.dumps(schedule))
     shutil.copytree(bundles.NANO / 'tokenizer', sd / 'tokenizer')  # other words, the same files
-    torch_pickle.write(folder / 'ram.pth', {'model': random('prompt_extractor', parts['prompt_extractor'])})
-    torch_pickle.write(folder / 'DAPE.pth', random('dape', parts['dape']))
+    torch_writer.write(folder / 'ram.pth', {'model': random('prompt_extractor', parts['prompt_extractor'])})
+    torch_writer.write(folder / 'DAPE.pth', random('dape', parts['dape']))
 
 
 def convert(folder: Path) -> None:

@@ -1,13 +1,25 @@
 # shellcheck shell=bash
-# Sourced by local.sh and gpu.sh: what both do with their arguments.
+# Sourced by the launchers: what they do with their arguments.
 
-# arguments WORDS...: `flags` without --dry_run, which may stand anywhere and sets `dry`.
-arguments() {
+# take_dry_run WORDS...: `flags` without --dry_run, which may stand anywhere and sets `dry`.
+take_dry_run() {
   dry='' flags=()
   local word
   for word in "$@"; do
     if [[ "$word" == --dry_run ]]; then dry=yes; else flags+=("$word"); fi
   done
+}
+
+# pasteable WORDS...: a line that a shell reads as these words.
+pasteable() {
+  local line
+  line="$(printf '%q ' "$@")"
+  echo "${line% }"
+}
+
+# arguments WORDS...: as take_dry_run; without a flag the script ends.
+arguments() {
+  take_dry_run "$@"
   [[ ${#flags[@]} -gt 0 ]] && return
   echo "launch/$(basename "$0"): give --config and --workdir, as python -m addsr_jax.train takes them" >&2
   exit 2
@@ -15,13 +27,12 @@ arguments() {
 
 # The train command with `flags`, or its line: by $PYTHON, else by the environment of `make install`, else by python3.
 train() {
-  local python="${PYTHON:-}" line words
+  local python="${PYTHON:-}" words
   [[ -n "$python" || ! -x .venv/bin/python ]] || python=.venv/bin/python
   words=("${python:-python3}" -m addsr_jax.train "${flags[@]}")
   if [[ -z "$dry" ]]; then
     "${words[@]}"
   else
-    line="$(printf '%q ' "${words[@]}")"
-    echo "${line% }"
+    pasteable "${words[@]}"
   fi
 }

@@ -6,11 +6,10 @@
 # every pod reaches. A pod that ends restarts the set, and training goes on from the newest checkpoint.
 set -euo pipefail
 
-dry='' words=()
-for word in "$@"; do
-  if [[ "$word" == --dry_run ]]; then dry=yes; else words+=("$word"); fi
-done
-set -- "${words[@]}"
+# shellcheck source=launch/common.bash
+source "$(dirname "$0")/common.bash"
+take_dry_run "$@"
+set -- "${flags[@]}"
 [[ $# -ge 3 ]] || { echo 'launch/gke.sh: give a name, an image and the flags of python -m addsr_jax.train' >&2; exit 2; }
 name=$1 image=$2
 shift 2

@@ -12,11 +12,10 @@
 # --workdir is a folder that every worker reaches. The same flags again go on from the newest checkpoint.
 set -euo pipefail
 
-dry='' words=()
-for word in "$@"; do
-  if [[ "$word" == --dry_run ]]; then dry=yes; else words+=("$word"); fi
-done
-set -- "${words[@]}"
+# shellcheck source=launch/common.bash
+source "$(dirname "$0")/common.bash"
+take_dry_run "$@"
+set -- "${flags[@]}"
 usage() { echo "launch/tpu_vm.sh: $1: launch/tpu_vm.sh [--dry_run] create|state|install|train|log|keep|delete NAME [flags]" >&2; exit 2; }
 [[ $# -ge 2 ]] || usage "give a verb and the name of the slice"
 verb=$1 name=$2
@@ -27,13 +26,7 @@ ZONE="${ZONE:-us-west4-a}" TYPE="${TYPE:-v5litepod-16}" VERSION="${VERSION:-v2-a
 tpu=(gcloud compute tpus)
 
 run() {
-  if [[ -z "$dry" ]]; then
-    "$@"
-  else
-    local line
-    line="$(printf '%q ' "$@")"
-    echo "${line% }"
-  fi
+  if [[ -z "$dry" ]]; then "$@"; else pasteable "$@"; fi
 }
 # on WORKER COMMAND: on one worker, or on all.
 on() { run "${tpu[@]}" tpu-vm ssh "$name" "--zone=$ZONE" "--worker=$1" "--command=$2"; }

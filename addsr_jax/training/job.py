@@ -38,13 +38,8 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
     """
     from addsr_jax.training.loop import train  # brings tensorflow, and all else here is of use without it
 
-    chosen = fit.settled(options, jax.devices(), step_sizes)
-    mesh = sharding.make_mesh(chosen.mesh)
-    sharding.check_batch(mesh, options.batch_size, options.accumulate)
-    start = starting_weights(options)
-    stage = make_stage(chosen, start.spec, mesh)
-    known = {**known_params(stage, start), **distance_networks(stage)}
-    stage.freeze(known)  # names the parts that the weights lack
+    chosen, mesh, start, stage, known = prepared(options)
+    frozen = jax.eval_shape(stage.freeze, known)  # names the parts that the weights lack
     training = kept_training(options, stage, start)
     source = sources.open_source(options.data.source, options.data.path)
     tokenizer = load_tokenizer(start.tokenizer)
@@ -75,7 +70,7 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
         f'{len(source)} photographs on {mesh.size} {kind} device{"s" if mesh.size > 1 else ""}, '
         f'mesh {sharding.described(mesh.shape)}, remat {chosen.remat}'
     )
-    if whole := sharding.unsplit(mesh, jax.eval_shape(stage.freeze, known)):
+    if whole := sharding.unsplit(mesh, frozen):
         report(f'{len(whole)} frozen tensors cannot be split over {mesh.shape["fsdp"]} devices, as {next(iter(whole))}')
     if source.left_out:
         report(f'{len(source)} photographs in {options.data.path}, left out: {source.left_out}')
@@ -123,14 +118,23 @@ def write_final(
     processes.wait('final')
 
 
-def compile_only(options: TrainOptions, report: Callable[[str], None]) -> None:
-    """Compiles the step of a run into the cache of compiled programs, where the run finds it; writes nothing else."""
+def prepared(options: TrainOptions) -> tuple[TrainOptions, Mesh, Bundle, Stage, dict[str, Any]]:
+    """What a run on the devices that are here works with.
+
+    Options with their layout, mesh, the weights that it starts from, stage, and the parameters as the stage gets them.
+    """
     chosen = fit.settled(options, jax.devices(), step_sizes)
     mesh = sharding.make_mesh(chosen.mesh)
     sharding.check_batch(mesh, options.batch_size, options.accumulate)
     start = starting_weights(options)
     stage = make_stage(chosen, start.spec, mesh)
-    shapes = step.state_shapes(stage, {**known_params(stage, start), **distance_networks(stage)}, mesh)
+    return chosen, mesh, start, stage, {**known_params(stage, start), **distance_networks(stage)}
+
+
+def compile_only(options: TrainOptions, report: Callable[[str], None]) -> None:
+    """Compiles the step of a run into the cache of compiled programs, where the run finds it; writes nothing else."""
+    _, mesh, _, stage, known = prepared(options)
+    shapes = step.state_shapes(stage, known, mesh)
     began = time.monotonic()
     step.compile_step(stage, shapes, batch_shapes(options.data, options.batch_size), mesh)
     kind = f'{mesh.size} {mesh.devices.flat[0].platform} device{"s" if mesh.size > 1 else ""}'

@@ -22,7 +22,7 @@ from addsr_jax.sizes import SD2
 from addsr_jax.specs import ModelSpec
 from addsr_jax.trees import Tree
 from addsr_jax.weights import bundle as bundles
-from addsr_jax.weights import layout, published, torch_pickle
+from addsr_jax.weights import layout, published, torch_writer
 from addsr_jax.weights.bundle import Bundle
 from addsr_jax.weights.reader import open_file, open_folder
 from addsr_jax.weights.stored import Stored
@@ -253,9 +253,9 @@ def to_pytorch(path: Path | str, output: Path, part: str, report: Callable[[str]
                 _write_safetensors(unfinished / f'{stem}.safetensors', layout.to_state_dict(name, made.params[name]))
         if 'prompt_extractor' in made.params:
             state = layout.to_state_dict('prompt_extractor', made.params['prompt_extractor'])
-            torch_pickle.write(unfinished / 'ram.pth', {'model': state})
+            torch_writer.write(unfinished / 'ram.pth', {'model': state})
         if 'dape' in made.params:
-            torch_pickle.write(unfinished / 'DAPE.pth', layout.to_state_dict('dape', made.params['dape']))
+            torch_writer.write(unfinished / 'DAPE.pth', layout.to_state_dict('dape', made.params['dape']))
         adapters = Path(path).expanduser() / bundles.LORA
         if part == 'student' and adapters.is_dir():  # they are in the weights, and here once more as files of their own
             shutil.copytree(adapters, unfinished / bundles.LORA)

@@ -1,6 +1,6 @@
 """PyTorch's .pth and .bin files, read without running anything that is in them.
 
-And written, for those who go back to torch. A file is a zip archive (torch 1.6 and newer): `NAME/data.pkl` describes
+A file is a zip archive (torch 1.6 and newer): `NAME/data.pkl` describes
 the tensors, `NAME/data/KEY` are raw bytes. The description is a pickle, which can name any function; so it is read here
 by an interpreter of the few opcodes that torch.save writes for tensors in dicts. It builds plain dicts, lists, numbers
 and strings, and knows a few names, none of which is ever called: every other opcode or name is refused.
@@ -9,7 +9,6 @@ and strings, and knows a few names, none of which is ever called: every other op
 import io
 import lzma
 import math
-import pickle
 import pickletools
 import struct
 import zipfile
@@ -46,6 +45,22 @@ NAMES = {ORDERED_DICT, TENSOR, PARAMETER, *STORAGES}
 LARGEST_DESCRIPTION = 16 << 20  # bytes of data.pkl; RAM's, with 1,000 tensors, takes 0.3 MB
 MOST_STEPS = 1_000_000  # opcodes of a description; thirty for a tensor
 DEEPEST = 32  # dicts inside dicts
+# whatever zipfile and the decompressors behind it raise at bytes that they do not understand
+DAMAGES = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    struct.error,
+    ValueError,
+    KeyError,
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+    IndexError,
+    OverflowError,
+    MemoryError,
+)
 
 
 class Refused(ValueError):
@@ -91,11 +106,6 @@ def read(path: Path) -> dict[str, Any]:
         if not isinstance(content, dict):
             raise Refused(f'it holds {type(content).__name__}, not a dict')
         return _with_readers(content, partial(_tensor, archive, root, path))
-
-
-# whatever zipfile and the decompressors behind it raise at bytes that they do not understand
-DAMAGES = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error, ValueError, KeyError, OSError,
-           NotImplementedError, RuntimeError, IndexError, OverflowError, MemoryError)  # fmt: skip
 
 
 @contextmanager
@@ -358,50 +368,3 @@ OPCODES: dict[str, Step] = {
     'APPENDS': lambda m, a: _append(m, m.since_mark()),
     'STOP': _stop,
 }
-
-
-def write(path: Path, content: Mapping[str, Any]) -> None:
-    """A dict of arrays, or of such dicts, as torch.load (weights_only) reads it."""
-    arrays: list[np.ndarray] = []
-    description = pickle.PROTO + b'\x02' + _described(content, arrays) + pickle.STOP
-    with zipfile.ZipFile(path, 'w', zipfile.ZIP_STORED) as archive:
-        archive.writestr(f'{path.stem}/data.pkl', description)
-        archive.writestr(f'{path.stem}/byteorder', 'little')
-        for i, array in enumerate(arrays):
-            archive.writestr(f'{path.stem}/data/{i}', array.tobytes())
-        archive.writestr(f'{path.stem}/version', '3\n')
-
-
-def _described(value: Any, arrays: list[np.ndarray]) -> bytes:
-    """Opcodes of a dict, an array (which goes to `arrays`), a number or text."""
-    if isinstance(value, Mapping):
-        items = b''.join(_described(part, arrays) for pair in value.items() for part in pair)
-        return pickle.EMPTY_DICT + pickle.MARK + items + pickle.SETITEMS
-    if isinstance(value, np.ndarray):
-        return _described_array(value, arrays)
-    if isinstance(value, str):
-        encoded = value.encode()
-        return pickle.BINUNICODE + struct.pack('<I', len(encoded)) + encoded
-    if isinstance(value, int):
-        return pickle.LONG1 + bytes((8,)) + struct.pack('<q', value)
-    raise TypeError(f'{type(value).__name__} has no place in a file of tensors')
-
-
-def _described_array(array: np.ndarray, arrays: list[np.ndarray]) -> bytes:
-    def name(text: str) -> bytes:
-        module, attribute = text.split(' ')
-        return pickle.GLOBAL + f'{module}\n{attribute}\n'.encode()
-
-    def group(*parts: bytes) -> bytes:
-        return pickle.MARK + b''.join(parts) + pickle.TUPLE
-
-    kind = next(text for text, dtype in STORAGES.items() if dtype == array.dtype)
-    strides = [math.prod(array.shape[axis + 1 :]) for axis in range(array.ndim)]
-    key, size = str(len(arrays)), array.size
-    arrays.append(array)
-    words = [_described(word, arrays) for word in ('storage', key, 'cpu', size)]
-    storage = group(words[0], name(kind), *words[1:]) + pickle.BINPERSID
-    shape, steps = (group(*(_described(n, arrays) for n in numbers)) for numbers in (array.shape, strides))
-    hooks = name(ORDERED_DICT) + pickle.EMPTY_TUPLE + pickle.REDUCE
-    view = group(storage, _described(0, arrays), shape, steps, pickle.NEWFALSE, hooks)
-    return name(TENSOR) + view + pickle.REDUCE

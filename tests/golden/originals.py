@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 from safetensors.numpy import save_file
 
-from addsr_jax.weights import torch_pickle
+from addsr_jax.weights import torch_writer
 from tests import golden
 
 OLD_NAMES = {'to_q': 'query', 'to_k': 'key', 'to_v': 'value', 'to_out.0': 'proj_attn'}
@@ -49,13 +49,13 @@ def write(
     shutil.copy(golden.FIXTURES / 'schedule' / 'config.json', sd / 'scheduler' / 'scheduler_config.json')
 
     ram = golden.state_dict('ram')
-    torch_pickle.write(folder / 'DAPE.pth', {k: v for k, v in ram.items() if 'lora_' in k} | _unused('lora_A'))
+    torch_writer.write(folder / 'DAPE.pth', {k: v for k, v in ram.items() if 'lora_' in k} | _unused('lora_A'))
     base = {k: v for k, v in ram.items() if 'lora_' not in k} | _unused('weight') | _mask()
     if old_names:
         base = {k.replace('tagging_head', 'vision_multi'): v for k, v in base.items()}
-    torch_pickle.write(folder / 'ram_swin_large_14m.pth', {'model': base, 'epoch': 3})
+    torch_writer.write(folder / 'ram_swin_large_14m.pth', {'model': base, 'epoch': 3})
     for name in ('dino', 'dinov2'):
-        torch_pickle.write(folder / f'{name}.pth', golden.state_dict(name))
+        torch_writer.write(folder / f'{name}.pth', golden.state_dict(name))
     return {
         'sd': sd,
         'addsr': folder / 'addsr',
@@ -71,7 +71,7 @@ def _write(place: Path, state: dict[str, np.ndarray], config: Any, stem: str, fo
     place.mkdir(parents=True)
     (place / 'config.json').write_text(json.dumps(config))
     if form == 'bin':
-        torch_pickle.write(place / ('pytorch_model.bin' if stem == 'model' else f'{stem}.bin'), state)
+        torch_writer.write(place / ('pytorch_model.bin' if stem == 'model' else f'{stem}.bin'), state)
     elif form == 'shards':
         names = sorted(state)
         files = {f'{stem}-0000{i + 1}-of-00002.safetensors': names[i::2] for i in range(2)}

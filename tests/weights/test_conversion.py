@@ -9,7 +9,7 @@ import pytest
 from addsr_jax import trees
 from addsr_jax.errors import UserError
 from addsr_jax.weights import bundle as bundles
-from addsr_jax.weights import conversion, torch_pickle
+from addsr_jax.weights import conversion, torch_writer
 from addsr_jax.weights.reader import open_file, open_folder
 from tests import golden
 from tests.golden import originals, specs
@@ -134,7 +134,7 @@ def cut(paths):
 def twice(paths):
     state = {k: v.read() for k, v in open_file(paths['ram']).items()}
     name = next(k for k in state if k.startswith('vision_multi'))
-    torch_pickle.write(paths['ram'], {**state, name.replace('vision_multi', 'tagging_head'): state[name]})
+    torch_writer.write(paths['ram'], {**state, name.replace('vision_multi', 'tagging_head'): state[name]})
 
 
 def other_vit(paths):
@@ -187,7 +187,7 @@ def test_missing_unexpected_and_misshapen_tensors_are_named_together(copied, tmp
     state = {k: v.read() for k, v in open_file(copied['dinov2']).items()}
     state['extra.weight'] = state.pop('cls_token')
     state['norm.bias'] = np.ones(7, np.float32)
-    torch_pickle.write(copied['dinov2'], state)
+    torch_writer.write(copied['dinov2'], state)
     with pytest.raises(UserError, match=r'3 tensors do not fit') as error:
         conversion.from_pytorch(conversion.plan(**copied), tmp_path / 'out', print)
     for words in ('cls_token missing', 'extra.weight unexpected', 'norm.bias is (7,), not (24,)'):

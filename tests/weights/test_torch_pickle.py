@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from addsr_jax.errors import UserError
-from addsr_jax.weights import torch_pickle
+from addsr_jax.weights import torch_pickle, torch_writer
 from addsr_jax.weights.stored import Stored
 
 RNG = np.random.default_rng(0)
@@ -26,7 +26,7 @@ def test_what_is_written_is_read_bit_for_bit(tmp_path, dtype):
     content = {'a': RNG.normal(0, 3, (2, 3, 4)).astype(dtype), 'b': {'c': RNG.normal(0, 3, (5,)).astype(dtype)}}
     content['scalar'] = RNG.normal(0, 3, ()).astype(dtype)
     content['empty'] = np.zeros((0, 3), dtype)
-    torch_pickle.write(tmp_path / 'x.pth', content)
+    torch_writer.write(tmp_path / 'x.pth', content)
     read = torch_pickle.read(tmp_path / 'x.pth')
     for stored, wanted in ((read['a'], content['a']), (read['b']['c'], content['b']['c'])):
         assert (stored.shape, stored.dtype) == (wanted.shape, wanted.dtype)
@@ -145,7 +145,7 @@ def test_only_listed_opcodes_are_known():
 @pytest.mark.parametrize('length', [0, 10, 100, -30, -1])
 def test_a_truncated_file_is_refused(tmp_path, length):
     path = tmp_path / 'x.pth'
-    torch_pickle.write(path, {'a': np.ones((40, 40), np.float32)})
+    torch_writer.write(path, {'a': np.ones((40, 40), np.float32)})
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(UserError, match='torch'):
         torch_pickle.read(path)
@@ -182,7 +182,7 @@ def test_dicts_that_hold_one_dict_twice_are_read_once(tmp_path):
 
 
 def test_an_encrypted_or_unknown_archive_is_refused(tmp_path):
-    torch_pickle.write(tmp_path / 'x.pth', {'a': np.ones((4, 4), np.float32)})
+    torch_writer.write(tmp_path / 'x.pth', {'a': np.ones((4, 4), np.float32)})
     whole = (tmp_path / 'x.pth').read_bytes()
     for at, value in ((6, 255), (8, 1), (10, 12), (10, 99)):  # version, encrypted, bzip2, no method at all
         directory = bytearray(whole)
@@ -198,7 +198,7 @@ def test_an_encrypted_or_unknown_archive_is_refused(tmp_path):
 @pytest.mark.parametrize('seed', range(4))
 def test_flipped_bytes_are_read_as_they_are_or_refused(tmp_path, seed):
     rng, path = np.random.default_rng(seed), tmp_path / 'x.pth'
-    torch_pickle.write(path, {'a': {'b': np.ones((4, 4), np.float32)}, 'c': np.zeros(3, np.int64)})
+    torch_writer.write(path, {'a': {'b': np.ones((4, 4), np.float32)}, 'c': np.zeros(3, np.int64)})
     whole = path.read_bytes()
     for _ in range(500):
         damaged = bytearray(whole)
