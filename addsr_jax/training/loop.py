@@ -20,7 +20,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from addsr_jax import processes, sharding
-from addsr_jax.data.batches import Batches
+from addsr_jax.data.batches import Batches, Shapes
 from addsr_jax.errors import UserError, complain
 from addsr_jax.evaluation.metrics import psnr_y
 from addsr_jax.runtime import compiler_options, memory
@@ -72,89 +72,76 @@ def train(
     rates of an update by its number and the steps of the run, which were `steps_before` at the start before.
     """
     sharding.check_batch(mesh, options.batch_size, options.accumulate)
+    checkpoints, rates_of = Checkpoints.open(workdir, options.keep), Rates(rates, options.steps, steps_before)
     with Signals(report) as signals:
-        undecodable, rates_of = Undecodable(record_name, report), Rates(rates, options.steps, steps_before)
-        return _train(
-            stage, params, batches, options, workdir, mesh, seed, held_out, report, signals, undecodable, rates_of
-        )
+        update, preview, frozen, state, start = begin(stage, params, batches.shapes, checkpoints, mesh, seed)
+        if checkpoints.latest is not None:
+            report(f'resuming at step {start}')
+            rates_of.say_jumps(start, report)
+        if start > options.steps:
+            raise UserError(f'{workdir} is at step {start}, beyond --config.steps {options.steps}: raise steps')
 
+        writers = Writers.open(workdir, options.steps, options.batch_size, options.log_every, report)
+        writers.start(start, state.params)
+        undecodable = Undecodable(record_name, report)
+        log = Log(options, writers, undecodable, checkpoints, rates_of)
+        trace = Trace(options.profile, workdir / 'profile', report)
+        done = start
+        try:
+            signals.orderly = True
+            with prefetch(batches(start), mesh, undecodable.count, signals.while_waiting) as source:
+                for step in range(start + 1, options.steps + 1):
+                    asked = time.monotonic()
+                    batch = None if signals.ask_to_end_before(step) else signals.unless_asked(source)
+                    if batch is None:
+                        break
+                    log.waited += time.monotonic() - asked
+                    trace.before(step)
+                    state, metrics = update(state, frozen, batch)
+                    done = step
+                    log.add(step, metrics)
 
-def _train(
-    stage: Stage,
-    params: Tree,
-    batches: Batches,
-    options: LoopOptions,
-    workdir: Path,
-    mesh: Mesh,
-    seed: int,
-    held_out: Batch | None,
-    report: Callable[[str], None],
-    signals: 'Signals',
-    undecodable: 'Undecodable',
-    rates: 'Rates',
-) -> Result:
-    checkpoints = Checkpoints.open(workdir, options.keep)
+                    score = None
+                    previews, evaluates = (due(step, n, options) for n in (options.preview_every, options.eval_every))
+                    if held_out is not None and (previews or evaluates):
+                        with jax.set_mesh(mesh):  # as the step: split weights are gathered, not activations
+                            pictures = fetch(preview(state, frozen, sharding.put_replicated(held_out, mesh)))
+                        if previews:
+                            writers.images(step, pictures)
+                        if evaluates:
+                            score = mean_psnr_y(pictures[stage.scored], pictures['HR'])
+                            writers.score(step, 'held_out_psnr_y', score)
 
-    # The step is compiled before any data is touched.
-    shapes = state_shapes(stage, params, mesh)
-    frozen = jax.device_put(stage.freeze(params), shapes.frozen_shardings)
-    update = compile_step(stage, shapes, batches.shapes, mesh)
-    everywhere = sharding.replicated(mesh)
-    preview = jax.jit(stage.preview, out_shardings=everywhere, compiler_options=compiler_options(mesh))
-
-    # Resume, else a new state.
-    if checkpoints.latest is not None:
-        state, start = checkpoints.restore(shapes.state, shapes.shardings)
-        report(f'resuming at step {start}')
-        rates.say_jumps(start, report)
-    else:
-        state, start = first_state(stage, params, shapes, seed), 0
-    if start > options.steps:
-        raise UserError(f'{workdir} is at step {start}, beyond --config.steps {options.steps}: raise steps')
-
-    writers = Writers.open(workdir, options.steps, options.batch_size, options.log_every, report)
-    writers.start(start, state.params)
-    log = Log(options, writers, undecodable, checkpoints, rates)
-    trace = Trace(options.profile, workdir / 'profile', report)
-    done = start
-    try:
-        signals.orderly = True
-        with prefetch(batches(start), mesh, undecodable.count, signals.while_waiting) as source:
-            for step in range(start + 1, options.steps + 1):
-                asked = time.monotonic()
-                batch = None if signals.ask_to_end_before(step) else signals.unless_asked(source)
-                if batch is None:
-                    break
-                log.waited += time.monotonic() - asked
-                trace.before(step)
-                state, metrics = update(state, frozen, batch)
-                done = step
-                log.add(step, metrics)
-
-                score = None
-                previews, evaluates = due(step, options.preview_every, options), due(step, options.eval_every, options)
-                if held_out is not None and (previews or evaluates):
-                    with jax.set_mesh(mesh):  # as the step: split weights are gathered, not activations
-                        pictures = fetch(preview(state, frozen, sharding.put_replicated(held_out, mesh)))
-                    if previews:
-                        writers.images(step, pictures)
-                    if evaluates:
-                        score = mean_psnr_y(pictures[stage.scored], pictures['HR'])
-                        writers.score(step, 'held_out_psnr_y', score)
-
-                if due(step, options.checkpoint_every, options) or score is not None:
-                    log.flush()  # a state whose own metrics are not finite is never saved
-                    checkpoints.save(step, state, step, None if score is None else {'psnr': score})
-            trace.end(done)
-            log.flush()
-            if done > (checkpoints.latest or 0):
-                checkpoints.save(done, state, done, None)
-    finally:
-        checkpoints.close()
-        writers.close()
+                    if due(step, options.checkpoint_every, options) or score is not None:
+                        log.flush()  # a state whose own metrics are not finite is never saved
+                        checkpoints.save(step, state, step, None if score is None else {'psnr': score})
+                trace.end(done)
+                log.flush()
+                if done > (checkpoints.latest or 0):
+                    checkpoints.save(done, state, done, None)
+        finally:
+            checkpoints.close()
+            writers.close()
     if done < options.steps:
         report(f'stopped at step {done}, checkpoint written: run the same command to go on')
     return Result(state, frozen, done >= options.steps)
+
+
+def begin(
+    stage: Stage, params: Tree, batch: Shapes, checkpoints: Checkpoints, mesh: Mesh, seed: int
+) -> tuple[Callable[..., Any], Callable[..., Any], Tree, State, int]:
+    """Compiles the step, before any data is touched; then the newest checkpoint's state, else a new one.
+
+    Programs of the step and of previews, frozen parameters, state, and the updates that it has behind it.
+    """
+    shapes = state_shapes(stage, params, mesh)
+    frozen = jax.device_put(stage.freeze(params), shapes.frozen_shardings)
+    update = compile_step(stage, shapes, batch, mesh)
+    preview = jax.jit(stage.preview, out_shardings=sharding.replicated(mesh), compiler_options=compiler_options(mesh))
+    if checkpoints.latest is None:
+        return update, preview, frozen, first_state(stage, params, shapes, seed), 0
+    state, step = checkpoints.restore(shapes.state, shapes.shardings)
+    return update, preview, frozen, state, step
 
 
 def due(step: int, every: int, options: LoopOptions) -> bool:
