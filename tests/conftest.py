@@ -36,6 +36,7 @@ jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
 LONG = (
     'test_parity_train_step.py',
     'test_job.py',
+    'test_processes.py',
     'test_pipeline.py',
     'test_parity_unet.py',
     'test_original_weights.py',

@@ -72,7 +72,8 @@ def test_epochs_and_seeds_differ(source):
     assert (first[0]['hr'] != batches(source, count=1, batch_size=6, seed=4)[0]['hr']).any()
 
 
-@pytest.mark.parametrize(('processes', 'workers'), [(2, 0), (4, 0), (2, 2)])
+@pytest.mark.parametrize('processes', [2, 4])
+@pytest.mark.parametrize('workers', [0, 2])
 def test_processes_make_the_rows_of_the_batches_that_one_process_makes(source, processes, workers):
     parts = [batches(source, process=(i, processes), start=1, workers=workers) for i in range(processes)]
     joined = [{name: np.concatenate([p[name] for p in row]) for name in row[0]} for row in zip(*parts, strict=True)]

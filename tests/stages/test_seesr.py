@@ -26,16 +26,15 @@ CHAIN = [249, 499, 749, 999]
 
 @pytest.fixture(scope='module')
 def learned():
-    """(state, metrics) of 30 steps of the least whole teacher."""
-    state, _, metrics = run(stage('seesr', tiny.LEAST), bundle(tiny.LEAST), steps=30)
+    """(state, metrics) of 30 steps of the whole teacher."""
+    state, _, metrics = run(stage('seesr'), bundle(), steps=30)
     return state, metrics
 
 
 def test_losses_and_gradients_of_the_networks_do_not_depend_on_the_number_of_devices(monkeypatch):
     monkeypatch.setattr(sharding, 'SMALL', 256)
-    made = stage('seesr', tiny.LEAST)
-    state, _, (metrics,) = run(made, bundle(tiny.LEAST))
-    shared = one_step(made, tiny.bundle(tiny.LEAST).params, BATCH, 'data:2,fsdp:2')
+    state, _, (metrics,) = run(stage('seesr'), bundle())
+    shared = one_step(stage('seesr'), tiny.bundle().params, BATCH, 'data:2,fsdp:2')
     assert_same_step(Step(state, metrics), shared)
     assert any(not leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(shared.state.params))
 
@@ -51,7 +50,7 @@ def test_the_loss_falls_on_one_batch(learned):
 
 def test_the_first_loss_of_the_networks_is_the_denoising_of_hr_conditioned_on_lq_written_out(learned):
     chance = loss_and_draw('seesr')[1](first_key(), BATCH)
-    teacher, t = Denoiser(tiny.networks(tiny.LEAST), 'teacher'), chance['timesteps']
+    teacher, t = Denoiser(tiny.networks(), 'teacher'), chance['timesteps']
 
     @jax.jit
     def answer(parts):
@@ -62,7 +61,7 @@ def test_the_first_loss_of_the_networks_is_the_denoising_of_hr_conditioned_on_lq
         output = teacher.network_output(parts, signal * z0 + sigma * chance['noise'], t, condition)
         return output, signal * chance['noise'] - sigma * z0  # the tiny model predicts velocity
 
-    output, velocity = answer(bundle(tiny.LEAST))
+    output, velocity = answer(bundle())
     assert learned[1][0]['mse'] == pytest.approx(float(((output - velocity) ** 2).mean()), rel=1e-4)
 
 
@@ -232,7 +231,7 @@ def test_a_teacher_may_start_from_stable_diffusions_own_unet():
 
 
 def test_what_a_teacher_was_made_of_is_not_kept_beside_it(learned):
-    whole = tiny.bundle(tiny.LEAST)
-    start = dataclasses.replace(whole, params={**whole.params, 'unet': whole.params['teacher']['unet']})
-    merged = bundles.merged(start, stage('seesr', tiny.LEAST).export(learned[0], bundle(tiny.LEAST)), whole.spec, {})
+    whole = tiny.bundle()
+    start = dataclasses.replace(whole, params={**whole.params, 'unet': bundle()['teacher']['unet']})
+    merged = bundles.merged(start, stage('seesr').export(learned[0], bundle()), whole.spec, {})
     assert set(merged.params) == set(whole.params)

@@ -103,7 +103,6 @@ def alone(tmp_path_factory, weights):
     return run
 
 
-@pytest.mark.torch
 def test_sigterm_to_one_of_two_ends_both_at_one_step_and_two_go_on_to_the_parameters_of_one(tmp_path, weights, alone):
     run = Run(tmp_path / 'run', weights, processes=2)
     run.until('step 3/')
