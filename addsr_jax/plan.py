@@ -101,10 +101,10 @@ def search(command: Command, overrides: Sequence[tuple[str, str]], machine: Any)
     from addsr_jax.planning import programs
     from addsr_jax.planning.estimate import TooLarge, estimate
     from addsr_jax.training import config as config_file
-    from addsr_jax.training.fit import LAYOUTS
+    from addsr_jax.training import fit
 
     options, found = config_file.train_options(command.config, overrides), []
-    for mesh, remat in LAYOUTS:
+    for mesh, remat in fit.layouts(options):
         for images in (1, 2, 4, 8):
             batch = images * len(machine.devices) * options.accumulate
             tried = dataclasses.replace(options, mesh=mesh, remat=remat, batch_size=batch)

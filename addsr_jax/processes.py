@@ -52,6 +52,17 @@ def wait(name: str) -> None:
         multihost_utils.sync_global_devices(name)
 
 
+@contextmanager
+def until_all_are_done(name: str) -> Iterator[None]:
+    """Whoever has done its part, or made a mistake of its own, waits: an end without the others would end them."""
+    try:
+        yield
+    except UserError:
+        wait(name)
+        raise
+    wait(name)
+
+
 def on_host(tree: Tree, mesh: Mesh) -> Tree:
     """Leaves that lie on devices of several processes, whole and on this host; all processes ask together.
 

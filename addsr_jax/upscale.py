@@ -105,11 +105,13 @@ def main(arguments: Sequence[str]) -> None:
     jobs = files.plan_jobs(values.inputs, command.output, settings.scale)
     if command.distributed:
         processes.join(None, None, None)
-    share = jobs[command.first :: command.count]
-    todo = files.remaining(share, overwrite=command.overwrite, resume=command.resume)
-    if len(todo) < len(share):
-        say(f'{len(share) - len(todo)} of {len(share)} results are there already')
-    if todo:
+    with processes.until_all_are_done('all pictures'):
+        share = jobs[command.first :: command.count]
+        todo = files.remaining(share, overwrite=command.overwrite, resume=command.resume)
+        if len(todo) < len(share):
+            say(f'{len(share) - len(todo)} of {len(share)} results are there already')
+        if not todo:
+            return
         prepare()
         model = pipeline.load(command.weights, dtype=command.dtype, attention=command.attention)
         vocabulary = None
@@ -117,8 +119,6 @@ def main(arguments: Sequence[str]) -> None:
             classes = model.networks.spec.prompt_extractor.tagging.classes
             vocabulary = tags.read_vocabulary(command.tag_list, command.thresholds, classes)
         restore_all(model, todo, settings, vocabulary)
-    if command.distributed:
-        processes.wait('all pictures')
 
 
 def restore_all(model: Any, jobs: Sequence[Any], settings: Settings, vocabulary: Any) -> None:

@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 from unittest import mock
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from addsr_jax import benchmark, cli, convert, evaluate, sizes, tag, train, upscale
+from addsr_jax import benchmark, cli, convert, evaluate, processes, sizes, tag, train, upscale
 from addsr_jax.errors import guard
 from addsr_jax.options import declared
 from addsr_jax.restoration import pipeline
@@ -207,6 +208,19 @@ def test_processes_restore_each_picture_once(nearest, folder):
     assert sorted(nearest.names) == ['a.png', 'b.png', 'c.png', 'd.png', 'e.png']
     assert nearest.names[:3] == ['a.png', 'c.png', 'e.png']
     assert len(results()) == 5
+
+
+def test_of_a_cluster_each_process_does_its_share_and_waits_for_the_others_after_a_mistake_too(nearest, folder, capsys):
+    Path('in/b.png').write_bytes(b'no image')
+    with (
+        mock.patch.object(processes, 'join') as joined,
+        mock.patch.object(processes, 'wait') as waited,
+        mock.patch.multiple(jax, process_count=lambda: 2, process_index=lambda: 1),
+    ):
+        assert guard(upscale.main, [*folder, '--distributed']) == 2
+    assert joined.call_count == waited.call_count == 1
+    assert nearest.names == ['d.png']
+    assert 'left out: in/b.png' in capsys.readouterr().err
 
 
 def test_evaluate_runs_methods_and_scores_what_is_there(capsys):

@@ -1,8 +1,7 @@
 """Which mesh and which remat a run takes where its config says 'auto': the first that fits the devices' memory.
 
-Four layouts in the order of what they cost: everything whole on every device, for nothing; state and weights split over
-all devices, for gathering them in every step; then recomputed blocks, and whole networks, for their FLOPs. The figures
-of activations are `addsr plan`'s for the sizes of configs/ (docs/tpu.md); a size without figures is small enough.
+In the order of what they cost: everything whole on every device, for nothing; state and weights split over all devices,
+for gathering them in every step; then both again with recomputed blocks, and with whole networks, for their FLOPs.
 """
 
 import dataclasses
@@ -17,8 +16,8 @@ from addsr_jax.training.options import REMATS, TrainOptions
 
 SPARE = 10**9  # bytes of each device that stay free
 WHOLE, SPLIT = 'data:-1', 'fsdp:-1'
-LAYOUTS = ((WHOLE, 'none'), (SPLIT, 'none'), (SPLIT, 'blocks'), (SPLIT, 'full'))
-# Bytes of activations for a pixel of the target, by size, stage and remat.
+# Bytes of activations for a pixel of the target, by size, stage and remat; a size without figures is small enough. From
+# docs/plans: addsr with none and blocks, seesr with none. The others are guesses on the large side.
 ACTIVATIONS = {
     ('sd2', 'addsr'): {'none': 18_200, 'blocks': 5_500, 'full': 5_000},
     ('sd2', 'seesr'): {'none': 8_000, 'blocks': 3_000, 'full': 3_000},
@@ -55,9 +54,9 @@ def settled(options: TrainOptions, devices: Sequence[Any], sizes: Callable[[Trai
 
 def layouts(options: TrainOptions) -> list[tuple[str, str]]:
     """(mesh, remat) in the order of what they cost, as far as the config leaves them open."""
-    free = LAYOUTS if options.mesh == 'auto' else [(options.mesh, remat) for remat in REMATS]
-    wanted = [layout for layout in free if options.remat in ('auto', layout[1])]
-    return wanted or [(SPLIT, options.remat)]
+    meshes = (WHOLE, SPLIT) if options.mesh == 'auto' else (options.mesh,)
+    remats = REMATS if options.remat == 'auto' else (options.remat,)
+    return [(mesh, remat) for remat in remats for mesh in meshes]
 
 
 def needed(options: TrainOptions, sizes: Sizes, layout: tuple[str, str], devices: int) -> int:

@@ -39,13 +39,27 @@ def test_the_cheapest_layout_that_fits_is_taken():
     assert settled('TPU v5', 8) == ('data:-1', 'none')  # 95 GB: nothing needs to be split
     assert settled('TPU v5 lite', 16)[0] in ('data:-1', 'fsdp:-1')
     assert settled('TPU v5 lite', 16, batch_size=64) == ('fsdp:-1', 'blocks')
-    orders = [fit.needed(options(batch_size=64), SIZES, layout, 16) for layout in fit.LAYOUTS]
-    assert orders == sorted(orders, reverse=True)
+    wanted = options(batch_size=64)
+    needed = [fit.needed(wanted, SIZES, layout, 16) for layout in fit.layouts(wanted)]
+    assert len(needed) == 6
+    assert needed[::2] == sorted(needed[::2], reverse=True), 'whole'
+    assert needed[1::2] == sorted(needed[1::2], reverse=True), 'split'
+    assert all(whole > split for whole, split in zip(needed[::2], needed[1::2], strict=True))
+
+
+def test_a_mesh_that_is_asked_for_is_reckoned_with():
+    halves, eighths = (fit.needed(options(), SIZES, (mesh, 'none'), 16) for mesh in ('data:8,fsdp:2', 'data:2,fsdp:8'))
+    assert halves - eighths == pytest.approx((SIZES.state + SIZES.frozen) * (1 / 2 - 1 / 8))
+
+
+def test_devices_that_say_no_memory_stay_whole_whatever_is_recomputed():
+    found = fit.settled(options(remat='blocks'), jax.devices(), lambda *_: SIZES)
+    assert (found.mesh, found.remat) == ('data:-1', 'blocks')
 
 
 def test_what_the_config_says_is_kept():
     assert settled('TPU v5', 8, mesh='data:2,fsdp:4', remat='none') == ('data:2,fsdp:4', 'none')
-    assert settled('TPU v5', 8, remat='full') == ('fsdp:-1', 'full')
+    assert settled('TPU v5', 8, remat='full') == ('data:-1', 'full')
     assert settled('TPU v5', 8, mesh='fsdp:8')[0] == 'fsdp:8'
 
 
