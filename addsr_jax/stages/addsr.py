@@ -94,8 +94,8 @@ class Losses:
     projection: Projection
     objective: AddsrObjective
     trains: tuple[Trainable, ...]
-    dtype: Any  # of LPIPS's convolutions
-    remat: str  # of the student's forward
+    dtype: Any = jnp.float32  # of LPIPS's convolutions
+    remat: str = 'none'  # of the student's forward
 
     def prepare(self, trained: Tree, frozen: Tree, batch: Batch, draws: Draws) -> Sample:
         """Everything that precedes the trained step: z_s, s, its index p, the conditions, the texts."""
