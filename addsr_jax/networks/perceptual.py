@@ -1,4 +1,4 @@
-"""LPIPS, a distance of pictures in the features of a classifier (Zhang et al. 2018, version 0.1).
+"""Distances of pictures in a classifier's features: LPIPS 0.1 (Zhang et al. 2018) and DISTS (Ding et al. 2020).
 
 Trunks are VGG16 (Simonyan & Zisserman 2014, configuration D) and AlexNet as torchvision has them, up to the last ReLU
 before the classifier; parameters are {'Conv_0': {'kernel', 'bias'}, ...} in the order of the layers. Pictures are
@@ -20,6 +20,9 @@ ALEX_LAYERS = ((4, 2, False), (1, 2, True), (1, 1, True), (1, 1, False), (1, 1, 
 # ImageNet's mean and deviation, restated for pictures in [-1, 1]
 SHIFT = np.array([-0.030, -0.088, -0.188], np.float32)
 SCALE = np.array([0.458, 0.448, 0.450], np.float32)
+# the same for pictures in [0, 1], as DISTS has them
+MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 def conv(x: jax.Array, params: Tree, stride: int = 1, padding: int = 1) -> jax.Array:
@@ -84,3 +87,48 @@ def _unit(features: jax.Array) -> jax.Array:
     squares = jnp.sum(features**2, axis=-1, keepdims=True)
     length = jnp.sqrt(jnp.where(squares > 0, squares, 1.0))
     return jnp.where(squares > 0, features / (length + 1e-10), 0.0)
+
+
+def blurred_halve(x: jax.Array) -> jax.Array:
+    """DISTS's pooling: the root of Hann-weighted mean squares over 3 x 3 pixels, at every second."""
+    taps = np.array([0.5, 1, 0.5], np.float32)
+    kernel = np.outer(taps, taps)[:, :, None, None] / taps.sum() ** 2
+    channels = x.shape[-1]
+    squares = jax.lax.conv_general_dilated(
+        x * x,
+        jnp.tile(jnp.asarray(kernel, x.dtype), (1, 1, 1, channels)),
+        (2, 2),
+        ((1, 1), (1, 1)),
+        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+        feature_group_count=channels,
+    )
+    return jnp.sqrt(squares + 1e-12)
+
+
+def dists(params: Tree, a: jax.Array, b: jax.Array) -> jax.Array:
+    """DISTS of pictures a and b, [B], float32; 0 for equal ones.
+
+    a, b: [B, H, W, 3] in [0, 1], taken as large as they are. params: {'trunk': VGG16's layers, 'alpha', 'beta': weights
+    [3 + 64 + 128 + 256 + 512 + 512] of the likeness of means and of structure, channel by channel of the picture and
+    of the five activations}.
+    """
+    total = params['alpha'].sum() + params['beta'].sum()
+    pairs = zip(_stages(params, a), _stages(params, b), strict=True)
+    likeness, start = jnp.zeros(len(a), jnp.float32), 0
+    for x, y in pairs:  # [B, h, w, C] each
+        channels = slice(start, start + x.shape[-1])
+        start = channels.stop
+        mean_x, mean_y = x.mean(axis=(1, 2)), y.mean(axis=(1, 2))
+        # centred, since the mean of products less the product of means loses what the 1e-6 below is held against
+        away_x, away_y = x - mean_x[:, None, None], y - mean_y[:, None, None]
+        variances, covariance = ((u * v).mean(axis=(1, 2)) for u, v in ((away_x, away_x), (away_x, away_y)))
+        variances += (away_y**2).mean(axis=(1, 2))
+        means = (2 * mean_x * mean_y + 1e-6) / (mean_x**2 + mean_y**2 + 1e-6)
+        structure = (2 * covariance + 1e-6) / (variances + 1e-6)
+        likeness += (means @ params['alpha'][channels] + structure @ params['beta'][channels]) / total
+    return 1 - likeness
+
+
+def _stages(params: Tree, x: jax.Array) -> tuple[jax.Array, ...]:
+    """What DISTS compares: the picture itself and VGG's activations, pooled without aliasing."""
+    return (x, *vgg16(params['trunk'], (x - MEAN) / DEVIATION, blurred_halve))

@@ -13,6 +13,7 @@ from addsr_jax.data.photographs import photographs
 from addsr_jax.diffusion.methods import METHODS
 from addsr_jax.errors import UserError
 from addsr_jax.evaluation import report
+from addsr_jax.evaluation.figures import BASIC
 from addsr_jax.restoration.pipeline import Pipeline
 from addsr_jax.restoration.settings import Settings, parse_method
 
@@ -87,8 +88,11 @@ def bicubic(image: np.ndarray, name: str) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
 
 
-def compare(pairs: Sequence[Pair], methods: Mapping[str, Restore]) -> Iterator[Trial]:
-    """Every method on every pair; the time of a method is that of its second call on a first shape, compiled."""
+def compare(pairs: Sequence[Pair], methods: Mapping[str, Restore], names: Sequence[str] = BASIC) -> Iterator[Trial]:
+    """Every method on every pair, judged by the named figures.
+
+    The time of a method is that of its second call on a first shape, compiled.
+    """
     warm = set()
     for pair, low, high in read_pairs(pairs, factor=4):
         results, scores = {}, []
@@ -98,7 +102,8 @@ def compare(pairs: Sequence[Pair], methods: Mapping[str, Restore]) -> Iterator[T
                 warm.add((name, low.shape))
             start = time.monotonic()
             results[name] = restore(low, pair.name)
-            scores.append(report.score(pair.name, name, results[name], high, time.monotonic() - start))
+            seconds = time.monotonic() - start
+            scores.append(report.score(pair.name, name, results[name], high, seconds, names))
         yield Trial(pair, low, high, results, scores)
 
 

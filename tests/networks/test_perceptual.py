@@ -69,3 +69,44 @@ def test_bfloat16_pictures_give_nearly_the_distance_of_float32():
     half = DISTANCE['vgg'](PARAMS['vgg'], a.astype(jnp.bfloat16), b.astype(jnp.bfloat16))
     assert half.dtype == jnp.float32
     np.testing.assert_allclose(half, exact, rtol=0.02)
+
+
+def dists_params(**weights):
+    """VGG16 with random layers, and no weight but those named: {'alpha' or 'beta': of the first channels}."""
+    vectors = {name: np.zeros(1475, np.float32) for name in ('alpha', 'beta')}
+    for name, first in weights.items():
+        vectors[name][: len(first)] = first
+    return {'trunk': PARAMS['vgg']['trunk'], **vectors}
+
+
+DISTS = jax.jit(perceptual.dists)
+
+
+def test_dists_is_zero_for_equal_pictures_symmetric_and_grows_with_noise():
+    params = dists_params(alpha=np.ones(1475), beta=np.ones(1475))
+    a = RNG.uniform(0, 1, (2, 64, 64, 3)).astype(np.float32)
+    noise = RNG.normal(0, 1, a.shape).astype(np.float32)
+    at = [DISTS(params, a, a + strength * noise) for strength in (0.0, 0.05, 0.3)]
+    np.testing.assert_allclose(at[0], 0, atol=1e-5)
+    assert (at[0] < at[1]).all()
+    assert (at[1] < at[2]).all()
+    np.testing.assert_allclose(DISTS(params, a + np.float32(0.3) * noise, a), at[2], rtol=1e-4)
+
+
+def test_dists_of_the_picture_itself_is_the_closed_form():
+    """With weight on the three colours alone: their means by alpha, their correlation by beta."""
+    a, b = (RNG.uniform(0, 1, (1, 64, 64, 3)).astype(np.float32) for _ in range(2))
+    x, y = a[0, ..., 0].astype(np.float64), b[0, ..., 0].astype(np.float64)
+    means = (2 * x.mean() * y.mean() + 1e-6) / (x.mean() ** 2 + y.mean() ** 2 + 1e-6)
+    covariance = ((x - x.mean()) * (y - y.mean())).mean()
+    structure = (2 * covariance + 1e-6) / (x.var() + y.var() + 1e-6)
+    np.testing.assert_allclose(DISTS(dists_params(alpha=[1.0]), a, b), [1 - means], rtol=1e-3)
+    np.testing.assert_allclose(DISTS(dists_params(beta=[1.0]), a, b), [1 - structure], rtol=1e-4)
+    mixed = 1 - (means + 3 * structure) / 4
+    np.testing.assert_allclose(DISTS(dists_params(alpha=[1.0], beta=[3.0]), a, b), [mixed], rtol=1e-4)
+
+
+def test_pooling_of_dists_keeps_a_constant_inside():
+    pooled = perceptual.blurred_halve(jnp.full((1, 8, 8, 2), 0.7))
+    assert pooled.shape == (1, 4, 4, 2)
+    np.testing.assert_allclose(pooled[0, 1:, 1:], 0.7, rtol=1e-6)

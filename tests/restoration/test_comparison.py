@@ -61,7 +61,7 @@ def test_every_method_gets_its_own_settings_and_one_model():
 
 def test_speed_is_held_against_the_first_method_of_ancestral_steps():
     def scores(*methods):
-        return [report.Score('a', method, 20.0, 0.5, None, 1.0) for method in methods]
+        return [report.Score('a', method, {'psnr': 20.0}, 1.0) for method in methods]
 
     assert comparison.slowest(scores('bicubic', 'addsr-4', 'seesr-20', 'seesr-50')) == 'seesr-20'
     assert comparison.slowest(scores('bicubic', 'addsr-4', 'pred')) is None
