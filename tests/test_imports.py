@@ -15,6 +15,7 @@ FLOORS = (
     'atomic',
     'json_file',
     'trees',
+    'hashes',
     'runtime',
     'chips',
     'sharding',

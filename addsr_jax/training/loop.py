@@ -74,8 +74,8 @@ def train(
     sharding.check_batch(mesh, options.batch_size, options.accumulate)
     checkpoints, rates_of = Checkpoints.open(workdir, options.keep), Rates(rates, options.steps, steps_before)
     with Signals(report) as signals:
-        update, preview, frozen, state, start = begin(stage, params, batches.shapes, checkpoints, mesh, seed)
-        if checkpoints.latest is not None:
+        update, preview, frozen, state, start = begin(stage, params, batches.shapes, checkpoints, mesh, seed, report)
+        if start:
             report(f'resuming at step {start}')
             rates_of.say_jumps(start, report)
         if start > options.steps:
@@ -128,7 +128,13 @@ def train(
 
 
 def begin(
-    stage: Stage, params: Tree, batch: Shapes, checkpoints: Checkpoints, mesh: Mesh, seed: int
+    stage: Stage,
+    params: Tree,
+    batch: Shapes,
+    checkpoints: Checkpoints,
+    mesh: Mesh,
+    seed: int,
+    report: Callable[[str], None],
 ) -> tuple[Callable[..., Any], Callable[..., Any], Tree, State, int]:
     """Compiles the step, before any data is touched; then the newest checkpoint's state, else a new one.
 
@@ -140,7 +146,7 @@ def begin(
     preview = jax.jit(stage.preview, out_shardings=sharding.replicated(mesh), compiler_options=compiler_options(mesh))
     if checkpoints.latest is None:
         return update, preview, frozen, first_state(stage, params, shapes, seed), 0
-    state, step = checkpoints.restore(shapes.state, shapes.shardings)
+    state, step = checkpoints.restore(shapes.state, shapes.shardings, report)
     return update, preview, frozen, state, step
 
 

@@ -7,7 +7,6 @@ the networks have, no other.
 
 import dataclasses
 import hashlib
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,16 +18,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from addsr_jax import json_file, specs, trees
+from addsr_jax import atomic, hashes, json_file, specs, trees
 from addsr_jax.errors import UserError
 from addsr_jax.networks.build import build
 from addsr_jax.networks.prompt_extractor import dape
 from addsr_jax.specs import ModelSpec
 from addsr_jax.trees import Tree
-from addsr_jax.weights import adapters, older
+from addsr_jax.weights import adapters, finite, model_file, older
 
 NANO = Path(__file__).parent / 'nano'
-MODEL_FILE = 'model.json'
+MODEL_FILE = model_file.NAME
 NOTES = ('README.md', 'LICENSE')
 LORA = 'lora'  # folder of adapters
 _DENOISER = ('unet', 'controlnet', 'schedule', 'prompts', 'discriminator')
@@ -75,34 +74,31 @@ def save(
     """
     if form not in ('orbax', 'safetensors'):
         raise ValueError(f"form is 'orbax' or 'safetensors', not {form!r}")
+    made: dict[str, str] = {}
     with writing(Path(folder)) as unfinished:
         for part, tree in bundle.params.items():
             if form == 'safetensors':
-                _save_safetensors(trees.cast(tree, dtype), unfinished / f'{part}.safetensors')
+                tree = trees.cast(tree, dtype)
+                _save_safetensors(tree, unfinished / f'{part}.safetensors')
+                made[f'params/{part}'] = hashes.of_tree(tree)
                 continue
             for network, params in networks_of(part, tree).items():
-                write_network(unfinished, network, trees.cast(params, dtype))
+                made |= write_network(unfinished, network, trees.cast(params, dtype))
         for name, tree in (beside or {}).items():
-            _save_orbax(tree, unfinished / name)
+            made |= _save_orbax(tree, unfinished, name)
         if lora is not None:
             adapters.write(unfinished / LORA, lora)
-        write_record(unfinished, bundle, form, list(bundle.params))
+        write_record(unfinished, bundle, form, list(bundle.params), made)
 
 
 @contextmanager
 def writing(folder: Path) -> Iterator[Path]:
     """A folder beside its place, which is moved there when all went well and vanishes when not."""
-    unfinished = folder.with_name(f'.{folder.name}.writing')
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    try:
+    with atomic.folder(folder) as unfinished:
         yield unfinished
         for name in NOTES:  # a model card and a licence stay with the weights that they are about
             if (folder / name).exists():
                 shutil.copy2(folder / name, unfinished / name)
-        replace_folder(unfinished, folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def networks_of(part: str, tree: Tree) -> dict[str, Tree]:
@@ -110,39 +106,31 @@ def networks_of(part: str, tree: Tree) -> dict[str, Tree]:
     return {f'{part}/{name}': tree[name] for name in tree} if part in DENOISERS else {part: tree}
 
 
-def write_network(folder: Path, network: str, params: Tree) -> None:
-    """One network of an unfinished Orbax bundle: 'autoencoder', 'teacher/unet'."""
-    (folder / 'params' / network).parent.mkdir(parents=True, exist_ok=True)
-    _save_orbax(params, folder / 'params' / network)
+def write_network(folder: Path, network: str, params: Tree) -> dict[str, str]:
+    """One network of an unfinished Orbax bundle: 'autoencoder', 'teacher/unet'. Its hash by its place."""
+    return _save_orbax(params, folder, f'params/{network}')
 
 
-def write_record(folder: Path, bundle: Bundle, form: str, parts: list[str]) -> None:
-    """Tokenizer and model.json, which is written last."""
+def write_record(folder: Path, bundle: Bundle, form: str, parts: list[str], made: Mapping[str, str]) -> None:
+    """Tokenizer and model.json, which is written last, with the hashes of what was written."""
     shutil.copytree(bundle.tokenizer, folder / 'tokenizer')
     record = {'form': form, 'parts': sorted(parts), 'spec': specs.to_json(bundle.spec), 'info': bundle.info}
-    (folder / MODEL_FILE).write_text(json.dumps(record, indent=1) + '\n', encoding='utf-8')
+    model_file.write(folder, record, made)
 
 
-def replace_folder(source: Path, target: Path) -> None:
-    """Moves a finished folder into place; what was there goes only when the new one stands."""
-    old = target.with_name(f'.{target.name}.old')
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.rename(old)
-    source.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _save_orbax(params: Tree, folder: Path) -> None:
+def _save_orbax(params: Tree, folder: Path, name: str) -> dict[str, str]:
+    """Writes a tree to `folder`/`name`; {name: its hash}."""
     import orbax.checkpoint as ocp
 
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
     # files of 64 MB: Orbax gathers a whole file in memory before it writes it, and the default is no limit
     arguments = ocp.args.PyTreeSave(params, ocdbt_target_data_file_size=64 * 2**20)
     me = jax.process_index()  # a bundle is written by one process, which must not wait for others
     alone = ocp.options.MultiprocessingOptions(me, {me}, 'bundle')
     handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
     with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
-        checkpointer.save(folder.absolute(), args=arguments)
+        checkpointer.save((folder / name).absolute(), args=arguments)
+    return {name: hashes.of_tree(params)}
 
 
 def _save_safetensors(tree: Tree, path: Path) -> None:
@@ -161,33 +149,44 @@ def load(path_or_name: str | Path, dtype: Any = None) -> Bundle:
         raise UserError(
             f"{folder} holds no {MODEL_FILE}: give 'nano', or a folder that training (final/) or convert wrote"
         )
+    record = model_file.read(folder)
     try:
-        record = json_file.read(folder / MODEL_FILE, 'copy the folder again')
         spec = specs.from_json(ModelSpec, record['spec'])
         form, parts, info = record['form'], record['parts'], record['info']
     except (UserError, ValueError, KeyError, TypeError) as error:
         raise UserError(f'{folder / MODEL_FILE} cannot be read: {error}') from error
     wanted = expected(spec, parts)
-    params = _load_safetensors(folder, parts, dtype) if form == 'safetensors' else _load_orbax(folder, wanted, dtype)
+    if form == 'safetensors':
+        params = _load_safetensors(folder, record, dtype)
+    else:
+        params = _load_orbax(folder, record, wanted, dtype)
     check(params, wanted, folder)
     return Bundle(spec, params, folder / 'tokenizer', info)
 
 
-def _load_safetensors(folder: Path, parts: list[str], dtype: Any) -> dict[str, Tree]:
+def _load_safetensors(folder: Path, record: Mapping[str, Any], dtype: Any) -> dict[str, Tree]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     params = {}
-    for part in parts:
+    for part in record['parts']:
         path = folder / f'{part}.safetensors'
         try:
-            params[part] = trees.cast(trees.unflatten(load_file(path)), dtype)
+            stored = trees.unflatten(load_file(path))
         except (SafetensorError, OSError, ValueError) as error:
             raise UserError(f'{path} cannot be read ({error}): download or convert it again') from error
+        params[part] = _checked(stored, record, f'params/{part}', path, dtype)
     return params
 
 
-def _load_orbax(folder: Path, wanted: dict[str, Tree], dtype: Any) -> dict[str, Tree]:
+def _checked(stored: Tree, record: Mapping[str, Any], name: str, path: Path, dtype: Any) -> Tree:
+    """The tree in `dtype`, after a look at whether it is what was written, and numbers."""
+    model_file.check(record, name, stored, path)
+    finite.check(stored, path)
+    return trees.cast(stored, dtype)
+
+
+def _load_orbax(folder: Path, record: Mapping[str, Any], wanted: dict[str, Tree], dtype: Any) -> dict[str, Tree]:
     import orbax.checkpoint as ocp
 
     flat = {}
@@ -199,10 +198,12 @@ def _load_orbax(folder: Path, wanted: dict[str, Tree], dtype: Any) -> dict[str, 
                     saved = checkpointer.metadata(path).item_metadata.tree
                     abstract = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), dict(saved))
                     check(abstract, shapes, path)
-                    restored = checkpointer.restore(path, jax.tree.map(_on_one_device, trees.retyped(abstract, dtype)))
-                except (FileNotFoundError, ValueError, AttributeError, KeyError) as error:
+                    restored = _to_host(checkpointer.restore(path, jax.tree.map(_on_one_device, abstract)))
+                except UserError:
+                    raise
+                except Exception as error:  # whatever Orbax and tensorstore say of bytes that they do not understand
                     raise UserError(f'{path} cannot be read ({_first_line(error)}): the folder is damaged') from error
-                flat[network] = _to_host(restored)
+                flat[network] = _checked(restored, record, f'params/{network}', path, dtype)
     return trees.unflatten(flat)
 
 
@@ -225,11 +226,12 @@ def load_beside(path_or_name: str | Path, name: str, abstract: Tree) -> Tree:
             if wrong:
                 raise ValueError(wrong[0])
             restored = _to_host(checkpointer.restore(path, jax.tree.map(_on_one_device, wanted)))
-            return older.with_parts(restored, abstract) if before else restored
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:
         raise UserError(
             f'{path} does not fit this run ({_first_line(error)}): delete that folder to start with a new discriminator'
         ) from error
+    restored = _checked(restored, model_file.read(path.parent), name, path, None)
+    return older.with_parts(restored, abstract) if before else restored
 
 
 def _to_host(tree: Tree) -> Tree:
