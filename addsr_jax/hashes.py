@@ -23,7 +23,7 @@ def of_array(name: str, array: np.ndarray) -> int:
     """Of an array's name, shape, dtype and bits."""
     array = np.asarray(array)
     digest = xxhash.xxh3_128(f'{name} {list(array.shape)} {array.dtype}\n'.encode())
-    digest.update(memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8)))
+    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.intdigest()
 
 

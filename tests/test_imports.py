@@ -14,6 +14,7 @@ FLOORS = (
     'options',
     'atomic',
     'json_file',
+    'reading',
     'trees',
     'hashes',
     'runtime',

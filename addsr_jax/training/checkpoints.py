@@ -13,8 +13,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
-from addsr_jax import processes
-from addsr_jax.errors import UserError, printable
+from addsr_jax import processes, reading
+from addsr_jax.errors import UserError
 from addsr_jax.training import record
 from addsr_jax.training.record import Damage
 from addsr_jax.trees import Tree
@@ -47,7 +47,8 @@ class Checkpoints:
             cleanup_tmp_directories=True,
             enable_async_checkpointing=True,
         )
-        return ocp.CheckpointManager(self.folder, options=options)
+        with reading.quiet():  # notes of Orbax's own that are damaged change nothing
+            return ocp.CheckpointManager(self.folder, options=options)
 
     @property
     def steps(self) -> list[int]:
@@ -99,11 +100,9 @@ class Checkpoints:
         folder = self.folder / str(step)
         restored, reason = None, ''
         try:
-            restored = _read(folder, wanted)
-        except UserError:
-            raise
-        except Exception as error:  # whatever Orbax, tensorstore and zstd say of bytes that they do not understand
-            reason = printable(str(error)) or type(error).__name__
+            restored = reading.attempt(lambda: _read(folder, wanted))
+        except reading.Unreadable as error:
+            reason = str(error)
         if processes.from_all(np.asarray([bool(reason)])).any():
             raise Damage(reason or 'another process cannot read it')
         assert restored is not None
@@ -132,7 +131,7 @@ class Checkpoints:
             yield
         except Exception as error:
             raise UserError(
-                f'{self.folder} cannot be written ({printable(str(error)) or type(error).__name__}); the last whole '
+                f'{self.folder} cannot be written ({reading.reason_of(error)}); the last whole '
                 f'checkpoint is {max(self.steps, default="none")}: make room and run the same command again'
             ) from error
 

@@ -11,14 +11,14 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from addsr_jax import atomic, hashes, json_file, specs, trees
+from addsr_jax import atomic, hashes, json_file, reading, specs, trees
 from addsr_jax.errors import UserError
 from addsr_jax.networks.build import build
 from addsr_jax.networks.prompt_extractor import dape
@@ -195,16 +195,19 @@ def _load_orbax(folder: Path, record: Mapping[str, Any], wanted: dict[str, Tree]
             for network, shapes in networks_of(part, tree).items():
                 path = (folder / 'params' / network).absolute()
                 try:
-                    saved = checkpointer.metadata(path).item_metadata.tree
-                    abstract = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), dict(saved))
-                    check(abstract, shapes, path)
-                    restored = _to_host(checkpointer.restore(path, jax.tree.map(_on_one_device, abstract)))
-                except UserError:
-                    raise
-                except Exception as error:  # whatever Orbax and tensorstore say of bytes that they do not understand
-                    raise UserError(f'{path} cannot be read ({_first_line(error)}): the folder is damaged') from error
+                    restored = reading.attempt(partial(_read_network, checkpointer, path, shapes))
+                except reading.Unreadable as error:
+                    raise UserError(f'{path} cannot be read ({error}): the folder is damaged') from error
                 flat[network] = _checked(restored, record, f'params/{network}', path, dtype)
     return trees.unflatten(flat)
+
+
+def _read_network(checkpointer: Any, path: Path, shapes: Tree) -> Tree:
+    """On the host, as it is stored."""
+    saved = checkpointer.metadata(path).item_metadata.tree
+    abstract = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), dict(saved))
+    check(abstract, shapes, path)
+    return _to_host(checkpointer.restore(path, jax.tree.map(_on_one_device, abstract)))
 
 
 def has_beside(path_or_name: str | Path, name: str) -> bool:
@@ -214,24 +217,30 @@ def has_beside(path_or_name: str | Path, name: str) -> bool:
 
 def load_beside(path_or_name: str | Path, name: str, abstract: Tree) -> Tree:
     """The tree `name` beside a bundle's weights, of the structure, shapes and dtypes of `abstract`."""
+    folder = Path(path_or_name).expanduser()
+    path = (folder / name).absolute()
+    try:
+        before, restored = reading.attempt(partial(_read_beside, path, abstract))
+    except reading.Unreadable as error:
+        raise UserError(
+            f'{path} does not fit this run ({error}): delete that folder to start with a new discriminator'
+        ) from error
+    restored = _checked(restored, model_file.read(folder), name, path, None)
+    return older.with_parts(restored, abstract) if before else restored
+
+
+def _read_beside(path: Path, abstract: Tree) -> tuple[bool, Tree]:
+    """(whether version 0.1 wrote it, the tree on the host)."""
     import orbax.checkpoint as ocp
 
-    path = (Path(path_or_name).expanduser() / name).absolute()
-    try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            saved = checkpointer.metadata(path).item_metadata.tree
-            before = older.is_older(saved)
-            wanted = older.without_parts(abstract) if before else abstract
-            wrong = differences(saved, wanted)
-            if wrong:
-                raise ValueError(wrong[0])
-            restored = _to_host(checkpointer.restore(path, jax.tree.map(_on_one_device, wanted)))
-    except Exception as error:
-        raise UserError(
-            f'{path} does not fit this run ({_first_line(error)}): delete that folder to start with a new discriminator'
-        ) from error
-    restored = _checked(restored, model_file.read(path.parent), name, path, None)
-    return older.with_parts(restored, abstract) if before else restored
+    with ocp.StandardCheckpointer() as checkpointer:
+        saved = checkpointer.metadata(path).item_metadata.tree
+        before = older.is_older(saved)
+        wanted = older.without_parts(abstract) if before else abstract
+        wrong = differences(saved, wanted)
+        if wrong:
+            raise ValueError(wrong[0])
+        return before, _to_host(checkpointer.restore(path, jax.tree.map(_on_one_device, wanted)))
 
 
 def _to_host(tree: Tree) -> Tree:
@@ -242,10 +251,6 @@ def _to_host(tree: Tree) -> Tree:
 def _on_one_device(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def check(params: Tree, wanted: Tree, folder: Path) -> None:
