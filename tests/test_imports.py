@@ -14,7 +14,7 @@ FLOORS = (
     'options',
     'atomic',
     'json_file',
-    'reading',
+    'attempts',
     'trees',
     'hashes',
     'runtime',

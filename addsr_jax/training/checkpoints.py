@@ -1,8 +1,7 @@
 """Orbax checkpoints of a run: the state and the data position together, whole or not at all, and right or refused."""
 
 import itertools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
-from addsr_jax import processes, reading
+from addsr_jax import attempts, processes
 from addsr_jax.errors import UserError
 from addsr_jax.training import record
 from addsr_jax.training.record import Damage
@@ -47,7 +46,8 @@ class Checkpoints:
             cleanup_tmp_directories=True,
             enable_async_checkpointing=True,
         )
-        with reading.quiet():  # notes of Orbax's own that are damaged change nothing
+        attempts.quiet_in_background()
+        with attempts.quiet():  # notes of Orbax's own that are damaged change nothing
             return ocp.CheckpointManager(self.folder, options=options)
 
     @property
@@ -63,12 +63,14 @@ class Checkpoints:
 
     def save(self, step: int, state: Tree, batches: int, metrics: dict[str, float] | None) -> None:
         """Saves in the background; `batches` is the data position."""
-        with self._writing():
-            if step in self.manager.all_steps():
-                return
-            beside = ocp.args.JsonSave(record.made(state, batches))
-            items = ocp.args.Composite(state=ocp.args.StandardSave(state), data=beside)
-            self.manager.save(step, args=items, metrics=metrics, force=True)
+        beside = ocp.args.JsonSave(record.made(state, batches))
+        items = ocp.args.Composite(state=ocp.args.StandardSave(state), data=beside)
+
+        def save() -> None:
+            if step not in self.manager.all_steps():
+                self.manager.save(step, args=items, metrics=metrics, force=True)
+
+        self._write(save)
 
     def restore(self, abstract: Tree, shardings: Tree, report: Callable[[str], None]) -> tuple[Tree, int]:
         """(state, batches consumed) of the newest checkpoint that is whole, each leaf where `shardings` says.
@@ -100,8 +102,8 @@ class Checkpoints:
         folder = self.folder / str(step)
         restored, reason = None, ''
         try:
-            restored = reading.attempt(lambda: _read(folder, wanted))
-        except reading.Unreadable as error:
+            restored = attempts.attempt(lambda: _read(folder, wanted))
+        except attempts.Failed as error:
             reason = str(error)
         if processes.from_all(np.asarray([bool(reason)])).any():
             raise Damage(reason or 'another process cannot read it')
@@ -124,23 +126,20 @@ class Checkpoints:
         processes.wait('set aside')
         return target
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Whatever a save says, now or when the next one waits for it, is one line with what is left."""
+    def _write(self, work: Callable[[], object]) -> None:
+        """Whatever a save says, now or when something waits for it, is one line with what is left."""
         try:
-            yield
-        except Exception as error:
+            attempts.attempt(work)
+        except attempts.Failed as error:
             raise UserError(
-                f'{self.folder} cannot be written ({reading.reason_of(error)}); the last whole '
-                f'checkpoint is {max(self.steps, default="none")}: make room and run the same command again'
+                f'{self.folder} cannot be written ({error}); the last whole checkpoint is '
+                f'{max(self.steps, default="none")}: make room and run the same command again'
             ) from error
 
     def close(self) -> None:
         """Joins what is still being written."""
         if 'manager' in self.__dict__:
-            with self._writing():
-                self.manager.wait_until_finished()
-                self.manager.close()
+            self._write(self.manager.close)
 
 
 @dataclass(frozen=True)

@@ -120,8 +120,10 @@ def train(
                 if done > (checkpoints.latest or 0):
                     checkpoints.save(done, state, done, None)
         finally:
-            checkpoints.close()
-            writers.close()
+            try:
+                checkpoints.close()
+            finally:
+                writers.close()
     if done < options.steps:
         report(f'stopped at step {done}, checkpoint written: run the same command to go on')
     return Result(state, frozen, done >= options.steps)
@@ -191,7 +193,7 @@ class Log:
         """Takes the metrics of a step that was dispatched, and looks at those of the step before."""
         self.flush()
         self.pending = (step, metrics)
-        self.writers.progress(step, time.time())
+        self.writers.passed(step)
 
     def flush(self) -> None:
         """Looks at what was taken; a UserError where a metric is not finite."""

@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from addsr_jax import atomic, hashes, json_file, reading, specs, trees
+from addsr_jax import atomic, attempts, hashes, json_file, specs, trees
 from addsr_jax.errors import UserError
 from addsr_jax.networks.build import build
 from addsr_jax.networks.prompt_extractor import dape
@@ -129,14 +129,15 @@ def _save_orbax(params: Tree, folder: Path, name: str) -> dict[str, str]:
     alone = ocp.options.MultiprocessingOptions(me, {me}, 'bundle')
     handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
     with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
-        checkpointer.save((folder / name).absolute(), args=arguments)
+        attempts.write(partial(checkpointer.save, (folder / name).absolute(), args=arguments))
     return {name: hashes.of_tree(params)}
 
 
 def _save_safetensors(tree: Tree, path: Path) -> None:
     from safetensors.numpy import save_file
 
-    save_file({name: np.ascontiguousarray(value) for name, value in trees.flatten(tree).items()}, path)
+    tensors = {name: np.ascontiguousarray(value) for name, value in trees.flatten(tree).items()}
+    attempts.write(partial(save_file, tensors, path))
 
 
 def load(path_or_name: str | Path, dtype: Any = None) -> Bundle:
@@ -195,8 +196,8 @@ def _load_orbax(folder: Path, record: Mapping[str, Any], wanted: dict[str, Tree]
             for network, shapes in networks_of(part, tree).items():
                 path = (folder / 'params' / network).absolute()
                 try:
-                    restored = reading.attempt(partial(_read_network, checkpointer, path, shapes))
-                except reading.Unreadable as error:
+                    restored = attempts.attempt(partial(_read_network, checkpointer, path, shapes))
+                except attempts.Failed as error:
                     raise UserError(f'{path} cannot be read ({error}): the folder is damaged') from error
                 flat[network] = _checked(restored, record, f'params/{network}', path, dtype)
     return trees.unflatten(flat)
@@ -220,8 +221,8 @@ def load_beside(path_or_name: str | Path, name: str, abstract: Tree) -> Tree:
     folder = Path(path_or_name).expanduser()
     path = (folder / name).absolute()
     try:
-        before, restored = reading.attempt(partial(_read_beside, path, abstract))
-    except reading.Unreadable as error:
+        before, restored = attempts.attempt(partial(_read_beside, path, abstract))
+    except attempts.Failed as error:
         raise UserError(
             f'{path} does not fit this run ({error}): delete that folder to start with a new discriminator'
         ) from error

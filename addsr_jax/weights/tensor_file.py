@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from addsr_jax import hashes
+from addsr_jax import attempts, hashes
 from addsr_jax.errors import UserError
 
 
@@ -16,7 +17,8 @@ def write(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
     from safetensors.numpy import save_file
 
     made = {name: hashes.text(hashes.of_array(name, tensor)) for name, tensor in tensors.items()}
-    save_file(dict(tensors), path, metadata={'format': 'pt', hashes.NAME: json.dumps(made)})
+    metadata = {'format': 'pt', hashes.NAME: json.dumps(made)}
+    attempts.write(partial(save_file, dict(tensors), path, metadata=metadata))
 
 
 def written(path: Path, metadata: Mapping[str, str] | None, names: set[str]) -> dict[str, Any]:
