@@ -15,12 +15,9 @@ ROOT = Path(__file__).parents[1]
 def alone(*command: str) -> list[str] | None:
     """The command in a mount namespace of its own, as root or as a user who may play root; None where neither works."""
     for flags in ('-m', '-rm'):
-        start = ['unshare', flags, *command]
-        if (
-            shutil.which('unshare')
-            and not subprocess.run(start[:2] + ['true'], check=False, capture_output=True).returncode
-        ):
-            return start
+        tried = ['unshare', flags, 'true']
+        if shutil.which('unshare') and not subprocess.run(tried, check=False, capture_output=True).returncode:
+            return ['unshare', flags, *command]
     return None
 
 
@@ -37,7 +34,7 @@ def test_a_full_disk_is_one_line_the_last_whole_one_stays_and_the_next_start_goe
     found = json.loads(done.stdout)
     full = 'No space left on device'
     assert found['told']['checkpoint'].endswith(
-        f'checkpoints cannot be written ({full}); the last whole checkpoint is 1: make room and run the same command again'
+        f'cannot be written ({full}); the last whole checkpoint is 1: make room and run the same command again'
     )
     assert found['told']['tensorboard'].endswith(f'({full}): make room and run the same command again')
     for name in ('picture', 'final', 'safetensors'):
