@@ -121,8 +121,13 @@ class Checkpoints:
                 break
             target = self.workdir / ASIDE / f'{step}-{n}'
         if processes.first():
-            target.parent.mkdir(exist_ok=True)
-            source.rename(target)
+            try:
+                target.parent.mkdir(exist_ok=True)
+                source.rename(target)
+            except OSError as error:
+                raise UserError(
+                    f'{source} is damaged and cannot be moved to {target} ({error.strerror}): move it away'
+                ) from error
         processes.wait('set aside')
         return target
 

@@ -119,8 +119,38 @@ def test_the_embedded_model_is_whole_and_small():
     size = sum(p.stat().st_size for p in bundles.NANO.rglob('*') if p.is_file())
     assert size < 24e6
     assert all(np.isfinite(np.asarray(x, np.float32)).all() for x in jax.tree.leaves(loaded.params))
+    assert 'params/student' in json.loads((bundles.NANO / 'model.json').read_text())['hashes']
 
 
 def test_only_the_small_text_encoder_has_a_shipped_tokenizer():
     assert bundles.shipped_tokenizer(sizes.SD2) is None
     assert bundles.shipped_tokenizer(sizes.NANO) == bundles.NANO / 'tokenizer'
+
+
+def test_a_number_of_the_model_file_or_a_word_of_the_tokenizer_that_changed_is_refused(folder):
+    text = (folder / 'model.json').read_text()
+    for path, content, message in (
+        (
+            'model.json',
+            text.replace('"scaling_factor": 1.5', '"scaling_factor": 1.7'),
+            'written.*"hashes"',
+        ),
+        ('model.json', text.replace('"hashes"', '"hashez"'), 'holds other keys'),
+        ('tokenizer/merges.txt', 'a b\n', r'merges\.txt is not what was written'),
+    ):
+        before = (folder / path).read_text()
+        assert content != before
+        (folder / path).write_text(content)
+        with pytest.raises(UserError, match=message):
+            bundles.load(folder)
+        (folder / path).write_text(before)
+    (folder / 'tokenizer' / 'vocab.json').unlink()
+    with pytest.raises(UserError, match=r'vocab\.json cannot be read'):
+        bundles.load(folder)
+
+
+def test_folders_without_hashes_load_as_they_are(folder):
+    record = json.loads((folder / 'model.json').read_text())
+    del record['hashes']
+    (folder / 'model.json').write_text(json.dumps(record))
+    equal(bundles.load(folder).params, tiny.bundle().params)
