@@ -9,23 +9,24 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
-from addsr_jax import json_file, specs, trees
+from addsr_jax import json_file, sharding, specs, trees
 from addsr_jax.errors import UserError
 from addsr_jax.networks.build import build
 from addsr_jax.networks.prompt_extractor import dape
 from addsr_jax.specs import ModelSpec
 from addsr_jax.trees import Tree
-from addsr_jax.weights import adapters, older
+from addsr_jax.weights import adapters, older, restoring
 
 NANO = Path(__file__).parent / 'nano'
 MODEL_FILE = 'model.json'
@@ -151,11 +152,43 @@ def _save_safetensors(tree: Tree, path: Path) -> None:
     save_file({name: np.ascontiguousarray(value) for name, value in trees.flatten(tree).items()}, path)
 
 
-def load(path_or_name: str | Path, dtype: Any = None) -> Bundle:
-    """The embedded model 'nano', or a folder, as numpy arrays; UserError says what is wrong with it.
+def load(
+    path_or_name: str | Path, dtype: Any = None, *, mesh: Mesh | None = None, only: Iterable[str] | None = None
+) -> Bundle:
+    """The embedded model 'nano', or a folder; UserError says what is wrong with it.
 
-    dtype: of floating tensors, cast one network at a time; None keeps what is stored.
+    dtype: of floating tensors, cast one network at a time; None keeps what is stored. mesh: of devices that get the
+    tensors, each by `sharding.RULES`, so that a process holds its own devices' shares alone; None: numpy arrays. only:
+    the parts to load, of those that it has; the others are missing from `params`.
     """
+    folder, record, spec = _opened(path_or_name)
+    parts = [part for part in record['parts'] if only is None or part in only]
+    wanted = expected(spec, parts)
+    if record['form'] == 'safetensors':
+        params = _load_safetensors(folder, parts, dtype)
+    else:
+        params = _load_orbax(folder, wanted, dtype, mesh)
+    check(params, wanted, folder)
+    if mesh is not None:
+        params = sharding.put_params(params, mesh)
+    return Bundle(spec, params, folder / 'tokenizer', record['info'])
+
+
+def described(path_or_name: str | Path) -> Bundle:
+    """What `load` loads, with shapes in the place of tensors; that a folder's files have them is looked at."""
+    folder, record, spec = _opened(path_or_name)
+    wanted = expected(spec, record['parts'])
+    if record['form'] == 'safetensors':
+        found = _load_safetensors(folder, record['parts'], None)
+        check(found, wanted, folder)
+        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), found)
+    else:
+        shapes = trees.unflatten({name: tree for name, _, tree in _stored(folder, wanted)})
+    return Bundle(spec, shapes, folder / 'tokenizer', record['info'])
+
+
+def _opened(path_or_name: str | Path) -> tuple[Path, dict[str, Any], ModelSpec]:
+    """A folder of weights, its model.json and the spec in that."""
     folder = NANO if str(path_or_name) == 'nano' else Path(path_or_name).expanduser()
     if not (folder / MODEL_FILE).exists():
         raise UserError(
@@ -163,14 +196,10 @@ def load(path_or_name: str | Path, dtype: Any = None) -> Bundle:
         )
     try:
         record = json_file.read(folder / MODEL_FILE, 'copy the folder again')
-        spec = specs.from_json(ModelSpec, record['spec'])
-        form, parts, info = record['form'], record['parts'], record['info']
+        found = {name: record[name] for name in ('form', 'parts', 'info')}
+        return folder, found, specs.from_json(ModelSpec, record['spec'])
     except (UserError, ValueError, KeyError, TypeError) as error:
         raise UserError(f'{folder / MODEL_FILE} cannot be read: {error}') from error
-    wanted = expected(spec, parts)
-    params = _load_safetensors(folder, parts, dtype) if form == 'safetensors' else _load_orbax(folder, wanted, dtype)
-    check(params, wanted, folder)
-    return Bundle(spec, params, folder / 'tokenizer', info)
 
 
 def _load_safetensors(folder: Path, parts: list[str], dtype: Any) -> dict[str, Tree]:
@@ -187,23 +216,36 @@ def _load_safetensors(folder: Path, parts: list[str], dtype: Any) -> dict[str, T
     return params
 
 
-def _load_orbax(folder: Path, wanted: dict[str, Tree], dtype: Any) -> dict[str, Tree]:
-    import orbax.checkpoint as ocp
+def _load_orbax(folder: Path, wanted: dict[str, Tree], dtype: Any, mesh: Mesh | None) -> dict[str, Tree]:
+    def kept(network: str, arrays: restoring.Arrays) -> restoring.Arrays:
+        arrays = trees.cast(arrays, dtype)
+        return arrays if mesh is None else sharding.put_params({network: arrays}, mesh)[network]
 
     flat = {}
-    with ocp.StandardCheckpointer() as checkpointer:
-        for part, tree in wanted.items():
-            for network, shapes in networks_of(part, tree).items():
-                path = (folder / 'params' / network).absolute()
-                try:
-                    saved = checkpointer.metadata(path).item_metadata.tree
-                    abstract = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), dict(saved))
-                    check(abstract, shapes, path)
-                    restored = checkpointer.restore(path, jax.tree.map(_on_one_device, trees.retyped(abstract, dtype)))
-                except (FileNotFoundError, ValueError, AttributeError, KeyError) as error:
-                    raise UserError(f'{path} cannot be read ({_first_line(error)}): the folder is damaged') from error
-                flat[network] = _to_host(restored)
+    for network, path, stored in _stored(folder, wanted):
+        with _readable(path):
+            flat[network] = restoring.restored(path, stored, partial(kept, network))
     return trees.unflatten(flat)
+
+
+def _stored(folder: Path, wanted: dict[str, Tree]) -> Iterator[tuple[str, Path, Tree]]:
+    """(network, its place, shapes as they are stored) of an Orbax bundle, which are those that are wanted."""
+    for part, tree in wanted.items():
+        for network, shapes in networks_of(part, tree).items():
+            path = (folder / 'params' / network).absolute()
+            with _readable(path):
+                stored = restoring.described(path)
+            check(stored, shapes, path)
+            yield network, path, stored
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """What Orbax says of a folder that it cannot read becomes one line."""
+    try:
+        yield
+    except (FileNotFoundError, ValueError, AttributeError, KeyError) as error:
+        raise UserError(f'{path} cannot be read ({_first_line(error)}): the folder is damaged') from error
 
 
 def has_beside(path_or_name: str | Path, name: str) -> bool:
