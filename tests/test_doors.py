@@ -53,6 +53,8 @@ TRAIN = [
     (['--config', ADDSR, '--config.weights=nowhere'], r'nowhere holds no model.json'),
     (['--config', ADDSR, '--config.data.source=folder', '--config.data.path=nowhere'], 'there is no folder'),
     (['--config', ADDSR, '--config.data.source=folder', '--config.data.path=empty'], 'holds no images'),
+    (['--config', ADDSR, '--config.data.source=packed', '--config.data.path=nowhere'], 'there is no folder'),
+    (['--config', ADDSR, '--config.data.source=packed', '--config.data.path=empty'], 'holds no packed.json'),
     (['--config', ADDSR, '--config.batch_size=12'], 'not divisible by 8 devices'),
     (['--config', ADDSR, '--config.mesh=data:3'], 'asks for 3 devices and there are 8'),
     (['--config', ADDSR, '--config.objective.ta_form=cubic'], 'exponential, linear, constant'),

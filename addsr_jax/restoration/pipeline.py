@@ -52,7 +52,7 @@ def load(
     name = dtype if isinstance(dtype, str | None) else jnp.dtype(dtype).name
     dtype = sharding.compute_dtype(mesh, name or 'auto')
     check_attention(attention, platform, dtype)
-    bundle = bundles.adapted(bundles.load(path_or_name, dtype))
+    bundle = bundles.adapted(bundles.load(path_or_name, dtype, mesh=mesh))
     spec = with_attention(bundle.spec, attention) if attention else bundle.spec
     return built(dataclasses.replace(bundle, spec=spec), mesh, dtype)
 

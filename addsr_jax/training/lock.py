@@ -11,15 +11,15 @@ NAME = '.lock'
 
 
 @contextmanager
-def alone(workdir: Path, report: Callable[[str], None]) -> Iterator[None]:
+def alone(
+    workdir: Path, report: Callable[[str], None], who: str = 'another run trains in', flag: str = '--workdir'
+) -> Iterator[None]:
     """While inside nobody else comes in; a UserError where somebody is there already."""
     with (workdir / NAME).open('a') as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UserError(
-                f'another run trains in {workdir}: wait until it ends, or choose another --workdir'
-            ) from error
+            raise UserError(f'{who} {workdir}: wait until it ends, or choose another {flag}') from error
         except OSError as error:  # some network disks have no locks
-            report(f'{workdir} cannot be locked ({error.strerror}): see that no other run trains there')
+            report(f'{workdir} cannot be locked ({error.strerror}): see that nobody else writes there')
         yield

@@ -52,7 +52,7 @@ def fetch(tree: Mapping[str, jax.Array]) -> dict[str, np.ndarray]:
 
 def train(
     stage: Stage,
-    params: Tree,
+    params: Callable[[], Tree],
     batches: Batches,
     options: LoopOptions,
     *,
@@ -67,9 +67,10 @@ def train(
 ) -> Result:
     """Trains to `options.steps`, resuming what `workdir` holds.
 
-    params: {part: tree} on the host. held_out: one host batch for evaluation and previews, or None.
-    record_name: of a record that could not be decoded, by its index. report: gets lines for people. rates: learning
-    rates of an update by its number and the steps of the run, which were `steps_before` at the start before.
+    params: called once for {part: tree}, which goes when the state is there. held_out: one host batch for evaluation
+    and previews, or None. record_name: of a record that could not be decoded, by its index. report: gets lines for
+    people. rates: learning rates of an update by its number and the steps of the run, which were `steps_before` at the
+    start before.
     """
     sharding.check_batch(mesh, options.batch_size, options.accumulate)
     checkpoints, rates_of = Checkpoints.open(workdir, options.keep), Rates(rates, options.steps, steps_before)
@@ -131,7 +132,7 @@ def train(
 
 def begin(
     stage: Stage,
-    params: Tree,
+    params: Callable[[], Tree],
     batch: Shapes,
     checkpoints: Checkpoints,
     mesh: Mesh,
@@ -142,12 +143,15 @@ def begin(
 
     Programs of the step and of previews, frozen parameters, state, and the updates that it has behind it.
     """
-    shapes = state_shapes(stage, params, mesh)
-    frozen = jax.device_put(stage.freeze(params), shapes.frozen_shardings)
+    given = params()
+    shapes = state_shapes(stage, given, mesh)
+    frozen = jax.device_put(stage.freeze(given), shapes.frozen_shardings)
+    new = first_state(stage, given, shapes, seed) if checkpoints.latest is None else None
+    del given  # what the frozen parameters and the state have not kept is freed for the compiler and the steps
     update = compile_step(stage, shapes, batch, mesh)
     preview = jax.jit(stage.preview, out_shardings=sharding.replicated(mesh), compiler_options=compiler_options(mesh))
-    if checkpoints.latest is None:
-        return update, preview, frozen, first_state(stage, params, shapes, seed), 0
+    if new is not None:
+        return update, preview, frozen, new, 0
     state, step = checkpoints.restore(shapes.state, shapes.shardings, report)
     return update, preview, frozen, state, step
 

@@ -8,7 +8,7 @@ the networks have, no other.
 import dataclasses
 import hashlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -17,14 +17,15 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
-from addsr_jax import atomic, attempts, hashes, json_file, specs, trees
+from addsr_jax import atomic, attempts, hashes, json_file, sharding, specs, trees
 from addsr_jax.errors import UserError
 from addsr_jax.networks.build import build
 from addsr_jax.networks.prompt_extractor import dape
 from addsr_jax.specs import ModelSpec
 from addsr_jax.trees import Tree
-from addsr_jax.weights import adapters, finite, model_file, older
+from addsr_jax.weights import adapters, model_file, older, restoring
 
 NANO = Path(__file__).parent / 'nano'
 MODEL_FILE = model_file.NAME
@@ -140,11 +141,43 @@ def _save_safetensors(tree: Tree, path: Path) -> None:
     attempts.write(partial(save_file, tensors, path))
 
 
-def load(path_or_name: str | Path, dtype: Any = None) -> Bundle:
-    """The embedded model 'nano', or a folder, as numpy arrays; UserError says what is wrong with it.
+def load(
+    path_or_name: str | Path, dtype: Any = None, *, mesh: Mesh | None = None, only: Iterable[str] | None = None
+) -> Bundle:
+    """The embedded model 'nano', or a folder; UserError says what is wrong with it.
 
-    dtype: of floating tensors, cast one network at a time; None keeps what is stored.
+    dtype: of floating tensors, cast one network at a time; None keeps what is stored. mesh: of devices that get the
+    tensors, each by `sharding.RULES`, so that a process holds its own devices' shares alone; None: numpy arrays. only:
+    the parts to load, of those that it has; the others are missing from `params`.
     """
+    folder, record, spec = _opened(path_or_name)
+    parts = [part for part in record['parts'] if only is None or part in only]
+    wanted = expected(spec, parts)
+    if record['form'] == 'safetensors':
+        params = _load_safetensors(folder, record, parts, dtype)
+    else:
+        params = _load_orbax(folder, record, wanted, dtype, mesh)
+    check(params, wanted, folder)
+    if mesh is not None:
+        params = sharding.put_params(params, mesh)
+    return Bundle(spec, params, folder / 'tokenizer', record['info'])
+
+
+def described(path_or_name: str | Path) -> Bundle:
+    """What `load` loads, with shapes in the place of tensors; that a folder's files have them is looked at."""
+    folder, record, spec = _opened(path_or_name)
+    wanted = expected(spec, record['parts'])
+    if record['form'] == 'safetensors':
+        found = _load_safetensors(folder, record, record['parts'], None)
+        check(found, wanted, folder)
+        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), found)
+    else:
+        shapes = trees.unflatten({name: tree for name, _, tree in _stored(folder, wanted)})
+    return Bundle(spec, shapes, folder / 'tokenizer', record['info'])
+
+
+def _opened(path_or_name: str | Path) -> tuple[Path, dict[str, Any], ModelSpec]:
+    """A folder of weights, its model.json and the spec in that."""
     folder = NANO if str(path_or_name) == 'nano' else Path(path_or_name).expanduser()
     if not (folder / MODEL_FILE).exists():
         raise UserError(
@@ -152,25 +185,18 @@ def load(path_or_name: str | Path, dtype: Any = None) -> Bundle:
         )
     record = model_file.read(folder)
     try:
-        spec = specs.from_json(ModelSpec, record['spec'])
-        form, parts, info = record['form'], record['parts'], record['info']
+        found = {name: record[name] for name in ('form', 'parts', 'info', model_file.HASHES)}
+        return folder, found, specs.from_json(ModelSpec, record['spec'])
     except (UserError, ValueError, KeyError, TypeError) as error:
         raise UserError(f'{folder / MODEL_FILE} cannot be read: {error}') from error
-    wanted = expected(spec, parts)
-    if form == 'safetensors':
-        params = _load_safetensors(folder, record, dtype)
-    else:
-        params = _load_orbax(folder, record, wanted, dtype)
-    check(params, wanted, folder)
-    return Bundle(spec, params, folder / 'tokenizer', info)
 
 
-def _load_safetensors(folder: Path, record: Mapping[str, Any], dtype: Any) -> dict[str, Tree]:
+def _load_safetensors(folder: Path, record: Mapping[str, Any], parts: list[str], dtype: Any) -> dict[str, Tree]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     params = {}
-    for part in record['parts']:
+    for part in parts:
         path = folder / f'{part}.safetensors'
         try:
             stored = trees.unflatten(load_file(path))
@@ -182,33 +208,44 @@ def _load_safetensors(folder: Path, record: Mapping[str, Any], dtype: Any) -> di
 
 def _checked(stored: Tree, record: Mapping[str, Any], name: str, path: Path, dtype: Any) -> Tree:
     """The tree in `dtype`, after a look at whether it is what was written, and numbers."""
-    model_file.check(record, name, stored, path)
-    finite.check(stored, path)
+    look = model_file.Look(record, name, path)
+    look.at(stored)
+    look.end()
     return trees.cast(stored, dtype)
 
 
-def _load_orbax(folder: Path, record: Mapping[str, Any], wanted: dict[str, Tree], dtype: Any) -> dict[str, Tree]:
-    import orbax.checkpoint as ocp
+def _load_orbax(
+    folder: Path, record: Mapping[str, Any], wanted: dict[str, Tree], dtype: Any, mesh: Mesh | None
+) -> dict[str, Tree]:
+    def kept(look: model_file.Look, network: str, arrays: restoring.Arrays) -> restoring.Arrays:
+        look.at(arrays)
+        arrays = trees.cast(arrays, dtype)
+        return arrays if mesh is None else sharding.put_params({network: arrays}, mesh)[network]
 
     flat = {}
-    with ocp.StandardCheckpointer() as checkpointer:
-        for part, tree in wanted.items():
-            for network, shapes in networks_of(part, tree).items():
-                path = (folder / 'params' / network).absolute()
-                try:
-                    restored = attempts.attempt(partial(_read_network, checkpointer, path, shapes))
-                except attempts.Failed as error:
-                    raise UserError(f'{path} cannot be read ({error}): the folder is damaged') from error
-                flat[network] = _checked(restored, record, f'params/{network}', path, dtype)
+    for network, path, stored in _stored(folder, wanted):
+        look = model_file.Look(record, f'params/{network}', path)
+        flat[network] = _readable(path, partial(restoring.restored, path, stored, partial(kept, look, network)))
+        look.end()
     return trees.unflatten(flat)
 
 
-def _read_network(checkpointer: Any, path: Path, shapes: Tree) -> Tree:
-    """On the host, as it is stored."""
-    saved = checkpointer.metadata(path).item_metadata.tree
-    abstract = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), dict(saved))
-    check(abstract, shapes, path)
-    return _to_host(checkpointer.restore(path, jax.tree.map(_on_one_device, abstract)))
+def _stored(folder: Path, wanted: dict[str, Tree]) -> Iterator[tuple[str, Path, Tree]]:
+    """(network, its place, shapes as they are stored) of an Orbax bundle, which are those that are wanted."""
+    for part, tree in wanted.items():
+        for network, shapes in networks_of(part, tree).items():
+            path = (folder / 'params' / network).absolute()
+            stored = _readable(path, partial(restoring.described, path))
+            check(stored, shapes, path)
+            yield network, path, stored
+
+
+def _readable(path: Path, work: Callable[[], Tree]) -> Tree:
+    """What Orbax says of a folder that it cannot read becomes one line."""
+    try:
+        return attempts.attempt(work)
+    except attempts.Failed as error:
+        raise UserError(f'{path} cannot be read ({error}): the folder is damaged') from error
 
 
 def has_beside(path_or_name: str | Path, name: str) -> bool:
