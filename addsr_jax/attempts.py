@@ -5,7 +5,8 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from addsr_jax.errors import UserError, printable
 
@@ -28,7 +29,20 @@ def attempt(work: Callable[[], Value]) -> Value:
         except Exception as error:
             reason = reason_of(error)
         gc.collect()  # work that was half done ends here, unheard
+    if not isinstance(sys.unraisablehook, WithoutClosedLoops):
+        sys.unraisablehook = WithoutClosedLoops(sys.unraisablehook)
     raise Failed(reason)
+
+
+@dataclass(frozen=True)
+class WithoutClosedLoops:
+    """Python's hook for what nobody can catch, but for what ends late of work that has failed."""
+
+    hook: Callable[[Any], object]
+
+    def __call__(self, unraisable: Any) -> None:
+        if str(unraisable.exc_value) != 'Event loop is closed':
+            self.hook(unraisable)
 
 
 def write(work: Callable[[], object]) -> None:

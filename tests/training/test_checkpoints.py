@@ -14,6 +14,9 @@ from addsr_jax.training import record
 from addsr_jax.training.checkpoints import Checkpoints
 from tests.training.common import assert_equal, run
 
+# reads that fail leave coroutines behind, which end some time later
+pytestmark = pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
+
 
 def spread(text, tree):
     """A tree over the first devices, split wherever its leaves can be."""
