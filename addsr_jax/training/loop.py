@@ -75,8 +75,8 @@ def train(
     sharding.check_batch(mesh, options.batch_size, options.accumulate)
     checkpoints, rates_of = Checkpoints.open(workdir, options.keep), Rates(rates, options.steps, steps_before)
     with Signals(report) as signals:
-        update, preview, frozen, state, start = begin(stage, params, batches.shapes, checkpoints, mesh, seed)
-        if checkpoints.latest is not None:
+        update, preview, frozen, state, start = begin(stage, params, batches.shapes, checkpoints, mesh, seed, report)
+        if start:
             report(f'resuming at step {start}')
             rates_of.say_jumps(start, report)
         if start > options.steps:
@@ -121,15 +121,23 @@ def train(
                 if done > (checkpoints.latest or 0):
                     checkpoints.save(done, state, done, None)
         finally:
-            checkpoints.close()
-            writers.close()
+            try:
+                checkpoints.close()
+            finally:
+                writers.close()
     if done < options.steps:
         report(f'stopped at step {done}, checkpoint written: run the same command to go on')
     return Result(state, frozen, done >= options.steps)
 
 
 def begin(
-    stage: Stage, params: Callable[[], Tree], batch: Shapes, checkpoints: Checkpoints, mesh: Mesh, seed: int
+    stage: Stage,
+    params: Callable[[], Tree],
+    batch: Shapes,
+    checkpoints: Checkpoints,
+    mesh: Mesh,
+    seed: int,
+    report: Callable[[str], None],
 ) -> tuple[Callable[..., Any], Callable[..., Any], Tree, State, int]:
     """Compiles the step, before any data is touched; then the newest checkpoint's state, else a new one.
 
@@ -144,7 +152,7 @@ def begin(
     preview = jax.jit(stage.preview, out_shardings=sharding.replicated(mesh), compiler_options=compiler_options(mesh))
     if new is not None:
         return update, preview, frozen, new, 0
-    state, step = checkpoints.restore(shapes.state, shapes.shardings)
+    state, step = checkpoints.restore(shapes.state, shapes.shardings, report)
     return update, preview, frozen, state, step
 
 
@@ -189,7 +197,7 @@ class Log:
         """Takes the metrics of a step that was dispatched, and looks at those of the step before."""
         self.flush()
         self.pending = (step, metrics)
-        self.writers.progress(step, time.time())
+        self.writers.passed(step)
 
     def flush(self) -> None:
         """Looks at what was taken; a UserError where a metric is not finite."""

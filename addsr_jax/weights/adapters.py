@@ -10,19 +10,17 @@ import numpy as np
 
 from addsr_jax import trees
 from addsr_jax.trees import Tree
-from addsr_jax.weights import names
+from addsr_jax.weights import names, tensor_file
 
 FILE = 'pytorch_lora_weights.safetensors'
 
 
 def write(folder: Path, factors: Tree) -> None:
     """`factors`: {network: tree of lora_A and lora_B}, scaled (`networks.lora.Adapters.scaled`)."""
-    from safetensors.numpy import save_file
-
     for network, tree in factors.items():
         tensors = {
             f'{network}.{names.to_name(path)}.weight': np.ascontiguousarray(np.asarray(value, np.float32))
             for path, value in trees.flatten(tree).items()
         }
         (folder / network).mkdir(parents=True)
-        save_file(tensors, folder / network / FILE, metadata={'format': 'pt'})
+        tensor_file.write(folder / network / FILE, tensors)

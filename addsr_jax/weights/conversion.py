@@ -22,7 +22,7 @@ from addsr_jax.sizes import SD2
 from addsr_jax.specs import ModelSpec
 from addsr_jax.trees import Tree
 from addsr_jax.weights import bundle as bundles
-from addsr_jax.weights import layout, published, torch_writer
+from addsr_jax.weights import finite, layout, published, tensor_file, torch_writer
 from addsr_jax.weights.bundle import Bundle
 from addsr_jax.weights.reader import open_file, open_folder
 from addsr_jax.weights.stored import Stored
@@ -149,17 +149,16 @@ def from_pytorch(made: Plan, output: Path, report: Callable[[str], None]) -> dic
     _check_space(output, sum(t.nbytes for s in made.sources for t in s.tensors.values()))
     parts = sorted({source.network.split('/')[0] for source in made.sources})
     entries: list[dict[str, Any]] = []
-    try:
-        with bundles.writing(output) as unfinished:
-            for source in made.sources:
-                report(f'{source.network}: {len(source.tensors)} tensors of {source.path}')
-                bundles.write_network(unfinished, source.network, _converted(source, entries))
-            summary = _report(entries)
-            (unfinished / REPORT).write_text(json.dumps(summary, indent=1) + '\n', encoding='utf-8')
-            info = {'converted': [s.network for s in made.sources], 'sha256': summary['sha256']}
-            bundles.write_record(unfinished, Bundle(made.spec, {}, made.tokenizer, info), 'orbax', parts)
-    except OSError as error:
-        raise UserError(f'{output} could not be written ({error})') from error
+    written: dict[str, str] = {}
+    with bundles.writing(output) as unfinished:
+        for source in made.sources:
+            report(f'{source.network}: {len(source.tensors)} tensors of {source.path}')
+            tree = _converted(source, entries)
+            written |= bundles.write_network(unfinished, source.network, tree)
+        summary = _report(entries)
+        (unfinished / REPORT).write_text(json.dumps(summary, indent=1) + '\n', encoding='utf-8')
+        info = {'converted': [s.network for s in made.sources], 'sha256': summary['sha256']}
+        bundles.write_record(unfinished, Bundle(made.spec, {}, made.tokenizer, info), 'orbax', parts, written)
     return summary
 
 
@@ -204,6 +203,7 @@ def _converted(source: Source, entries: list[dict[str, Any]]) -> Tree:
     def tensors() -> Iterable[tuple[str, np.ndarray]]:
         for name, stored in source.tensors.items():
             value = _read(source, name, stored)
+            finite.check_tensor(name, value, source.path)
             entries.append(
                 {
                     'name': f'{source.network}/{name}',
@@ -269,10 +269,8 @@ def _write_folder(folder: Path, kind: str, params: Tree, config: dict[str, Any])
 
 
 def _write_safetensors(path: Path, state: Mapping[str, np.ndarray]) -> None:
-    from safetensors.numpy import save_file
-
     path.parent.mkdir(parents=True)
-    save_file(dict(state), path, metadata={'format': 'pt'})
+    tensor_file.write(path, state)
 
 
 def inspect(path: Path) -> list[str]:

@@ -52,7 +52,7 @@ def test_a_write_that_fails_leaves_the_old_folder_alone(folder, monkeypatch):
         raise OSError('no space left')
 
     monkeypatch.setattr(bundles.shutil, 'copytree', full)
-    with pytest.raises(OSError, match='no space'):
+    with pytest.raises(UserError, match=r'model cannot be written: no space'):
         bundles.save(tiny.bundle(), folder, 'safetensors')
     equal(bundles.load(folder).params, tiny.bundle().params)
 
@@ -61,6 +61,7 @@ def test_missing_unexpected_and_misshapen_tensors_are_named_together(folder):
     record = json.loads((folder / 'model.json').read_text())
     record['spec']['text_encoder']['mlp_width'] = 24
     record['spec']['text_encoder']['layers'] = 2
+    del record['hashes']  # changed on purpose
     (folder / 'model.json').write_text(json.dumps(record))
     with pytest.raises(UserError, match=r'fc1.* is \(1, 8, 16\), not \(2, 8, 24\)'):
         bundles.load(folder)
@@ -160,8 +161,38 @@ def test_the_embedded_model_is_whole_and_small():
     size = sum(p.stat().st_size for p in bundles.NANO.rglob('*') if p.is_file())
     assert size < 24e6
     assert all(np.isfinite(np.asarray(x, np.float32)).all() for x in jax.tree.leaves(loaded.params))
+    assert 'params/student' in json.loads((bundles.NANO / 'model.json').read_text())['hashes']
 
 
 def test_only_the_small_text_encoder_has_a_shipped_tokenizer():
     assert bundles.shipped_tokenizer(sizes.SD2) is None
     assert bundles.shipped_tokenizer(sizes.NANO) == bundles.NANO / 'tokenizer'
+
+
+def test_a_number_of_the_model_file_or_a_word_of_the_tokenizer_that_changed_is_refused(folder):
+    text = (folder / 'model.json').read_text()
+    for path, content, message in (
+        (
+            'model.json',
+            text.replace('"scaling_factor": 1.5', '"scaling_factor": 1.7'),
+            'written.*"hashes"',
+        ),
+        ('model.json', text.replace('"hashes"', '"hashez"'), 'holds other keys'),
+        ('tokenizer/merges.txt', 'a b\n', r'merges\.txt is not what was written'),
+    ):
+        before = (folder / path).read_text()
+        assert content != before
+        (folder / path).write_text(content)
+        with pytest.raises(UserError, match=message):
+            bundles.load(folder)
+        (folder / path).write_text(before)
+    (folder / 'tokenizer' / 'vocab.json').unlink()
+    with pytest.raises(UserError, match=r'vocab\.json cannot be read'):
+        bundles.load(folder)
+
+
+def test_folders_without_hashes_load_as_they_are(folder):
+    record = json.loads((folder / 'model.json').read_text())
+    del record['hashes']
+    (folder / 'model.json').write_text(json.dumps(record))
+    equal(bundles.load(folder).params, tiny.bundle().params)
