@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from addsr_jax.data import pictures, sources
+from addsr_jax.data import formats, pictures, sources
 from addsr_jax.data.batches import Decoded
 from addsr_jax.errors import UserError
 from addsr_jax.restoration.pipeline import _as_pillow
@@ -249,19 +249,22 @@ def test_missing_files_pipes_and_folders_are_refused_without_opening_them(tmp_pa
 
 
 def test_endings_are_those_that_pillow_knows_for_each_format():
+    assert formats.readable()
     known = Image.registered_extensions()
-    for format_, endings in pictures.FORMATS.items():
+    for format_, endings in formats.FORMATS.items():
         assert {known[ending] for ending in endings} == {format_}
 
 
 def test_no_format_that_starts_a_program_or_leaves_pixels_to_another_library_is_read():
-    assert not set(pictures.FORMATS) & {'EPS', 'PDF', 'MPEG', 'HDF5', 'GRIB', 'BUFR', 'WMF', 'FITS'}
+    assert not set(formats.FORMATS) & {'EPS', 'PDF', 'MPEG', 'HDF5', 'GRIB', 'BUFR', 'WMF', 'FITS'}
 
 
-def test_only_animations_are_called_so(tmp_path):
+def test_of_several_frames_or_pages_the_first_is_read_and_the_others_are_said():
+    pages = encoded(Image.fromarray(GREY), format='TIFF', save_all=True, append_images=[Image.fromarray(GREY)])
+    assert pictures.decode_picture(pages, 'x').remarks == ('the first of 2 pages',)
     for name, (data, _, _) in KINDS.items():
-        (tmp_path / name).write_bytes(data)
-        assert pictures.is_animation(tmp_path / name) == (name == 'animation')
+        remarks = pictures.decode_picture(data, 'x').remarks
+        assert ('the first of 2 frames' in remarks) == (name == 'animation')
 
 
 def test_filters_of_warnings_are_as_before_after_many_threads_have_read():
@@ -276,10 +279,13 @@ def test_filters_of_warnings_are_as_before_after_many_threads_have_read():
     assert list(warnings.filters) == before
 
 
-def test_the_sample_photographs_are_read_as_opencv_reads_them():
+def test_the_sample_photographs_are_read_as_opencv_reads_them_but_for_the_one_in_wide_colours():
     import cv2
 
     for path in (*sources.sample_photos().paths, *sources.held_out().paths):
         theirs = cv2.imread(str(path))
         assert theirs is not None
+        if path.name == 'rocket.jpg':
+            assert np.abs(pictures.read(path).astype(int) - theirs[..., ::-1]).max() > 20
+            continue
         np.testing.assert_array_equal(pictures.read(Path(path)), theirs[..., ::-1])
