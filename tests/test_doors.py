@@ -19,6 +19,7 @@ from addsr_jax.restoration.settings import SAMPLING, Settings
 from addsr_jax.weights import bundle as bundles
 from tests import tiny
 from tests.data import photos
+from tests.data.test_pictures import png
 
 ROOT = Path(__file__).parents[1]
 ADDSR = f'{ROOT}/configs/addsr.py:nano'
@@ -111,7 +112,13 @@ UPSCALE = [
     (['photo.png', '-o', 'out', '--dtype', 'float16'], "--dtype is 'float16': choose one of float32, bfloat16"),
     (['photo.png', '-o', 'out', '--attention', 'cudnn'], 'needs an NVIDIA GPU and bfloat16, not cpu and float32'),
     (['broken.png', '-o', 'out'], 'cannot be read as an image'),
-    (['small.png', '-o', 'out'], 'is too small: 8 pixels'),
+    (['huge.png', '-o', 'out'], 'more than 178956970 pixels, the most that is read (addsr upscale --max_pixels N'),
+    (['photo.png', '-o', 'out', '--max_pixels', '1599'], 'more than 1599 pixels'),
+    (['photo.png', '-o', 'out.gif'], 'results are not written as GIF'),
+    (['photo.png', '-o', 'out', '--format', 'gif'], "--format is 'gif': choose one of png, jpg, jpeg, webp"),
+    (['photo.png', '-o', 'out', '--suffix', 'a/b'], 'holds no slash'),
+    (['photo.png', '-o', 'out', '--scale', '2', '--width', '50'], 'scale and width or height both say'),
+    (['photo.png', '-o', 'photo.png/out'], 'cannot be a folder, since'),
 ]
 
 
@@ -119,7 +126,7 @@ UPSCALE = [
 def test_upscale_refuses(arguments, message, capsys):
     Path('empty').mkdir()
     Path('broken.png').write_bytes(b'no image')
-    Image.fromarray(np.zeros((7, 30, 3), np.uint8)).save('small.png')
+    Path('huge.png').write_bytes(png(60000, 60000, 8, 0, b''))
     assert message in refused(upscale.main, arguments, capsys)
 
 
@@ -279,7 +286,7 @@ def test_the_help_of_upscale_names_every_setting_with_its_range_and_default():
         assert f'--{name} ' in told
     assert '--fidelity X' in told
     assert '(in 0..1)' in told
-    assert '--scale N enlargement (in 1..8; default: 4)' in told
+    assert '--scale X enlargement (in 1..16; default: 4, or what width and height ask for)' in told
     assert '(in 0..2147483647; default: 0)' in told
     assert "(guided, wavelet, adain, none; default: the model's own)" in told
     assert told.index('--fidelity') < told.index(f'{SAMPLING}:') < told.index('--steps')

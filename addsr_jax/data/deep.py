@@ -11,6 +11,7 @@ from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
 
 TAGS = ExifTags.Base
 FLOATS = 3  # of SampleFormat
+LARGEST_TIFF = 2**32 - 2**24  # bytes of its pixels
 LOG = cv2.utils.logging
 
 
@@ -89,8 +90,11 @@ def _opencv(ending: str, values: np.ndarray, options: tuple[int, ...]) -> bytes:
     return buffer.tobytes()
 
 
-def encoded_tiff(values: np.ndarray, tags: TiffImagePlugin.ImageFileDirectory_v2) -> bytes:
-    """uint16 or float32 [H, W, 1, 3 or 4] as TIFF, deflated, with `tags` beside what says how the pixels lie."""
+def encoded_tiff(values: np.ndarray, tags: TiffImagePlugin.ImageFileDirectory_v2, *, inks: bool = False) -> bytes:
+    """uint8, uint16 or float32 [H, W, 1 to 4] as TIFF, deflated, with `tags` beside what says how the pixels lie.
+
+    The last of 2 or 4 channels is alpha, unless four are `inks`, CMYK. Pillow writes 8 bits alone, and OpenCV no tags.
+    """
     height, width, channels = values.shape
     rows = max(1, (1 << 20) // (width * channels * values.itemsize))
     little = values.astype(values.dtype.newbyteorder('<'))
@@ -99,13 +103,15 @@ def encoded_tiff(values: np.ndarray, tags: TiffImagePlugin.ImageFileDirectory_v2
     tags[TAGS.BitsPerSample] = (8 * values.itemsize,) * channels
     tags[TAGS.SampleFormat] = (FLOATS if values.dtype.kind == 'f' else 1,) * channels
     tags[TAGS.Compression] = 8
-    tags[TAGS.PhotometricInterpretation] = 2 if channels > 2 else 1
+    tags[TAGS.PhotometricInterpretation] = 5 if inks else 2 if channels > 2 else 1
     tags[TAGS.SamplesPerPixel], tags[TAGS.RowsPerStrip] = channels, rows
     tags[TAGS.StripByteCounts] = tuple(map(len, strips))
     starts = np.cumsum([0, *map(len, strips[:-1])])
     tags[TAGS.StripOffsets] = tuple(int(start) for start in starts)  # written from the end of the tags on
-    if channels == 4:
+    if channels in (2, 4) and not inks:
         tags[TAGS.ExtraSamples] = 2  # alpha, not premultiplied
+    if sum(map(len, strips)) > LARGEST_TIFF:
+        raise ValueError('a TIFF holds 4 GB')
     file = io.BytesIO()
     file.write(b'II*\0\x08\0\0\0')
     tags.save(file)

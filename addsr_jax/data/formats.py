@@ -7,8 +7,6 @@ import importlib.util
 from dataclasses import dataclass
 from functools import cache
 
-from PIL import Image
-
 HEIF = 'HEIF'  # read and written by pillow-heif, an extra
 HEIF_MISSING = "HEIC files need pillow-heif: pip install 'addsr-jax[heic]'"
 
@@ -67,6 +65,8 @@ def has_heif() -> bool:
 @cache
 def readable() -> tuple[str, ...]:
     """Those of `FORMATS` that are read here."""
+    from PIL import Image  # help texts name endings, and need no Pillow
+
     Image.init()
     if has_heif():
         import pillow_heif
@@ -77,4 +77,13 @@ def readable() -> tuple[str, ...]:
 
 def is_heif(data: bytes) -> bool:
     """Whether bytes begin as a HEIC file does."""
-    return data[4:8] == b'ftyp' and data[8:12] in (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1')
+    return data[4:8] == b'ftyp' and data[8:12] in (
+        b'heic',
+        b'heix',
+        b'heim',
+        b'heis',
+        b'hevc',
+        b'hevx',
+        b'mif1',
+        b'msf1',
+    )

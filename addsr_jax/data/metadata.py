@@ -19,6 +19,7 @@ OF_PIXELS = frozenset(
     (254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 280, 281, 284, 288, 289, 290, 291)
 ) | frozenset((292, 293, 297, 301, 317, 318, 319, 320, 321, 322, 323, 324, 325, 330, 332, 334, 336, 338, 339, 340, 341))
 OF_PIXELS |= frozenset((342, 347, 512, 513, 514, 515, 519, 520, 521, 529, 530, 531, 532, 700, 34377, 34675, 33723))
+EMPTY = 20  # bytes of EXIF without a tag, its head among them
 XMP_ORIENTATION = re.compile(rb'(tiff:Orientation(?:="|>))[2-8](?=["<])')
 
 
@@ -38,7 +39,10 @@ def of(image: Image.Image) -> Beside:
     lost: list[str] = []
     exif, xmp, dpi, text = b'', b'', None, {}
     with _damage('EXIF', lost):
-        exif = exif_bytes(image.getexif())
+        found = image.getexif()
+        if not len(found) and len(image.info.get('exif') or b'') > EMPTY:  # Pillow's decoders keep damage to themselves
+            raise ValueError
+        exif = exif_bytes(found)
     with _damage('XMP', lost):
         xmp = _xmp(image)
     with _damage('resolution', lost):

@@ -173,7 +173,9 @@ def _deep_colours(image: Image.Image, values: np.ndarray) -> tuple[np.ndarray, n
     if values.dtype != np.uint16 or values.shape[:2] != image.size[::-1] or values.ndim != 3:
         raise ValueError('its colours of more than 8 bits are stored in a way that is not read')
     if getattr(image, 'tag_v2', {}).get(TAGS.PlanarConfiguration) == 2:
-        raise ValueError('each of its channels of more than 8 bits lies apart (PlanarConfiguration 2), which is not read')
+        raise ValueError(
+            'each of its channels of more than 8 bits lies apart (PlanarConfiguration 2), which is not read'
+        )
     pixels = values[..., :3]
     clear = image.info.get('transparency')
     if clear is not None:
@@ -186,10 +188,8 @@ def _deep_colours(image: Image.Image, values: np.ndarray) -> tuple[np.ndarray, n
 def _deep_grey(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None, float]:
     """(uint16 [H, W], alpha, white of floats) of grey of more than 8 bits."""
     values, tags = np.asarray(image), getattr(image, 'tag_v2', {})
-    if image.mode == 'F':
-        white = _white(values)
-    else:
-        white = 4095.0 if tags.get(TAGS.BitsPerSample) == (12,) else 65535.0
+    deepest = 4095.0 if tags.get(TAGS.BitsPerSample) == (12,) else 65535.0
+    white = _white(values) if image.mode == 'F' else deepest
     grey = _sixteen_bits(values, white)
     if image.mode != 'I' and tags.get(TAGS.PhotometricInterpretation) == 0:
         grey = 65535 - grey  # in a TIFF of this kind 0 is white, which Pillow leaves to its callers
@@ -249,7 +249,13 @@ def _in_srgb(pixels: np.ndarray, profile: bytes) -> tuple[np.ndarray, bytes, np.
         except profiles.BrokenProfile:
             profile, remarks = b'', ('its colour profile is broken and left out',)
     if mode == 'CMYK':
-        return np.asarray(Image.fromarray(pixels, 'CMYK').convert('RGB')), b'', None, remarks
+        inks = Image.frombytes('CMYK', pixels.shape[1::-1], pixels.tobytes())
+        return (
+            np.asarray(inks.convert('RGB')),
+            b'',
+            None,
+            (*remarks, 'its print colours have no profile: the result is in sRGB'),
+        )
     return (pixels if mode == 'RGB' else np.repeat(pixels[..., None], 3, axis=2)), profile, None, remarks
 
 

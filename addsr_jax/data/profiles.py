@@ -29,7 +29,7 @@ class BrokenProfile(ValueError):
 def space(profile: bytes) -> str:
     """Mode of the pictures that a profile is for: 'RGB', 'L' or 'CMYK'. BrokenProfile for others and for damage."""
     try:
-        found = SPACES.get(_opened(profile).profile.xcolor_space)
+        found = SPACES.get(getattr(_opened(profile).profile, 'xcolor_space', ''))
     except Exception as error:  # LittleCMS says little, Pillow raises OSError
         raise BrokenProfile(str(error)) from error
     if found is None:
@@ -88,10 +88,12 @@ def _opened(profile: bytes) -> ImageCms.ImageCmsProfile:
 @lru_cache(maxsize=16)
 def _transform(source: bytes | str, target: bytes | str) -> ImageCms.ImageCmsTransform:
     """From one profile to another; 'sRGB' for Pillow's own."""
-    ends = [ImageCms.createProfile('sRGB') if isinstance(end, str) else _opened(end) for end in (source, target)]
-    modes = ['RGB' if isinstance(end, str) else space(end) for end in (source, target)]
+    source_end, target_end = (
+        ImageCms.createProfile('sRGB') if isinstance(end, str) else _opened(end) for end in (source, target)
+    )
+    mode, made = ('RGB' if isinstance(end, str) else space(end) for end in (source, target))
     flags = ImageCms.Flags.BLACKPOINTCOMPENSATION | ImageCms.Flags.HIGHRESPRECALC
-    return ImageCms.buildTransform(*ends, *modes, INTENT, flags)
+    return ImageCms.buildTransform(source_end, target_end, mode, made, INTENT, flags)
 
 
 def _applied(pixels: np.ndarray, source: bytes | str, target: bytes | str) -> np.ndarray:

@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from addsr_jax.data import formats, pictures, sources
 from addsr_jax.data.batches import Decoded
 from addsr_jax.errors import UserError
-from addsr_jax.restoration.pipeline import _as_pillow
+from addsr_jax.restoration.pipeline import _as_array
 
 GREY = np.arange(20 * 24, dtype=np.uint16).reshape(20, 24).astype(np.uint8)
 RGB = np.stack([GREY, 255 - GREY, GREY // 2], axis=2)
@@ -142,7 +142,7 @@ def test_files_the_python_api_and_training_see_the_same_right_pixels(kind, tmp_p
     np.testing.assert_array_equal(pictures.decode(data, 'x'), seen)
     np.testing.assert_array_equal(Decoded(sources.folder(str(tmp_path)))[0]['image'], seen)
     with Image.open(path) as opened:
-        np.testing.assert_array_equal(np.asarray(_as_pillow(opened)), seen)
+        np.testing.assert_array_equal(_as_array(opened), seen)
 
 
 @pytest.mark.parametrize('orientation', range(1, 9))
