@@ -14,6 +14,7 @@ FIXES = {'guided': guided_filter.guided, 'wavelet': image_ops.wavelet, 'adain': 
 
 # A large picture is finished in blocks: memory for one, and one program for all sizes.
 BLOCK = 768  # pixels a side
+CALM = np.float32(1 / 127.5)  # how far a result may be from the enlarged picture where that is calm
 REACH = 5  # pixels of the small picture that have to be calm around a calm one
 HALO = 64  # of them again in the next block; no filter here reaches further (guided: 31 + 7 + 2 * 12)
 
@@ -32,7 +33,7 @@ def finished(
 
     color: a name of FIXES, or 'none'. grain: luma that varies by less, in levels of 255, is smoothed; 0: none.
     truncates: as the original, whose colour fix takes bytes and cuts off the fractions of its result; more bits are
-    rounded. calm: [H, W] in 0..1, how far `lq` takes the place of `restored`; None: nowhere.
+    rounded. calm: [H, W] in 0..1, how far `restored` is kept within a level of `lq`; None: nowhere.
     """
     white = np.iinfo(kind).max
     cuts = truncates and color != 'none' and kind is np.uint8
@@ -45,7 +46,8 @@ def finished(
     if grain:
         restored = in_blocks(partial(_without_grain, grain=grain), restored)
     if calm is not None:
-        restored = restored + calm[..., None] * (lq - restored)
+        near = np.clip(restored, lq - CALM, lq + CALM)
+        restored = restored + calm[..., None] * (near - restored)
     return (np.floor if cuts else np.rint)(_levels(restored, white)).astype(kind)
 
 

@@ -23,6 +23,7 @@ from addsr_jax.restoration.views import sized
 KEY = 'addsr'  # of the text in a PNG that says what made it; elsewhere EXIF's ProcessingSoftware does
 SEGMENT = 65_000  # bytes of EXIF or XMP that a JPEG takes
 ROUNDING = 1.5  # levels of 255 between a colour and the same after a way to sRGB and back that are no loss
+FINE = 90  # quality from which colours are as fine as light is
 SEEN = 8  # times its opacity: how far a transparent pixel's own colour counts
 
 
@@ -193,9 +194,11 @@ def _file(pixels: np.ndarray, profile: bytes, beside: Beside, format: str, quali
     elif beside.xmp:
         options['xmp'] = beside.xmp
     if format == 'JPEG':
-        options |= {'subsampling': 0 if quality >= 90 else 2, 'comment': beside.text.get('Comment', '')[:SEGMENT]}
+        options['comment'] = beside.text.get('Comment', '')[:SEGMENT]
     if WRITTEN[format].lossy:
         options['quality'] = quality
+    if quality >= FINE:
+        options |= {'JPEG': {'subsampling': 0}, 'AVIF': {'subsampling': '4:4:4'}, HEIF: {'chroma': 444}}.get(format, {})
     if format == 'WEBP':
         options['lossless'] = quality == 100
     file = io.BytesIO()

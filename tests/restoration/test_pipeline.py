@@ -134,7 +134,7 @@ def test_sixteen_bits_stay_sixteen_and_are_restored_as_eight_are(model):
 def test_one_colour_stays_one_colour_and_a_photograph_is_left_to_the_network(model):
     flat = np.full((24, 32, 3), (200, 90, 30), np.uint8)
     own = {**FAST, 'calm': 0.7}
-    np.testing.assert_array_equal(model.upscale(flat, **own), flat.repeat(4, 0).repeat(4, 1))
+    assert difference(model.upscale(flat, **own), flat.repeat(4, 0).repeat(4, 1)) <= 1
     assert difference(model.upscale(flat, **FAST, calm=0.0), flat.repeat(4, 0).repeat(4, 1)) > 2
     np.testing.assert_array_equal(model.upscale(SMALL, **own), model.upscale(SMALL, **FAST, calm=0.0))
 
