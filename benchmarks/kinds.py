@@ -16,7 +16,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from addsr_jax import upscale
 from addsr_jax.data import formats, sources
@@ -31,13 +31,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
     parser.add_argument('--workdir', type=Path, default=Path('runs/kinds'))
     parser.add_argument('--steps', default='1')
+    parser.add_argument('--keep', action='store_true', help='look at the results that are there already')
     values = parser.parse_args()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     folder, out = values.workdir / 'in', values.workdir / 'out'
     folder.mkdir(parents=True, exist_ok=True)
     files = made()
     for name, data in files.items():
         (folder / name).write_bytes(data)
-    guard(upscale.main, [str(folder), '-o', str(out), '--overwrite', '--steps', values.steps])
+    if not values.keep:
+        guard(upscale.main, [str(folder), '-o', str(out), '--overwrite', '--steps', values.steps])
     say('\n| ' + ' | '.join(COLUMNS) + ' |\n' + '| --- ' * len(COLUMNS) + '|')
     for name in files:
         found = sorted(out.glob(f'{Path(name).stem}_x4.*'))
@@ -100,9 +103,27 @@ def dpi(image: Image.Image) -> int | None:
 
 def opened(path: Path) -> Image.Image:
     formats.readable()  # makes HEIC known to Pillow
-    image = Image.open(path)
+    try:
+        image = Image.open(path)
+    except UnidentifiedImageError:  # a TIFF of floats in colours
+        return of_floats(path)
     with contextlib.suppress(OSError):
         image.load()
+    return image
+
+
+def of_floats(path: Path) -> Image.Image:
+    """In 8 bits, with its EXIF."""
+    values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert values is not None
+    image, tags, data = (
+        Image.fromarray(np.rint(np.nan_to_num(values[..., ::-1]) * 255).astype(np.uint8)),
+        Image.Exif(),
+        path.read_bytes(),
+    )
+    image.format = 'TIFF'  # pyright: ignore[reportAttributeAccessIssue]
+    tags.load_from_fp(io.BytesIO(data))
+    image.info['exif'] = tags.tobytes()
     return image
 
 
@@ -117,8 +138,12 @@ def seen(path: Path) -> np.ndarray:
     if image.has_transparency_data:
         rgba = image.convert('RGBA')
         image = Image.alpha_composite(Image.new('RGBA', rgba.size, 'white'), rgba).convert('RGB')
-    if profile and image.mode in ('RGB', 'CMYK'):
-        theirs, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile('sRGB')
+    try:
+        theirs = ImageCms.ImageCmsProfile(io.BytesIO(profile)) if profile else None
+    except OSError:  # broken
+        theirs = None
+    if theirs and image.mode in ('RGB', 'CMYK'):
+        srgb = ImageCms.createProfile('sRGB')
         flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
         image = ImageCms.profileToProfile(
             image, theirs, srgb, ImageCms.Intent.RELATIVE_COLORIMETRIC, 'RGB', flags=flags

@@ -3,7 +3,7 @@
 import io
 import zlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -28,22 +28,25 @@ def is_deep(image: Image.Image) -> bool:
     return image.format == 'PPM' and tuple(arguments)[1:] == (65535,)
 
 
-def float_tiff(data: bytes) -> tuple[tuple[int, int], int] | None:
-    """((width, height), offset of its tags) of a TIFF of float colours, which Pillow opens none of; None for others."""
+def float_tiff(data: bytes) -> tuple[int, int] | None:
+    """(width, height) of a TIFF of floats, which Pillow opens only in grey; None for other files."""
     if data[:4] not in (b'II*\0', b'MM\0*'):
         return None
     tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
     file = io.BytesIO(data)
     file.seek(tags.next)
-    at = tags.next
     tags.load(file)
     if set(tags.get(TAGS.SampleFormat, (1,))) != {FLOATS}:
         return None
-    return (int(tags[TAGS.ImageWidth]), int(tags[TAGS.ImageLength])), at
+    return int(tags[TAGS.ImageWidth]), int(tags[TAGS.ImageLength])
 
 
 def decoded(data: bytes) -> np.ndarray:
-    """[H, W] or [H, W, 3 or 4], RGB(A), of the file's own type: uint16, float32 or float64. ValueError for damage."""
+    """[H, W] or [H, W, 3 or 4], RGB(A), of the file's own type: uint16, float32 or float64, not turned.
+
+    ValueError for damage.
+    """
+    data = _unturned(data)
     before = LOG.setLogLevel(LOG.LOG_LEVEL_SILENT)  # or OpenCV would tell stderr in its own way
     try:
         found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -54,6 +57,19 @@ def decoded(data: bytes) -> np.ndarray:
     if found is None:
         raise ValueError('OpenCV cannot decode it, so it is damaged')
     return found if found.ndim == 2 else found[..., [2, 1, 0, 3][: found.shape[2]]]
+
+
+def _unturned(data: bytes) -> bytes:
+    """A TIFF whose orientation says 1: OpenCV turns TIFFs, other files not."""
+    order: Literal['little', 'big'] = 'little' if data[:2] == b'II' else 'big'
+    if data[:4] not in (b'II*\0', b'MM\0*'):
+        return data
+    tags = int.from_bytes(data[4:8], order)
+    for i in range(int.from_bytes(data[tags : tags + 2], order)):
+        at = tags + 2 + 12 * i
+        if int.from_bytes(data[at : at + 2], order) == TAGS.Orientation:
+            return data[: at + 8] + (1).to_bytes(2, order) + data[at + 10 :]
+    return data
 
 
 def encoded_png(values: np.ndarray, said: PngImagePlugin.PngInfo, **options: Any) -> bytes:

@@ -57,7 +57,7 @@ def decode_picture(data: bytes, name: str, limit: int = LIMIT) -> Picture:
     with _named(name, limit):
         floats = deep.float_tiff(data)
         if floats is not None:
-            return _of_floats(data, *floats, limit)
+            return _of_floats(data, floats, limit)
         try:
             image = Image.open(io.BytesIO(data), formats=formats.readable())
         except UnidentifiedImageError:
@@ -122,7 +122,8 @@ def _picture(image: Image.Image, limit: int, data: bytes | None = None) -> Pictu
     is_deep = data is not None and deep.is_deep(image)
     format_ = 'JPEG' if image.format == 'MPO' else image.format or ''
     remarks = _several(image)
-    image.load()
+    stored = metadata.orientation(image) if is_deep else 1
+    image.load()  # which turns a TIFF
     beside = metadata.of(image)
     white = 0.0
     if is_deep and data is not None:
@@ -132,7 +133,7 @@ def _picture(image: Image.Image, limit: int, data: bytes | None = None) -> Pictu
     else:
         pixels, alpha = _shallow(image)
     rgb, profile, native, more = _in_srgb(pixels, image.info.get('icc_profile') or b'')
-    turn = metadata.orientation(image)
+    turn = stored if is_deep else metadata.orientation(image)
     rgb, alpha, native = (x if x is None else _turned(x, turn) for x in (rgb, alpha, native))
     assert rgb is not None
     remarks = (*remarks, *beside.lost, *more)
@@ -170,7 +171,7 @@ def _shallow(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
 
 def _deep_colours(image: Image.Image, values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """(pixels, alpha), uint16, of colours that OpenCV has decoded."""
-    if values.dtype != np.uint16 or values.shape[:2] != image.size[::-1] or values.ndim != 3:
+    if values.dtype != np.uint16 or sorted(values.shape[:2]) != sorted(image.size) or values.ndim != 3:
         raise ValueError('its colours of more than 8 bits are stored in a way that is not read')
     if getattr(image, 'tag_v2', {}).get(TAGS.PlanarConfiguration) == 2:
         raise ValueError(
@@ -213,7 +214,7 @@ def _sixteen_bits(values: np.ndarray, white: float) -> np.ndarray:
     return np.rint(values.astype(np.float64) * (65535 / white)).astype(np.uint16)
 
 
-def _of_floats(data: bytes, size: tuple[int, int], tags_at: int, limit: int) -> Picture:
+def _of_floats(data: bytes, size: tuple[int, int], limit: int) -> Picture:
     """Of a TIFF of floats, grey ones among them: OpenCV decodes them, and Pillow reads what stands beside them."""
     _check_size(size, limit)
     values = deep.decoded(data)
@@ -223,7 +224,7 @@ def _of_floats(data: bytes, size: tuple[int, int], tags_at: int, limit: int) -> 
     values = _sixteen_bits(values, white)
     alpha = values[..., 3] if values.ndim == 3 and values.shape[2] == 4 else None
     exif = Image.Exif()
-    exif.load_from_fp(io.BytesIO(data), tags_at)
+    exif.load_from_fp(io.BytesIO(data))
     if exif.get(TAGS.PhotometricInterpretation) == 0:
         values = 65535 - values
     pixels = values if values.ndim == 2 else values[..., :3]

@@ -13,9 +13,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, TiffImagePlugin
 
-from addsr_jax.data import formats, pictures, sources
+from addsr_jax.data import deep, formats, pictures, sources
 from addsr_jax.data.batches import Decoded
 from addsr_jax.errors import UserError
 from addsr_jax.restoration.pipeline import _as_array
@@ -83,6 +83,18 @@ def with_chunks(png, other, kind):
 
 def turned_png(data, orientation):
     return with_chunks(data, picture(GREY, format='PNG', exif=exif(orientation)), b'eXIf')
+
+
+def turned_tiff(values, orientation):
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[274] = orientation
+    return deep.encoded_tiff(values, tags)
+
+
+def turned(rgb, orientation):
+    return np.asarray(
+        ImageOps.exif_transpose(Image.open(io.BytesIO(picture(rgb, format='PNG', exif=exif(orientation)))))
+    )
 
 
 def in_srgb(rgb):
@@ -170,6 +182,8 @@ KINDS = {
     ),
     '16-bit grey with alpha': (deep_grey_with_alpha(), on_white(repeated(GREY), ALPHA), 1),
     '48-bit tiff': (opencv(DEEP_RGB, '.tiff'), RGB, 0),
+    **{f'48-bit tiff, turned {n}': (turned_tiff(DEEP_RGB, n), turned(RGB, n), 0) for n in range(1, 9)},
+    'floats of colours, turned': (turned_tiff(RGB.astype(np.float32), 7), turned(RGB, 7), 0),
     '48-bit portable': (b'P6\n24 20\n65535\n' + DEEP_RGB.astype('>u2').tobytes(), RGB, 0),
     'turned 48 bits': (turned_png(opencv(DEEP_RGB), 6), RGB[::-1].swapaxes(0, 1), 0),
     'floats of colours': (opencv(RGB.astype(np.float32) / 255, '.tiff'), RGB, 0),

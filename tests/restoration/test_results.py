@@ -6,7 +6,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-from PIL import ExifTags, Image, ImageCms, PngImagePlugin
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
 from addsr_jax.data import deep, formats, metadata, pictures, profiles
 from addsr_jax.errors import UserError
@@ -120,6 +120,7 @@ def test_sixteen_bits_come_back_as_they_went_in(format, channels):
 
 @pytest.mark.parametrize('white', [1, 255])
 def test_floats_come_back_as_floats(white):
+    """With what their file says."""
     values = np.random.default_rng(0).uniform(0, 1, (20, 24, 3)).astype(np.float32) * white
     values[0, 0] = white
     data = cv2.imencode('.tiff', values[..., ::-1])[1].tobytes()
@@ -129,6 +130,15 @@ def test_floats_come_back_as_floats(white):
     np.testing.assert_allclose(again[::2, ::2], values, atol=white / 65535)
     assert remarks == ()
     assert through(data, 'PNG')[2] == ()
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[TAGS.Orientation], tags[TAGS.Make], tags[TAGS.InterColorProfile] = 6, 'Maker', icc.wide()
+    picture, out, _ = through(deep.encoded_tiff(values, tags))
+    assert picture.size == (20, 24)
+    found = Image.Exif()
+    found.load_from_fp(io.BytesIO(out))
+    assert (found[TAGS.Make], found.get(TAGS.Orientation, 1)) == ('Maker', 1)
+    assert found[TAGS.InterColorProfile] == icc.wide()
+    assert json.loads(found[TAGS.ProcessingSoftware])['addsr'] == '0.1'
 
 
 @pytest.mark.parametrize('format', ['PNG', 'JPEG', 'WEBP', 'TIFF', 'AVIF', 'HEIF'])
