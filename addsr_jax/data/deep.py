@@ -10,6 +10,7 @@ import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
 
 TAGS = ExifTags.Base
+PNG = b'\x89PNG\r\n\x1a\n'
 FLOATS = 3  # of SampleFormat
 LARGEST_TIFF = 2**32 - 2**24  # bytes of its pixels
 LOG = cv2.utils.logging
@@ -46,7 +47,7 @@ def decoded(data: bytes) -> np.ndarray:
 
     ValueError for damage.
     """
-    data = _unturned(data)
+    data = _bare(data) if data[:8] == PNG else _unturned(data)
     before = LOG.setLogLevel(LOG.LOG_LEVEL_SILENT)  # or OpenCV would tell stderr in its own way
     try:
         found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -57,6 +58,11 @@ def decoded(data: bytes) -> np.ndarray:
     if found is None:
         raise ValueError('OpenCV cannot decode it, so it is damaged')
     return found if found.ndim == 2 else found[..., [2, 1, 0, 3][: found.shape[2]]]
+
+
+def _bare(png: bytes) -> bytes:
+    """A PNG with nothing beside its pixels, of which libpng might warn on stderr."""
+    return PNG + b''.join(chunk for kind, chunk in _chunks(png) if kind in (b'IHDR', b'IDAT', b'IEND'))
 
 
 def _unturned(data: bytes) -> bytes:
