@@ -16,7 +16,7 @@ from addsr_jax.data import formats
 from addsr_jax.errors import UserError, complain, guard, printable
 from addsr_jax.flags import Parser, say, take
 from addsr_jax.options import Options, option
-from addsr_jax.restoration.settings import FINISH, LARGE, SAMPLING, WORDS, Settings
+from addsr_jax.restoration.settings import FINISH, LARGE, RESULT, SAMPLING, WORDS, Settings
 from addsr_jax.specs import KERNELS
 
 MACHINE = 'machine'
@@ -34,17 +34,24 @@ class Command(Options):
         choices=tuple(ending[1:] for ending in formats.WRITABLE),
     )
     suffix: str | None = option(
-        "what follows the image's name in the result's", default=None, unset='_x4, or the size that was asked for'
+        "what follows the image's name in the result's",
+        default=None,
+        unset='_x4, or the size that was asked for',
+        group=RESULT,
     )
-    quality: int = option('of JPEG, WebP, AVIF and HEIC; 100: WebP without loss', default=95, low=1, high=100)
+    quality: int = option(
+        'of JPEG, WebP, AVIF and HEIC; 100: WebP without loss', default=95, low=1, high=100, group=RESULT
+    )
     weights: str = option("'nano', or a folder that training or convert wrote", default='nano')
     overwrite: bool = option('replace existing results', default=False)
     resume: bool = option('leave existing results as they are, and do the rest', default=False)
     no_metadata: bool = option(
-        'leave EXIF, XMP, texts, resolution and what made the result out of it; colour profiles stay', default=False
+        'leave EXIF, XMP, texts, resolution and what made the result out of it; colour profiles stay',
+        default=False,
+        group=RESULT,
     )
     max_pixels: int = option(
-        'an image of more is not read', default=178_956_970, low=1, high=2**40, unit='pixels', group=LARGE
+        'an image of more is not read', default=formats.LIMIT, low=1, high=2**40, unit='pixels', group=LARGE
     )
     tag_list: Path | None = option(
         "ram_tag_list.txt: the picture's tags become part of the prompt", default=None, group=WORDS
@@ -109,7 +116,7 @@ class Command(Options):
 def parser() -> Parser:
     p = Parser('upscale', 'Upscales image files, and all images of folders: photo.jpg becomes OUTPUT/photo_x4.jpg.')
     p.add_argument('inputs', nargs='+', metavar='INPUT', help='image files or folders')
-    p.order(SAMPLING, FINISH, WORDS, LARGE, MACHINE)
+    p.order(RESULT, SAMPLING, FINISH, WORDS, LARGE, MACHINE)
     p.declare(Command)
     p.declare(Settings, without=('tags',))
     return p

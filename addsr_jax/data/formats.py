@@ -7,6 +7,7 @@ import importlib.util
 from dataclasses import dataclass
 from functools import cache
 
+LIMIT = 178_956_970  # pixels of a picture, Pillow's own limit; checked before anything is decoded
 HEIF = 'HEIF'  # read and written by pillow-heif, an extra
 HEIF_MISSING = "HEIC files need pillow-heif: pip install 'addsr-jax[heic]'"
 

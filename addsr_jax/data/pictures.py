@@ -18,10 +18,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from addsr_jax.data import deep, formats, metadata, profiles
+from addsr_jax.data.formats import LIMIT
 from addsr_jax.data.metadata import TAGS, Beside
 from addsr_jax.errors import UserError, printable
-
-LIMIT = 178_956_970  # pixels of a picture, Pillow's own limit; checked before anything is decoded
 
 
 @dataclass(frozen=True)
@@ -182,6 +181,8 @@ def _deep_colours(image: Image.Image, values: np.ndarray) -> tuple[np.ndarray, n
     if clear is not None:
         return pixels, np.where((pixels == np.array(clear)).all(-1), 0, 65535).astype(np.uint16)
     alpha = values[..., 3] if values.shape[2] == 4 else None
+    if alpha is not None and getattr(image, 'tag_v2', {}).get(TAGS.ExtraSamples) == (1,):  # colours times alpha
+        pixels = np.rint(np.minimum(pixels / np.maximum(alpha[..., None] / 65535, 1e-6), 65535)).astype(np.uint16)
     grey = str(image.tile[0].args).startswith('LA') if getattr(image, 'tile', None) else False  # pyright: ignore
     return (pixels[..., 0] if grey else pixels), alpha
 

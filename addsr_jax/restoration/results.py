@@ -148,6 +148,8 @@ def _with_rest(done: np.ndarray, picture: Picture) -> np.ndarray:
     white = np.iinfo(done.dtype).max
     rest = picture.native.astype(np.float32) - profiles.from_srgb(picture.rgb, picture.profile)
     rest[np.abs(rest).max(-1) <= ROUNDING * white / 255] = 0
+    if picture.alpha is not None:
+        rest[picture.alpha == 0] = 0
     if not rest.any():
         return done
     rest = cv2.resize(rest, done.shape[1::-1], interpolation=cv2.INTER_LINEAR)

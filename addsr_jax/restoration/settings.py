@@ -11,7 +11,13 @@ SCALE, LONGEST = 4, 2**20  # enlargement; pixels of a result's side
 COLORS = ('guided', 'wavelet', 'adain', 'none')
 PSR_WEIGHT = 0.4
 BICUBIC = 'bicubic'  # what evaluations compare with: no method, and no settings
-SAMPLING, FINISH, WORDS, LARGE = 'sampling', 'colours and grain', 'words', 'large pictures and memory'
+RESULT, SAMPLING, FINISH, WORDS, LARGE = (
+    'size and files of results',
+    'sampling',
+    'colours and grain',
+    'words',
+    'large pictures and memory',
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +40,19 @@ class Settings(Options):
         high=LONGEST,
         unit='pixels',
         unset='',
+        group=RESULT,
     )
-    height: int | None = option('the same of its height', default=None, low=1, high=LONGEST, unit='pixels', unset='')
+    height: int | None = option(
+        'the same of its height', default=None, low=1, high=LONGEST, unit='pixels', unset='', group=RESULT
+    )
     max_side: int | None = option(
-        "the most that the result's longer side may have", default=None, low=1, high=LONGEST, unit='pixels', unset=''
+        "the most that the result's longer side may have",
+        default=None,
+        low=1,
+        high=LONGEST,
+        unit='pixels',
+        unset='',
+        group=RESULT,
     )
     method: str = option(
         'student, or its many-step teacher', default=STUDENT.name, choices=tuple(METHODS), group=SAMPLING

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageOps, TiffImagePlugin
+from PIL import ExifTags, Image, ImageCms, ImageOps, TiffImagePlugin
 
 from addsr_jax.data import deep, formats, pictures, sources
 from addsr_jax.data.batches import Decoded
@@ -83,6 +83,24 @@ def with_chunks(png, other, kind):
 
 def turned_png(data, orientation):
     return with_chunks(data, picture(GREY, format='PNG', exif=exif(orientation)), b'eXIf')
+
+
+def retagged(data, **values):
+    """A TIFF with other numbers in tags that it has."""
+    data, wanted = bytearray(data), {ExifTags.Base[name]: value for name, value in values.items()}
+    tags = int.from_bytes(data[4:8], 'little')
+    for i in range(int.from_bytes(data[tags : tags + 2], 'little')):
+        at = tags + 2 + 12 * i
+        tag = int.from_bytes(data[at : at + 2], 'little')
+        if tag in wanted:
+            data[at + 2 : at + 12] = struct.pack('<HII', 4, 1, wanted[tag])
+    return bytes(data)
+
+
+def premultiplied_tiff():
+    times = DEEP_RGBA * (np.dstack([ALPHA] * 3 + [ALPHA * 0 + 255]) / 255)
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    return retagged(deep.encoded_tiff(np.rint(times).astype(np.uint16), tags), ExtraSamples=1)
 
 
 def turned_tiff(values, orientation):
@@ -184,6 +202,7 @@ KINDS = {
     '48-bit tiff': (opencv(DEEP_RGB, '.tiff'), RGB, 0),
     **{f'48-bit tiff, turned {n}': (turned_tiff(DEEP_RGB, n), turned(RGB, n), 0) for n in range(1, 9)},
     'floats of colours, turned': (turned_tiff(RGB.astype(np.float32), 7), turned(RGB, 7), 0),
+    '64-bit tiff of colours times alpha': (premultiplied_tiff(), on_white(RGB, ALPHA), 1),
     '48-bit portable': (b'P6\n24 20\n65535\n' + DEEP_RGB.astype('>u2').tobytes(), RGB, 0),
     'turned 48 bits': (turned_png(opencv(DEEP_RGB), 6), RGB[::-1].swapaxes(0, 1), 0),
     'floats of colours': (opencv(RGB.astype(np.float32) / 255, '.tiff'), RGB, 0),
@@ -217,7 +236,9 @@ def test_files_the_python_api_and_training_see_the_same_right_pixels(kind, tmp_p
     assert np.abs(seen.astype(int) - wanted.astype(int)).max() <= tolerance
     np.testing.assert_array_equal(pictures.decode(data, 'x'), seen)
     np.testing.assert_array_equal(Decoded(sources.folder(str(tmp_path)))[0]['image'], seen)
-    if not kind.startswith(('48', 'turned 48', 'floats of colours')):  # which Pillow makes 8 bits of, or does not open
+    if not kind.startswith(
+        ('48', '64', 'turned 48', 'floats of colours')
+    ):  # which Pillow makes 8 bits of, or does not open
         with Image.open(path) as opened:
             away = np.abs(_as_array(opened).astype(int) - seen)
         assert away.max() <= ('bits' in kind)
@@ -240,16 +261,6 @@ def test_pixels_are_read_where_only_the_exif_is_damaged(kind):
     assert pictures.decode(damaged_exif(kind), 'x').shape == RGB.shape
 
 
-def huge_floats():
-    data = bytearray(opencv(RGB.astype(np.float32), '.tiff'))
-    tags = int.from_bytes(data[4:8], 'little')
-    for i in range(int.from_bytes(data[tags : tags + 2], 'little')):
-        at = tags + 2 + 12 * i
-        if int.from_bytes(data[at : at + 2], 'little') in (256, 257):
-            data[at + 2 : at + 12] = struct.pack('<HII', 4, 1, 60000)
-    return bytes(data)
-
-
 POSTSCRIPT = b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n'
 NAN = np.full((20, 24), np.nan, np.float32)
 REFUSED = {
@@ -259,7 +270,10 @@ REFUSED = {
         'cannot be read',
     ),
     'a truncated tiff of floats': (opencv(RGB.astype(np.float32), '.tiff')[:-400], 'cannot be read'),
-    'floats of a huge size': (huge_floats(), 'more than 178956970 pixels'),
+    'floats of a huge size': (
+        retagged(opencv(RGB.astype(np.float32), '.tiff'), ImageWidth=60000, ImageLength=60000),
+        'more than 178956970 pixels',
+    ),
     'a truncated HEIC': (HEIC[:-60], 'cannot be read'),
     'nothing': (b'', 'it is no JPEG'),
     'text': (b'Dear reader, this is no picture.\n' * 9, 'it is no JPEG'),
