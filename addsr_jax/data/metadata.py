@@ -102,9 +102,9 @@ def _text(image: Image.Image) -> dict[str, str]:
 
 def sized(beside: Beside, width: int, height: int) -> Beside:
     """With the size of the result where EXIF says one."""
-    if not beside.exif:
-        return beside
     exif = opened(beside.exif)
+    if ExifTags.IFD.Exif not in exif:
+        return beside
     inner = exif.get_ifd(ExifTags.IFD.Exif)
     for tag, value in ((TAGS.ExifImageWidth, width), (TAGS.ExifImageHeight, height)):
         if tag in inner:
