@@ -19,19 +19,23 @@ class Failed(Exception):
     """What went wrong, in a phrase."""
 
 
-def attempt(work: Callable[[], Value]) -> Value:
-    """What `work` returns; Failed for whatever it raises, but for a UserError, which is raised as it is."""
+@contextmanager
+def attempted() -> Iterator[None]:
+    """Failed for whatever is raised inside, but for a UserError, which is raised as it is."""
+    reason = None
     with quiet():
         try:
-            return work()
+            yield
         except UserError:
             raise
         except Exception as error:
             reason = reason_of(error)
-        gc.collect()  # work that was half done ends here, unheard
-    if not isinstance(sys.unraisablehook, WithoutClosedLoops):
-        sys.unraisablehook = WithoutClosedLoops(sys.unraisablehook)
-    raise Failed(reason)
+        if reason is not None:
+            gc.collect()  # work that was half done ends here, unheard
+    if reason is not None:
+        if not isinstance(sys.unraisablehook, WithoutClosedLoops):
+            sys.unraisablehook = WithoutClosedLoops(sys.unraisablehook)
+        raise Failed(reason)
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,13 @@ class WithoutClosedLoops:
     def __call__(self, unraisable: Any) -> None:
         if str(unraisable.exc_value) != 'Event loop is closed':
             self.hook(unraisable)
+
+
+def attempt(work: Callable[[], Value]) -> Value:
+    """What `work` returns, `attempted`."""
+    with attempted():
+        return work()
+    raise AssertionError('attempted() swallows nothing')
 
 
 def write(work: Callable[[], object]) -> None:

@@ -2,9 +2,10 @@
 
     python benchmarks/loading.py DIR [--devices 8] [--keep]
 
-Nobody's weights are needed: 9 GB of random numbers, a student and all that it works with, are written to DIR once. Then
-each way of loading runs in a process of its own. On CPUs the devices' memory is the host's: the peak has the weights
-in it, 9.0 GB in float32. `read` is the same without jax: every file of DIR, byte by byte, which is what the disk takes.
+Nobody's weights are needed: 9 GB of random numbers, a student and all that it works with, are written to DIR once,
+which takes 10 GB of memory. Then each way of loading runs in a process of its own. On CPUs the devices' memory is the
+host's: the peak has the weights in it, 9.0 GB in float32. `read` is the same without jax: every file of DIR, byte by
+byte, which is what the disk takes.
 """
 
 import argparse

@@ -6,7 +6,7 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from pathlib import Path
 
-from addsr_jax.data.pictures import ENDINGS
+from addsr_jax.data import formats
 from addsr_jax.errors import UserError, printable
 
 
@@ -74,6 +74,8 @@ def _kind(path: Path) -> str:
     if stat.S_ISDIR(mode):
         return 'folder'
     ending = path.suffix.lower()
-    if ending not in ENDINGS:
+    if formats.of_ending(ending) == formats.HEIF and not formats.has_heif():
+        return formats.HEIF_MISSING
+    if ending not in formats.ENDINGS:
         return 'text' if ending == '.txt' else 'of another kind'
     return 'photograph' if stat.S_ISREG(mode) else 'no regular files'

@@ -8,7 +8,7 @@ the networks have, no other.
 import dataclasses
 import hashlib
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -25,7 +25,7 @@ from addsr_jax.networks.build import build
 from addsr_jax.networks.prompt_extractor import dape
 from addsr_jax.specs import ModelSpec
 from addsr_jax.trees import Tree
-from addsr_jax.weights import adapters, model_file, older, restoring
+from addsr_jax.weights import adapters, finite, model_file, older, restoring
 
 NANO = Path(__file__).parent / 'nano'
 MODEL_FILE = model_file.NAME
@@ -185,8 +185,7 @@ def _opened(path_or_name: str | Path) -> tuple[Path, dict[str, Any], ModelSpec]:
         )
     record = model_file.read(folder)
     try:
-        found = {name: record[name] for name in ('form', 'parts', 'info', model_file.HASHES)}
-        return folder, found, specs.from_json(ModelSpec, record['spec'])
+        return folder, record, specs.from_json(ModelSpec, record['spec'])
     except (UserError, ValueError, KeyError, TypeError) as error:
         raise UserError(f'{folder / MODEL_FILE} cannot be read: {error}') from error
 
@@ -208,25 +207,29 @@ def _load_safetensors(folder: Path, record: Mapping[str, Any], parts: list[str],
 
 def _checked(stored: Tree, record: Mapping[str, Any], name: str, path: Path, dtype: Any) -> Tree:
     """The tree in `dtype`, after a look at whether it is what was written, and numbers."""
-    look = model_file.Look(record, name, path)
-    look.at(stored)
-    look.end()
+    model_file.check(record, name, hashes.of_tree(stored), path)
+    finite.check(stored, path)
     return trees.cast(stored, dtype)
 
 
 def _load_orbax(
     folder: Path, record: Mapping[str, Any], wanted: dict[str, Tree], dtype: Any, mesh: Mesh | None
 ) -> dict[str, Tree]:
-    def kept(look: model_file.Look, network: str, arrays: restoring.Arrays) -> restoring.Arrays:
-        look.at(arrays)
-        arrays = trees.cast(arrays, dtype)
-        return arrays if mesh is None else sharding.put_params({network: arrays}, mesh)[network]
-
     flat = {}
     for network, path, stored in _stored(folder, wanted):
-        look = model_file.Look(record, f'params/{network}', path)
-        flat[network] = _readable(path, partial(restoring.restored, path, stored, partial(kept, look, network)))
-        look.end()
+        found: list[int] = []  # hashes of tensors
+
+        def kept(
+            arrays: restoring.Arrays, network: str = network, path: Path = path, found: list[int] = found
+        ) -> restoring.Arrays:
+            found += [hashes.of_array(name, array) for name, array in arrays.items()]
+            finite.check(arrays, path)
+            arrays = trees.cast(arrays, dtype)
+            return arrays if mesh is None else sharding.put_params({network: arrays}, mesh)[network]
+
+        with _readable(path):
+            flat[network] = restoring.restored(path, stored, kept)
+        model_file.check(record, f'params/{network}', hashes.text(sum(found)), path)
     return trees.unflatten(flat)
 
 
@@ -235,15 +238,18 @@ def _stored(folder: Path, wanted: dict[str, Tree]) -> Iterator[tuple[str, Path, 
     for part, tree in wanted.items():
         for network, shapes in networks_of(part, tree).items():
             path = (folder / 'params' / network).absolute()
-            stored = _readable(path, partial(restoring.described, path))
+            with _readable(path):
+                stored = restoring.described(path)
             check(stored, shapes, path)
             yield network, path, stored
 
 
-def _readable(path: Path, work: Callable[[], Tree]) -> Tree:
-    """What Orbax says of a folder that it cannot read becomes one line."""
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Whatever Orbax says of a folder that it cannot read becomes one line."""
     try:
-        return attempts.attempt(work)
+        with attempts.attempted():
+            yield
     except attempts.Failed as error:
         raise UserError(f'{path} cannot be read ({error}): the folder is damaged') from error
 

@@ -6,14 +6,11 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from addsr_jax import hashes, json_file
 from addsr_jax.errors import UserError
-from addsr_jax.trees import Tree
-from addsr_jax.weights import finite
 
 NAME = 'model.json'
 KEYS = {'form', 'parts', 'spec', 'info'}
@@ -58,24 +55,7 @@ def _hash_of(path: Path) -> str:
         raise UserError(f'{path} cannot be read ({error.strerror}): copy the folder again') from error
 
 
-@dataclass
-class Look:
-    """At the tensors of one tree of a folder, 'params/teacher/unet', in portions of any size."""
-
-    record: Mapping[str, Any]
-    name: str
-    path: Path  # where they lie
-    found: int = 0  # sum of the hashes so far
-
-    def at(self, arrays: Tree) -> None:
-        """A UserError where one is not finite."""
-        finite.check(arrays, self.path)
-        if self.record[HASHES]:
-            self.found += sum(hashes.of_array(name, leaf) for name, leaf in hashes.named_leaves(arrays))
-
-    def end(self) -> None:
-        """A UserError where all together are not those that were written."""
-        if self.record[HASHES] and self.record[HASHES].get(self.name) != hashes.text(self.found):
-            raise UserError(
-                f'{self.path} is damaged: its tensors are not those that were written; copy the folder again'
-            )
+def check(record: Mapping[str, Any], name: str, made: str, path: Path) -> None:
+    """A UserError where the tensors in `path`, whose hash is `made`, are not those that were written as `name`."""
+    if record[HASHES] and record[HASHES].get(name) != made:
+        raise UserError(f'{path} is damaged: its tensors are not those that were written; copy the folder again')
