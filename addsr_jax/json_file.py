@@ -1,24 +1,62 @@
-"""The one way in for JSON: bounded, checked for what it is, and wrong in one line."""
+"""The one way in for JSON: bounded, checked for what it is, and wrong in one line.
+
+What the standard's reader lets pass is refused: a name that occurs twice in an object, and numbers that are not finite.
+"""
 
 import json
+import math
+import re
 from pathlib import Path
 from typing import Any
 
 from addsr_jax.errors import UserError, printable
 
-LARGEST = 32 << 20  # bytes; a tokenizer's vocabulary takes 1 MB, an index of 10,000 tensors as much
+LARGEST = 4 << 20  # bytes; a tokenizer's vocabulary takes 1 MB, an index of 10,000 tensors as much
+DEEPEST, MOST_GROUPS = 64, 200_000  # objects and lists inside one another, and in all
+_BRACKETS = re.compile(
+    r'"(?:[^"\\]|\\.)*+"?|[][{}]', re.DOTALL
+)  # texts are passed over whole, the last one without its end too
 
 
-def read(path: Path, advice: str) -> dict[str, Any]:
-    """The object in a file; a UserError says what is wrong with it, and `advice`."""
+def read(path: Path, advice: str, *, finite: bool = True) -> dict[str, Any]:
+    """The object in a file; a UserError says what is wrong with it, and `advice`. finite: no infinity and no NaN."""
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError('it is no regular file')
         if (size := path.stat().st_size) > LARGEST:
-            raise UserError(f'{path} cannot be read ({size} bytes, more than {LARGEST}): {advice}')
-        found = json.loads(path.read_text(encoding='utf-8'))
-    except RecursionError as error:
-        raise UserError(f'{path} cannot be read (it is nested too deeply): {advice}') from error
+            raise ValueError(f'{size} bytes, more than {LARGEST}')
+        return of_text(path.read_text(encoding='utf-8'), finite=finite)
     except (OSError, ValueError) as error:
         raise UserError(f'{path} cannot be read ({printable(str(error))}): {advice}') from error
+
+
+def of_text(text: str, *, finite: bool = True) -> dict[str, Any]:
+    """The object in a text; ValueError says what is wrong."""
+    if text.count('[') + text.count('{') > MOST_GROUPS:
+        raise ValueError(f'it holds more than {MOST_GROUPS} lists and objects')
+    depth = 0
+    for part in _BRACKETS.finditer(text):
+        depth += {'[': 1, '{': 1, ']': -1, '}': -1}.get(part[0], 0)
+        if depth > DEEPEST:
+            raise ValueError('it is nested too deeply')
+    number = _finite if finite else float
+    found = json.loads(text, object_pairs_hook=_object, parse_float=number, parse_constant=number)
     if not isinstance(found, dict):
-        raise UserError(f'{path} cannot be read (it holds {type(found).__name__}, not an object): {advice}')
+        raise ValueError(f'it holds {type(found).__name__}, not an object')
     return found
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = set()
+        twice = next(name for name, _ in pairs if name in names or names.add(name))
+        raise ValueError(f'{printable(twice)} occurs twice')
+    return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f'{printable(text)} is no number')
+    return number

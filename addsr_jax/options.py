@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from addsr_jax.errors import UserError
+from addsr_jax.errors import UserError, printable
 
 Kind = TypeVar('Kind', bound='Options')
 SHOWN = 60  # characters of a wrong value that a message repeats
+TOLD = 8  # mistakes of one kind that a message names
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Option:
     multiple_of: int | None = None
     choices: tuple[Any, ...] | None = None
     least_items: int = 0  # of a tuple or a dict, not of those inside it
+    most_items: int | None = None
     unit: str = ''
     group: str = ''  # heading of a help text under which it stands; '': at the top
     free: bool = False  # may change between the starts of one training run
@@ -122,7 +124,9 @@ def default_values(kind: type[Options]) -> dict[str, Any]:
 def _checked(kind: type[Options], values: Mapping[str, Any], where: str, complete: bool = False) -> dict[str, Any]:
     """The values, as the fields' types hold them; one UserError for all that is wrong."""
     known = declared(kind)
-    problems = [unknown(name, known, where) for name in values if name not in known]
+    strange = [name for name in values if name not in known]
+    problems = [unknown(printable(str(name), SHOWN), known, where) for name in strange[:TOLD]]
+    problems += [f'{len(strange) - TOLD} more do not exist'] if len(strange) > TOLD else []
     missing = [name for name in known if name not in values]
     if missing:
         problems.append(f'{where}{f", {where}".join(missing)} {"is" if len(missing) == 1 else "are"} missing')
@@ -162,6 +166,16 @@ def _value(kind: type[Options], name: str, annotation: Any, value: Any, where: s
         raise UserError(f'{where}{name} is {_shown(value)}: {wanted}') from error
 
 
+def typed(annotation: Any, value: Any, where: str) -> Any:
+    """The value, where it is of that type; a UserError begins with `where` and says what it has to be."""
+    from pydantic import ValidationError
+
+    try:
+        return _adapter(annotation, Option('')).validate_python(value)
+    except ValidationError as error:
+        raise UserError(f'{where} is {_shown(value)}: {requirement(annotation, Option(""))}') from error
+
+
 def _shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= SHOWN else f'{text[: SHOWN - 3]}...'
@@ -194,14 +208,15 @@ def _constrained(annotation: Any, said: Option) -> Any:
     from pydantic import AfterValidator, Field, Strict
 
     origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
-    inner = dataclasses.replace(said, least_items=0)  # the count is of the outermost tuple or dict
+    inner = dataclasses.replace(said, least_items=0, most_items=None)  # counts are of the outermost tuple or dict
+    items = Field(min_length=said.least_items, max_length=said.most_items)
     if origin in (types.UnionType, typing.Union):
         return typing.Union[tuple(_constrained(part, said) for part in parts)]  # noqa: UP007, the parts are computed
     if origin is tuple:
         elements = tuple(part if part is ... else _constrained(part, inner) for part in parts)
-        return typing.Annotated[tuple[elements], Field(min_length=said.least_items)]  # pyright: ignore
+        return typing.Annotated[tuple[elements], items]  # pyright: ignore
     if origin is dict:
-        return typing.Annotated[dict[str, _constrained(parts[1], inner)], Field(min_length=said.least_items)]  # pyright: ignore
+        return typing.Annotated[dict[str, _constrained(parts[1], inner)], items]  # pyright: ignore
     if annotation in (int, float):
         bounds = Field(ge=said.low, le=said.high, gt=said.above, lt=said.below, multiple_of=said.multiple_of)
         annotation = typing.Annotated[annotation, Strict(), bounds, Field(allow_inf_nan=False)]
@@ -236,6 +251,7 @@ NOUNS = {
     str: 'text',
     bool: 'true or false',
     Path: 'a path',
+    Any: 'a value',
     tuple: 'a list',
     list: 'a list',
 }
@@ -255,19 +271,23 @@ def _noun(annotation: Any, said: Option) -> str:
     origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (types.UnionType, typing.Union):
         return ' or '.join(_noun(part, said) for part in parts if part is not type(None))
-    inner = dataclasses.replace(said, least_items=0)
+    inner = dataclasses.replace(said, least_items=0, most_items=None)
     if origin is tuple:
         element = _noun(parts[0], inner)
         for one, many in PLURALS.items():
             element = element.replace(one, many)
-        count = f'at least {said.least_items} ' if said.least_items else ''
+        count = ' and '.join(
+            [f'at least {said.least_items}'] * bool(said.least_items)
+            + [f'at most {said.most_items}'] * (said.most_items is not None)
+        )
+        count += ' ' if count else ''
         return f'a list of {count}{element}' if parts[-1] is ... else f'{len(parts)} values: {element}'
     if origin is dict:
         count = f'at least {said.least_items} names' if said.least_items else 'names'
         return f'a group of {count}, each with {_noun(parts[1], inner)}'
     if said.choices is not None:
         return f'of {", ".join(str(c) for c in said.choices)}'
-    return f'{NOUNS.get(annotation, annotation)}{allowed(said)}'
+    return f'{NOUNS.get(annotation) or annotation.__name__}{allowed(said)}'
 
 
 def allowed(said: Option) -> str:

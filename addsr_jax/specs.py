@@ -11,7 +11,9 @@ from addsr_jax.options import Options, option
 
 KERNELS = ('einsum', 'chunked', 'cudnn')  # of ops.attention
 COLORS = ('guided', 'wavelet', 'adain', 'none')  # of restoration.finish
-WIDEST, DEEPEST, LARGEST = 65_536, 1024, 8192  # channels, layers, pixels: more is a mistake
+# channels, layers, heads, levels, residual blocks of a level, pixels: more is a mistake, or would be traced for minutes
+WIDEST, DEEPEST, HEADS, LEVELS, BLOCKS, LARGEST = 65_536, 64, 1024, 8, 8, 8192
+WINDOW, TABLE = 64, 2048  # tokens of a window's side, and times those of the picture's: tables made before it runs
 
 
 def _channels(help: str, low: int = 1) -> Any:
@@ -50,8 +52,10 @@ class AutoencoderSpec(Options):
 
     image_channels: int = _channels('of pictures')
     latent_channels: int = _channels('of latents')
-    block_out_channels: tuple[int, ...] = option('of each level', low=1, high=WIDEST, least_items=1, unit='channels')
-    layers_per_block: int = _count('residual blocks of a level; the decoder has one more')
+    block_out_channels: tuple[int, ...] = option(
+        'of each level', low=1, high=WIDEST, least_items=1, most_items=LEVELS, unit='channels'
+    )
+    layers_per_block: int = _count('residual blocks of a level; the decoder has one more', high=BLOCKS)
     norm_groups: int = _count('groups of group norms; 0: no normalisation at all', 0, WIDEST)
     norm_eps: float = _epsilon()
     mid_attention: bool = option('attention in the middle')
@@ -76,8 +80,8 @@ class TextEncoderSpec(Options):
     width: int = _channels('of tokens')
     mlp_width: int = _channels('inside the MLP')
     layers: int = _count('transformer blocks')
-    heads: int = _count('of attention')
-    positions: int = _count('tokens of a caption', high=WIDEST)
+    heads: int = _count('of attention', high=HEADS)
+    positions: int = _count('tokens of a caption', high=LARGEST)
     norm_eps: float = _epsilon()
 
     def check_together(self) -> None:
@@ -91,9 +95,9 @@ class SwinSpec(Options):
     image_size: int = _pixels('the network always sees image_size x image_size')
     patch: int = _pixels('side of a token of the first level')
     width: int = _channels('of the first level; it doubles at each')
-    depths: tuple[int, ...] = option('blocks of each level', low=1, high=DEEPEST, least_items=1)
-    heads: tuple[int, ...] = option('of attention, of each level', low=1, high=DEEPEST, least_items=1)
-    window: int = _count('side of a window of attention, in tokens')
+    depths: tuple[int, ...] = option('blocks of each level', low=1, high=DEEPEST, least_items=1, most_items=LEVELS)
+    heads: tuple[int, ...] = option('of attention, of each level', low=1, high=HEADS, least_items=1, most_items=LEVELS)
+    window: int = _count('side of a window of attention, in tokens', high=WINDOW)
     mlp_ratio: int = _count('width inside the MLP / width', high=64)
     norm_eps: float = _epsilon()
 
@@ -101,6 +105,8 @@ class SwinSpec(Options):
         _as_many({'depths': self.depths, 'heads': self.heads})
         _divides('patch', self.patch, 'image_size', self.image_size)
         side = self.image_size // self.patch
+        if side * min(self.window, side) > TABLE:
+            raise UserError(f'{side} tokens a side of image_size times window {self.window} are more than {TABLE}')
         for level, heads in enumerate(self.heads):
             _divides(f'heads[{level}]', heads, f'the width of level {level},', self.width * 2**level)
             _divides('window', min(self.window, side), f'the side of level {level} in tokens,', side)
@@ -117,7 +123,7 @@ class TaggingSpec(Options):
     width: int = _channels('of queries')
     mlp_width: int = _channels('inside the MLP')
     layers: int = _count('transformer blocks')
-    heads: int = _count('of attention')
+    heads: int = _count('of attention', high=HEADS)
     norm_eps: float = _epsilon()
 
     def check_together(self) -> None:
@@ -131,7 +137,7 @@ class PromptExtractorSpec(Options):
     swin: SwinSpec = option('image tower')
     tagging: TaggingSpec = option('tagging head')
     token_dim: int = _channels('of the image tokens that the UNet attends to')
-    lora_rank: int = _count('of the adaptation')
+    lora_rank: int = _count('of the adaptation', high=HEADS)
     lora_scale: float = option('what the adaptation is multiplied by', low=0, high=1e6)
 
 
@@ -146,11 +152,13 @@ class UNetSpec(Options):
         "the latents', or twice as many: E(condition image) beside them (Rombach et al. 2022, section 4.4)"
     )
     out_channels: int = _channels("the latents'")
-    block_out_channels: tuple[int, ...] = option('of each level', low=1, high=WIDEST, least_items=1, unit='channels')
-    attention: tuple[bool, ...] = option('transformers in each level', least_items=1)
-    layers_per_block: int = _count('residual blocks of a level; the up path has one more')
+    block_out_channels: tuple[int, ...] = option(
+        'of each level', low=1, high=WIDEST, least_items=1, most_items=LEVELS, unit='channels'
+    )
+    attention: tuple[bool, ...] = option('transformers in each level', least_items=1, most_items=LEVELS)
+    layers_per_block: int = _count('residual blocks of a level; the up path has one more', high=BLOCKS)
     heads: tuple[int, ...] = option(  # diffusers calls the count attention_head_dim
-        'of attention, of each level; their COUNT', low=1, high=DEEPEST, least_items=1
+        'of attention, of each level; their COUNT', low=1, high=HEADS, least_items=1, most_items=LEVELS
     )
     text_dim: int = _channels("the text encoder's width")
     image_dim: int | None = option(
@@ -182,6 +190,7 @@ class ControlNetSpec(Options):
         low=1,
         high=WIDEST,
         least_items=1,
+        most_items=LEVELS,
         unit='channels',
     )
 
@@ -194,7 +203,7 @@ class ViTSpec(Options):
     patch: int = _pixels('side of a token')
     width: int = _channels('of tokens')
     depth: int = _count('transformer blocks')
-    heads: int = _count('of attention')
+    heads: int = _count('of attention', high=HEADS)
     mlp_ratio: int = _count('width inside the MLP / width', high=64)
     norm_eps: float = _epsilon()
     layer_scale: bool = option('a learned factor after attention and MLP')
@@ -212,18 +221,21 @@ class ViTSpec(Options):
 class DiscriminatorSpec(Options):
     """Projected discriminator heads on frozen features (Sauer et al. 2023, StyleGAN-T)."""
 
-    feature_channels: tuple[int, ...] = option('one head per entry', low=1, high=WIDEST, least_items=1, unit='channels')
+    feature_channels: tuple[int, ...] = option(
+        'one head per entry', low=1, high=WIDEST, least_items=1, most_items=LEVELS, unit='channels'
+    )
     condition_dim: int = _channels('of the condition')
     projection_dim: int = _channels('of features and condition where they meet')
     norm_groups: int = _count('groups of group norms', high=WIDEST)
     norm_eps: float = _epsilon()
     slope: float = option('of the leaky rectifier below 0', low=0, high=1)
-    kernel_size: int = _count('of the residual block, circular over the flattened tokens')
+    kernel_size: int = _count('of the residual block, circular over the flattened tokens', high=LARGEST)
     hooks: tuple[int, ...] = option(
         'ViT: blocks whose output is used (the last head sees the patches); teacher: down levels',
         low=0,
         high=DEEPEST,
         least_items=1,
+        most_items=LEVELS,
     )
     image_size: int = _pixels('side of the picture that the frozen features see')
 

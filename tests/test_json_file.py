@@ -1,6 +1,8 @@
 """JSON of others: read, or refused in one line that names the file."""
 
 import json
+import math
+import os
 
 import pytest
 
@@ -22,6 +24,10 @@ def test_an_object_is_read(tmp_path):
         (b'\xff\xfe{}', 'codec'),
         (b'{"a": ' + b'[' * 100_000, 'nested too deeply'),
         (b'{"a": ' + b'9' * 10_000 + b'}', 'digits'),
+        (b'{"a": 1, "b": {"c": 1, "c": 2}}', 'c occurs twice'),
+        (b'{"a": NaN}', 'NaN is no number'),
+        (b'{"a": [-Infinity]}', '-Infinity is no number'),
+        (b'{"a": 1e999}', '1e999 is no number'),
     ],
 )
 def test_what_is_none_is_refused_with_the_file_s_name_and_what_to_do(tmp_path, content, reason):
@@ -37,4 +43,17 @@ def test_a_file_that_is_not_there_or_too_large_is_refused(tmp_path, monkeypatch)
     monkeypatch.setattr(json_file, 'LARGEST', 10)
     (tmp_path / 'a.json').write_text('{"a": "0123456789"}')
     with pytest.raises(UserError, match='19 bytes, more than 10'):
+        json_file.read(tmp_path / 'a.json', '')
+
+
+def test_numbers_that_are_not_finite_are_read_where_they_mean_something(tmp_path):
+    (tmp_path / 'a.json').write_text('{"a": NaN, "b": -Infinity}')
+    found = json_file.read(tmp_path / 'a.json', '', finite=False)
+    assert math.isnan(found['a'])
+    assert found['b'] == -math.inf
+
+
+def test_a_pipe_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / 'a.json')
+    with pytest.raises(UserError, match='no regular file'):
         json_file.read(tmp_path / 'a.json', '')

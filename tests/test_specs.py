@@ -2,11 +2,14 @@
 
 import dataclasses
 import json
+import math
+import time
+import typing
 
 import jax
 import pytest
 
-from addsr_jax import sizes, specs
+from addsr_jax import options, sizes, specs
 from addsr_jax.errors import UserError
 from addsr_jax.ops import attention
 from addsr_jax.restoration import settings
@@ -115,3 +118,60 @@ def test_specs_have_no_defaults_so_that_every_number_is_written_down():
         if dataclasses.is_dataclass(kind):
             missing = dataclasses.MISSING
             assert all(f.default is missing and f.default_factory is missing for f in dataclasses.fields(kind)), kind
+
+
+def parts_of(spec):
+    """A spec and all specs inside it."""
+    yield spec
+    for name in options.declared(type(spec)):
+        if isinstance(value := getattr(spec, name), options.Options):
+            yield from parts_of(value)
+
+
+HUGE = (10**9 + 7, 10**12, 10**400)
+NO_NUMBER = (True, '7', '', [], {}, {'a': 1}, math.nan, math.inf, -math.inf)
+
+
+def absurd(annotation):
+    """Values that no field of this type may have, whatever its range."""
+    kinds = options.kinds_of(annotation)
+    none = () if type(None) in kinds else (None,)
+    if options.group_of(annotation):
+        return 1, 'x', [], [{}], {}, {'a': 1}, True, *none
+    if typing.get_origin(annotation) is tuple:
+        elements = NO_NUMBER[:-3] if bool not in kinds else ('true', None, 2)
+        numbers = () if bool in kinds else ([-1], *([value] for value in HUGE))
+        return 'x', 3, {}, {'a': 1}, [], [None], [[]], [1] * 1000, *([value] for value in elements), *numbers, *none
+    if bool in kinds:
+        return 'true', 2, -1, [], {}, *none
+    if str in kinds:
+        return 1, True, [], {}, ['x'], *none
+    return -1, -1e9, *HUGE, *NO_NUMBER, *((1.5,) if float not in kinds else ()), *none
+
+
+KINDS = {type(part): part for model in (NANO, SD2) for part in parts_of(model)}
+FIELDS = [(kind, name) for kind in KINDS for name in options.declared(kind)]
+
+
+@pytest.mark.parametrize(('kind', 'name'), FIELDS, ids=[f'{kind.__name__}.{name}' for kind, name in FIELDS])
+def test_absurd_values_of_every_field_are_refused_at_once_in_one_line_that_names_it(kind, name):
+    data = specs.to_json(KINDS[kind])
+    for value in absurd(options.declared(kind)[name]):
+        began = time.process_time()
+        with pytest.raises(UserError, match=rf'spec\.{name}\b') as refused:
+            specs.from_json(kind, {**data, name: value})
+        assert time.process_time() - began < 1
+        assert len(str(refused.value)) < 2000
+        assert str(refused.value).isprintable()
+
+
+def test_tables_that_would_fill_memory_before_anything_runs_are_refused():
+    for change in ({'window': 64, 'image_size': 4096}, {'patch': 1, 'image_size': 8192, 'window': 1}):
+        with pytest.raises(UserError, match='are more than 2048'):
+            dataclasses.replace(NANO.prompt_extractor.swin, depths=(1,), heads=(1,), **change)
+
+
+def test_a_thousand_strange_names_are_not_all_told():
+    with pytest.raises(UserError, match='992 more do not exist') as refused:
+        specs.from_json(ModelSpec, {**specs.to_json(NANO), **{f'x{i}': i for i in range(1000)}})
+    assert len(str(refused.value)) < 4000

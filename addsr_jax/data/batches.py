@@ -7,6 +7,9 @@ So the batches are the same for any number of processes, threads and workers, an
 consumed.
 """
 
+import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -208,5 +211,19 @@ def make_iterator(dataset: grain.MapDataset, start: int, threads: int, workers: 
 
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()  # Grain's worker processes read absl's flags
-        iterable = iterable.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+        iterable = iterable.mp_prefetch(
+            grain.MultiprocessingOptions(num_workers=workers), worker_init_fn=end_with_parent
+        )
     return iter(iterable)
+
+
+def end_with_parent(index: int, count: int) -> None:
+    """Called in a worker, which ends with the process that started it, however that ends: what they share is freed."""
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

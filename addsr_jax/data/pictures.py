@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from addsr_jax.data import deep, formats, metadata, profiles
+from addsr_jax.data import containers, deep, formats, metadata, profiles
 from addsr_jax.data.formats import LIMIT
 from addsr_jax.data.metadata import TAGS, Beside
 from addsr_jax.errors import UserError, printable
@@ -54,6 +54,7 @@ def decode(data: bytes, name: str, limit: int = LIMIT) -> np.ndarray:
 def decode_picture(data: bytes, name: str, limit: int = LIMIT) -> Picture:
     """Encoded bytes -> all of the picture."""
     with _named(name, limit):
+        containers.check(data)
         floats = deep.float_tiff(data)
         if floats is not None:
             return _of_floats(data, floats, limit)
@@ -101,7 +102,9 @@ def eight_bits(values: np.ndarray) -> np.ndarray:
 def size_of(path: Path) -> tuple[int, int] | None:
     """Width and height that the head of a file says, before it is turned; None where it says none."""
     try:
-        with _QUIET, Image.open(path, formats=formats.readable()) as image:
+        data = path.read_bytes() if path.is_file() else b''
+        containers.check(data)
+        with _QUIET, Image.open(io.BytesIO(data), formats=formats.readable()) as image:
             return image.size
     except Exception:  # a file that cannot be read is named when it is read
         return None
@@ -118,6 +121,9 @@ def _content(path: Path, limit: int) -> bytes:
 def _picture(image: Image.Image, limit: int, data: bytes | None = None) -> Picture:
     """Of an opened picture and its bytes, if there are any; ValueError and all that Pillow raises where it has none."""
     _check_size(image.size, limit)
+    if data is not None:
+        slow = any(tile[0] in Image.DECODERS for tile in getattr(image, 'tile', [])[:1])  # those are written in Python
+        containers.check_size(image.width * image.height, len(data), slow)
     is_deep = data is not None and deep.is_deep(image)
     format_ = 'JPEG' if image.format == 'MPO' else image.format or ''
     remarks = _several(image)
@@ -218,6 +224,7 @@ def _sixteen_bits(values: np.ndarray, white: float) -> np.ndarray:
 def _of_floats(data: bytes, size: tuple[int, int], limit: int) -> Picture:
     """Of a TIFF of floats, grey ones among them: OpenCV decodes them, and Pillow reads what stands beside them."""
     _check_size(size, limit)
+    containers.check_size(size[0] * size[1], len(data), slow=False)
     values = deep.decoded(data)
     if values.dtype.kind != 'f' or values.shape[:2] != size[::-1]:
         raise ValueError('its floats are stored in a way that is not read')

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from addsr_jax.errors import UserError
+from addsr_jax import json_file, options
+from addsr_jax.errors import UserError, printable
 
 FILES = ('vocab.json', 'merges.txt', 'special_tokens_map.json', 'tokenizer_config.json')
 LENGTH = 77
+ADVICE = 'copy the folder of the tokenizer again'
 _LOADING = threading.Lock()  # importing transformers in two threads at once fails
 
 
@@ -29,7 +31,11 @@ class Tokenizer:
         with _LOADING:
             from transformers import CLIPTokenizer
 
-            return CLIPTokenizer.from_pretrained(str(self.folder), local_files_only=True)
+            try:
+                return CLIPTokenizer.from_pretrained(str(self.folder), local_files_only=True)
+            except Exception as error:  # whatever the library raises at files that are none of a tokenizer
+                reason = printable(str(error)) or type(error).__name__
+                raise UserError(f'{self.folder} cannot be used as a tokenizer ({reason}): copy it again') from error
 
     def __reduce__(self) -> tuple[type['Tokenizer'], tuple[Path]]:
         return Tokenizer, (self.folder,)
@@ -43,9 +49,15 @@ class Tokenizer:
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
-    """The tokenizer in a folder; a UserError names the files it lacks."""
+    """The tokenizer in a folder; a UserError names the files it lacks, or that are not what they should be."""
     folder = Path(folder)
     missing = [name for name in FILES if not (folder / name).exists()]
     if missing:
         raise UserError(f'{folder} is no tokenizer folder: {", ".join(missing)} missing')
+    for path in sorted(folder.glob('*.json')):  # the library reads what it finds, besides FILES
+        content = json_file.read(path, ADVICE)
+        if path.name == 'vocab.json':
+            options.typed(dict[str, int], content, f'{path}')
+    if (size := (folder / 'merges.txt').stat().st_size) > json_file.LARGEST:
+        raise UserError(f'{folder / "merges.txt"} has {size} bytes, more than {json_file.LARGEST}: {ADVICE}')
     return Tokenizer(folder)

@@ -166,7 +166,7 @@ def write_json(path: Path, scores: Sequence[Score]) -> None:
 def read_json(path: Path) -> list[Score]:
     """The scores that `write_json` wrote; a UserError where the file is another or damaged."""
     advice = 'delete it, and it is made anew'
-    rows = json_file.read(path, advice).get('images')
+    rows = json_file.read(path, advice, finite=False).get('images')  # a flat picture may have no NIQE
     try:
         return [_score(dict(row)) for row in rows or ()]
     except (KeyError, TypeError, ValueError) as error:

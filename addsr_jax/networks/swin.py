@@ -1,5 +1,6 @@
 """Swin transformer (Liu et al. 2021; reference: ram/models/swin_transformer.py), the image tower of RAM."""
 
+from functools import lru_cache
 from typing import Any
 
 import flax.linen as nn
@@ -21,6 +22,7 @@ def relative_position_index(window: int) -> np.ndarray:
     return delta[0] * (2 * window - 1) + delta[1]
 
 
+@lru_cache(maxsize=16)  # the blocks of a level share one
 def shift_mask(size: int, window: int, shift: int) -> np.ndarray:
     """[windows, w^2, w^2] additive mask: -100 between pixels that the cyclic shift made neighbours."""
     region = np.zeros((size, size))

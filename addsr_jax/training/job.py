@@ -23,7 +23,7 @@ from addsr_jax.sizes import MODELS
 from addsr_jax.specs import ModelSpec
 from addsr_jax.stages.base import Optimizers, Recipe, Stage, State, resumable
 from addsr_jax.stages.table import STAGES
-from addsr_jax.training import config, fit, lock, step
+from addsr_jax.training import config, fit, lock, prefetch, step
 from addsr_jax.training.optimizers import learning_rate, make_optimizer
 from addsr_jax.training.options import TrainOptions
 from addsr_jax.weights import bundle as bundles
@@ -88,10 +88,13 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
             rates=partial(rates, options),
             steps_before=steps_before,
             record_name=lambda index: described(source, index),
+            files=len(source),
             report=report,
         )
         if result.finished:
-            first = {name: value for name, value in next(batches(0)).items() if name != 'replaced'}
+            again = batches(0)
+            first = {name: value for name, value in next(again).items() if name != 'replaced'}
+            prefetch.close(again)
             spec = stage.spec_update(result.state, result.frozen, sharding.put_batch(first, mesh))
             whole = dataclasses.replace(bundles.load(options.weights), spec=start.spec) if options.weights else start
             write_final(stage, result.state, whole, spec, options, mesh, workdir / 'final')

@@ -33,6 +33,7 @@ from addsr_jax.training.writers import Writers
 from addsr_jax.trees import Tree
 
 Batch = dict[str, np.ndarray]
+NAMED = 10  # files that cannot be decoded and are named; as many are always borne with
 STALLED = 60  # seconds without a batch after which that is said
 
 
@@ -61,6 +62,7 @@ def train(
     seed: int,
     held_out: Batch | None,
     record_name: Callable[[int], str],
+    files: int,
     report: Callable[[str], None],
     rates: Callable[[int, int], dict[str, float]] = lambda step, steps: {},
     steps_before: int | None = None,
@@ -68,9 +70,9 @@ def train(
     """Trains to `options.steps`, resuming what `workdir` holds.
 
     params: called once for {part: tree}, which goes when the state is there. held_out: one host batch for evaluation
-    and previews, or None. record_name: of a record that could not be decoded, by its index. report: gets lines for
-    people. rates: learning rates of an update by its number and the steps of the run, which were `steps_before` at the
-    start before.
+    and previews, or None. record_name: of a record that could not be decoded, by its index; `files` is the number of
+    all. report: gets lines for people. rates: learning rates of an update by its number and the steps of the run, which
+    were `steps_before` at the start before.
     """
     sharding.check_batch(mesh, options.batch_size, options.accumulate)
     checkpoints, rates_of = Checkpoints.open(workdir, options.keep), Rates(rates, options.steps, steps_before)
@@ -84,9 +86,9 @@ def train(
 
         writers = Writers.open(workdir, options.steps, options.batch_size, options.log_every, report)
         writers.start(start, state.params)
-        undecodable = Undecodable(record_name, report)
+        undecodable = Undecodable(record_name, report, files)
         log = Log(options, writers, undecodable, checkpoints, rates_of)
-        trace = Trace(options.profile, workdir / 'profile', report)
+        trace = Trace(options.profile, workdir / 'profile', report, start)
         done = start
         try:
             signals.orderly = True
@@ -214,8 +216,8 @@ class Log:
         self.since_last.append(values)
         if due(step, self.options.log_every, self.options):
             means = {name: float(np.mean([metrics[name] for metrics in self.since_last])) for name in values}
-            if self.undecodable.indices:
-                means['replaced_records'] = float(len(self.undecodable.indices))
+            if self.undecodable.names:
+                means['replaced_records'] = float(len(self.undecodable.names))
             means |= {**self.rates.of(step), 'memory_gb': memory(), 'data_wait_s': self.waited}
             self.writers.scalars(step, means)
             self.since_last.clear()
@@ -224,25 +226,25 @@ class Log:
 
 @dataclass
 class Undecodable:
-    """Records that could not be decoded: the first ten are named; above 1 % of all the run stops."""
+    """Files that could not be used, each counted once: ten are named; above 1 % of all, and ten, the run stops."""
 
     record_name: Callable[[int], str]
     report: Callable[[str], None]
-    records: int = 0
-    indices: list[int] = field(default_factory=list)
+    files: int
+    names: dict[int, str] = field(default_factory=dict)  # by index; '' from the eleventh on
 
     def count(self, flags: np.ndarray) -> None:
         """A batch's flags: the index of a record that another one stands in for, else -1."""
-        self.records += len(flags)
         for index in flags[flags >= 0].tolist():
-            known = index in self.indices  # from an earlier epoch
-            self.indices.append(index)
-            if not known and len(self.indices) <= 10:
-                self.report(f'cannot decode {self.record_name(index)}: replaced by the next record')
-        if len(self.indices) > max(0.01 * self.records, 10):
+            if index in self.names:  # from an earlier epoch
+                continue
+            self.names[index] = self.record_name(index) if len(self.names) < NAMED else ''
+            if self.names[index]:
+                self.report(f'cannot decode {self.names[index]}: replaced by the next record')
+        if len(self.names) > max(0.01 * self.files, NAMED):
             raise UserError(
-                f'{len(self.indices)} of {self.records} records cannot be decoded, more than 1 %; the first is '
-                f'{self.record_name(self.indices[0])}: mend or remove them'
+                f'{len(self.names)} of {self.files} files cannot be decoded, more than 1 % and more than {NAMED}: mend '
+                f'or remove them; the first are {", ".join(filter(None, self.names.values()))}'
             )
 
 
@@ -258,19 +260,24 @@ def _to_uint8(images: np.ndarray) -> np.ndarray:
 
 @dataclass
 class Trace:
-    """A trace of a few updates, for TensorBoard."""
+    """A trace of a few updates, for TensorBoard; every start of a run makes one, a resumed one too."""
 
     options: ProfileOptions
     folder: Path
     report: Callable[[str], None]
+    resumed: int  # updates done before this start of the run
     running: bool = False
+
+    @property
+    def first(self) -> int:
+        return self.resumed + self.options.start
 
     def before(self, step: int) -> None:
         """Called before step number `step` is dispatched; the first is 1."""
         done = step - 1
-        if self.running and done == self.options.start + self.options.steps:
+        if self.running and done == self.first + self.options.steps:
             self.end(done)
-        if self.options.steps and done == self.options.start:
+        if self.options.steps and done == self.first:
             jax.profiler.start_trace(str(self.folder.absolute()))
             self.running = True
 
@@ -279,7 +286,7 @@ class Trace:
         if self.running:
             jax.profiler.stop_trace()
             self.running = False
-            self.report(f'profile of steps {self.options.start} to {done} written')
+            self.report(f'profile of steps {self.first} to {done} written')
 
 
 class Asked(Exception):

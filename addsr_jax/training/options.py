@@ -42,7 +42,7 @@ class EvaluationOptions(Options):
 class ProfileOptions(Options):
     """A trace of a few updates for TensorBoard."""
 
-    start: int = option('update before which the trace starts, counted from 0', default=10, low=0, high=MOST)
+    start: int = option('updates of this start of the run before the trace starts', default=10, low=0, high=MOST)
     steps: int = option('its length; 0: no trace', default=0, low=0, high=10_000, unit='updates')
 
 

@@ -25,8 +25,8 @@ def prefetch(
 ) -> Iterator[Iterator[dict[str, jax.Array]]]:
     """Two batches ahead, put on the mesh by one thread; `inspect` sees each batch's 'replaced' flags in its turn.
 
-    An error of the source is raised where the batch would have been taken. `waiting` is called every second that a
-    batch lets wait for itself, with their number; what it raises ends the waiting.
+    The source is closed at the end. An error of it is raised where the batch would have been taken. `waiting` is called
+    every second that a batch lets wait for itself, with their number; what it raises ends the waiting.
     """
     ready: queue.Queue[Any] = queue.Queue(AHEAD)
     stop = threading.Event()
@@ -72,3 +72,11 @@ def prefetch(
     finally:
         stop.set()
         thread.join(timeout=10)
+        if not thread.is_alive():  # else it hangs in the source, which nobody can close then
+            close(source)
+
+
+def close(source: Iterator[Any]) -> None:
+    """Ends a source's workers and frees what they share, where it has any."""
+    if hasattr(source, 'close'):
+        source.close()  # pyright: ignore

@@ -8,7 +8,7 @@ the networks have, no other.
 import dataclasses
 import hashlib
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -19,16 +19,18 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from addsr_jax import atomic, attempts, hashes, json_file, sharding, specs, trees
-from addsr_jax.errors import UserError
+from addsr_jax import atomic, attempts, hashes, json_file, options, sharding, specs, trees
+from addsr_jax.errors import UserError, printable
 from addsr_jax.networks.build import build
 from addsr_jax.networks.prompt_extractor import dape
 from addsr_jax.specs import ModelSpec
 from addsr_jax.trees import Tree
 from addsr_jax.weights import adapters, finite, model_file, older, restoring
+from addsr_jax.weights.reader import check_header
 
 NANO = Path(__file__).parent / 'nano'
 MODEL_FILE = model_file.NAME
+FORMS = ('orbax', 'safetensors')
 NOTES = ('README.md', 'LICENSE')
 LORA = 'lora'  # folder of adapters
 _DENOISER = ('unet', 'controlnet', 'schedule', 'prompts', 'discriminator')
@@ -73,7 +75,7 @@ def save(
     their own next to the weights (optimisers and the like). lora: {network: low-rank factors}, which are in the weights
     already, as files of their own for PyTorch (`weights.adapters`).
     """
-    if form not in ('orbax', 'safetensors'):
+    if form not in FORMS:
         raise ValueError(f"form is 'orbax' or 'safetensors', not {form!r}")
     made: dict[str, str] = {}
     with writing(Path(folder)) as unfinished:
@@ -152,6 +154,7 @@ def load(
     """
     folder, record, spec = _opened(path_or_name)
     parts = [part for part in record['parts'] if only is None or part in only]
+    _check_there(folder, record['form'], parts)
     wanted = expected(spec, parts)
     if record['form'] == 'safetensors':
         params = _load_safetensors(folder, record, parts, dtype)
@@ -166,6 +169,7 @@ def load(
 def described(path_or_name: str | Path) -> Bundle:
     """What `load` loads, with shapes in the place of tensors; that a folder's files have them is looked at."""
     folder, record, spec = _opened(path_or_name)
+    _check_there(folder, record['form'], record['parts'])
     wanted = expected(spec, record['parts'])
     if record['form'] == 'safetensors':
         found = _load_safetensors(folder, record, record['parts'], None)
@@ -185,9 +189,35 @@ def _opened(path_or_name: str | Path) -> tuple[Path, dict[str, Any], ModelSpec]:
         )
     record = model_file.read(folder)
     try:
+        _check_kept(record)
         return folder, record, specs.from_json(ModelSpec, record['spec'])
-    except (UserError, ValueError, KeyError, TypeError) as error:
+    except (UserError, KeyError) as error:
         raise UserError(f'{folder / MODEL_FILE} cannot be read: {error}') from error
+
+
+def _check_kept(record: Mapping[str, Any]) -> None:
+    """A UserError where form, parts and info of a model.json are none."""
+    form, parts = record['form'], options.typed(tuple[str, ...], record['parts'], 'parts')
+    options.typed(dict[str, Any], record['info'], 'info')
+    if form not in FORMS:
+        raise UserError(f'form is {printable(repr(form))}: it must be one of {", ".join(FORMS)}')
+    if len(set(parts)) < len(parts):
+        raise UserError('parts are named twice')
+    _check_known(parts)
+
+
+def _check_known(parts: Sequence[str]) -> None:
+    unknown = sorted(set(parts) - set(PARTS))
+    if unknown:
+        raise UserError(f'unknown parts {printable(", ".join(unknown))}: a bundle has {", ".join(PARTS)}')
+
+
+def _check_there(folder: Path, form: str, parts: Sequence[str]) -> None:
+    """Before networks are traced, which takes seconds, whatever a spec says."""
+    for part in parts:
+        path = folder / f'{part}.safetensors' if form == 'safetensors' else folder / 'params' / part
+        if not path.exists():
+            raise UserError(f'{path} cannot be read (it is missing): download or convert it again')
 
 
 def _load_safetensors(folder: Path, record: Mapping[str, Any], parts: list[str], dtype: Any) -> dict[str, Tree]:
@@ -197,6 +227,7 @@ def _load_safetensors(folder: Path, record: Mapping[str, Any], parts: list[str],
     params = {}
     for part in parts:
         path = folder / f'{part}.safetensors'
+        check_header(path)
         try:
             stored = trees.unflatten(load_file(path))
         except (SafetensorError, OSError, ValueError) as error:
@@ -320,9 +351,7 @@ def _shapes_by_path(tree: Tree) -> dict[str, tuple[int, ...]]:
 
 def expected(spec: ModelSpec, parts: list[str]) -> dict[str, Tree]:
     """Shapes of the parts' parameters, from the networks alone; nothing is allocated."""
-    unknown = sorted(set(parts) - set(PARTS))
-    if unknown:
-        raise UserError(f'unknown parts {", ".join(unknown)}: a bundle has {", ".join(PARTS)}')
+    _check_known(parts)
     return {part: jax.tree.map(lambda leaf: leaf, _shapes(spec, part)) for part in parts}  # dicts of the caller's own
 
 

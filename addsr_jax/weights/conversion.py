@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import json
 import shutil
-import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from addsr_jax.weights import finite, layout, published, tensor_file, torch_writ
 from addsr_jax.weights.bundle import Bundle
 from addsr_jax.weights.reader import open_file, open_folder
 from addsr_jax.weights.stored import Stored
+from addsr_jax.weights.torch_pickle import DAMAGES
 
 DIFFUSERS = ('diffusion_pytorch_model',)
 TRANSFORMERS = ('model', 'pytorch_model')
@@ -202,7 +202,7 @@ def _converted(source: Source, entries: list[dict[str, Any]]) -> Tree:
 
     def tensors() -> Iterable[tuple[str, np.ndarray]]:
         for name, stored in source.tensors.items():
-            value = _read(source, name, stored)
+            value = read_tensor(source.path, name, stored)
             finite.check_tensor(name, value, source.path)
             entries.append(
                 {
@@ -218,13 +218,15 @@ def _converted(source: Source, entries: list[dict[str, Any]]) -> Tree:
     return lora if source.kind == 'dape' else params
 
 
-def _read(source: Source, name: str, stored: Stored) -> np.ndarray:
+def read_tensor(path: Path, name: str, stored: Stored) -> np.ndarray:
+    """The numbers of one tensor of a file; a UserError where they are damaged."""
     from safetensors import SafetensorError
 
     try:
         return stored.read()
-    except (OSError, zipfile.BadZipFile, SafetensorError, ValueError) as error:
-        raise UserError(f'{source.path}: {name} cannot be read ({error}): download it again') from error
+    except (SafetensorError, *DAMAGES) as error:
+        reason = printable(str(error)) or type(error).__name__
+        raise UserError(f'{path}: {printable(name)} cannot be read ({reason}): download it again') from error
 
 
 def _report(entries: list[dict[str, Any]]) -> dict[str, Any]:
@@ -277,7 +279,7 @@ def inspect(path: Path) -> list[str]:
     """Lines that say what a bundle, a file or a folder of tensors holds."""
     if (path / bundles.MODEL_FILE).exists() or str(path) == 'nano':
         made = bundles.load(str(path))
-        lines = [f'{path}: a model of size {made.spec.name}, predicting {made.spec.schedule.prediction}']
+        lines = [f'{path}: a model of size {printable(made.spec.name)}, predicting {made.spec.schedule.prediction}']
         for part, tree in sorted(made.params.items()):
             leaves = trees.flatten(tree).values()
             kinds = ', '.join(sorted({str(leaf.dtype) for leaf in leaves}))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from addsr_jax import hashes, json_file
-from addsr_jax.errors import UserError
+from addsr_jax.errors import UserError, printable
 
 NAME = 'model.json'
 KEYS = {'form', 'parts', 'spec', 'info'}
@@ -51,8 +51,8 @@ def read(folder: Path) -> dict[str, Any]:
 def _hash_of(path: Path) -> str:
     try:
         return hashes.of_file(path)
-    except OSError as error:
-        raise UserError(f'{path} cannot be read ({error.strerror}): copy the folder again') from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise UserError(f'{path} cannot be read ({printable(str(error))}): copy the folder again') from error
 
 
 def check(record: Mapping[str, Any], name: str, made: str, path: Path) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from addsr_jax.errors import UserError
-from addsr_jax.weights.torch_pickle import OPCODES, Machine, Name, Refused, Step, parse
+from addsr_jax.errors import UserError, printable
+from addsr_jax.weights.torch_pickle import DEEPEST, OPCODES, Machine, Name, Refused, Step, parse
 
 RECONSTRUCT = ('numpy.core.multiarray _reconstruct', 'numpy._core.multiarray _reconstruct')
 ARRAY, DTYPE = 'numpy ndarray', 'numpy dtype'
@@ -38,18 +38,28 @@ def read(path: Path) -> dict[str, Any]:
     try:
         content = _filled(parse(path.read_bytes(), NUMPY_OPCODES))
     except (Refused, OSError) as error:
-        raise UserError(f'{path} cannot be trusted or read: {error}') from error
+        raise UserError(f'{path} cannot be trusted or read: {printable(str(error))}') from error
     if not isinstance(content, dict):
         raise UserError(f'{path} holds {type(content).__name__}, not a dict of arrays')
     return content
 
 
 def _filled(content: Any) -> Any:
-    if isinstance(content, dict):
-        return {key: _filled(value) for key, value in content.items()}
-    if isinstance(content, Unfilled) and content.found:
-        return content.found[0]
-    raise Refused(f'{type(content).__name__} stands where an array has to')
+    """Arrays in place of what was built step by step, each dict once, however often the description repeats it."""
+    done: dict[int, Any] = {}
+
+    def walk(value: Any, depth: int) -> Any:
+        if depth > DEEPEST:
+            raise Refused(f'it has more than {DEEPEST} dicts inside dicts')
+        if isinstance(value, dict):
+            if id(value) not in done:
+                done[id(value)] = {key: walk(part, depth + 1) for key, part in value.items()}
+            return done[id(value)]
+        if isinstance(value, Unfilled) and value.found:
+            return value.found[0]
+        raise Refused(f'{type(value).__name__} stands where an array has to')
+
+    return walk(content, 0)
 
 
 def _named(machine: Machine, argument: str) -> None:

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from addsr_jax import json_file
-from addsr_jax.errors import UserError
+from addsr_jax import json_file, options
+from addsr_jax.errors import UserError, printable
 from addsr_jax.sizes import SD2
 from addsr_jax.specs import (
     AutoencoderSpec,
@@ -63,40 +63,44 @@ def read_config(folder: Path, kind: str) -> dict[str, Any]:
     if not path.exists():
         raise UserError(f'{path} does not exist: {folder} is no {kind} folder')
     config = json_file.read(path, 'download it again')
-    named = config.get('_class_name') or ', '.join(config.get('architectures') or ()) or kind
+    said = config.get('_class_name') or config.get('architectures') or kind
+    named = (
+        said if isinstance(said, str) else ', '.join(options.typed(tuple[str, ...], said, f'architectures of {path}'))
+    )
     if named != kind:
-        raise UserError(f'{folder} holds a {named}, not a {kind}: give the folder of another model')
+        raise UserError(f'{folder} holds a {printable(named)}, not a {kind}: give the folder of another model')
     return config
 
 
-def _value(config: dict[str, Any], key: str, folder: Path) -> Any:
+def _value(config: dict[str, Any], key: str, folder: Path, kind: Any = Any) -> Any:
+    """What a network's config.json says under a key, as a value of a type: lists become tuples."""
     if key not in config:
         raise UserError(f'{folder / "config.json"} does not say {key}: it is no model of the Stable Diffusion 2 family')
-    return config[key]
+    return options.typed(kind, config[key], f'{key} of {folder / "config.json"}')
 
 
 def unet_spec(folder: Path, kind: str = 'UNet2DConditionModel') -> UNetSpec:
     """Of a UNet's folder, or of a ControlNet's, which copies the UNet's sizes."""
     config = read_config(folder, kind)
 
-    def value(key: str) -> Any:
-        return _value(config, key, folder)
+    def value(key: str, kind: Any = Any) -> Any:
+        return _value(config, key, folder, kind)
 
     if not config.get('use_linear_projection') or config.get('upcast_attention'):
         raise UserError(
             f'{folder} is not of the family of stable-diffusion-2-base (use_linear_projection, no upcast_attention): '
             'SD 1 and the 768-pixel v-model do not fit AddSR'
         )
-    levels = len(value('block_out_channels'))
-    heads = value('attention_head_dim')
+    channels = value('block_out_channels', tuple[int, ...])
+    heads = value('attention_head_dim', int | tuple[int, ...])
     return dataclasses.replace(
         SD2.unet,
         in_channels=value('in_channels'),
         out_channels=config.get('out_channels', value('in_channels')),
-        block_out_channels=tuple(value('block_out_channels')),
-        attention=tuple(name.startswith('CrossAttn') for name in value('down_block_types')),
+        block_out_channels=channels,
+        attention=tuple(name.startswith('CrossAttn') for name in value('down_block_types', tuple[str, ...])),
         layers_per_block=value('layers_per_block'),
-        heads=tuple(heads) if isinstance(heads, list) else (heads,) * levels,
+        heads=heads if isinstance(heads, tuple) else (heads,) * len(channels),
         text_dim=value('cross_attention_dim'),
         image_dim=SD2.unet.image_dim if config.get('use_image_cross_attention') else None,
         norm_groups=value('norm_num_groups'),
@@ -112,7 +116,7 @@ def controlnet_spec(folder: Path) -> ControlNetSpec:
     return ControlNetSpec(
         unet=dataclasses.replace(unet, out_channels=unet.in_channels),
         condition_channels=config.get('conditioning_channels', 3),
-        condition_embedding_channels=tuple(_value(config, 'conditioning_embedding_out_channels', folder)),
+        condition_embedding_channels=_value(config, 'conditioning_embedding_out_channels', folder, tuple[int, ...]),
     )
 
 
@@ -126,7 +130,7 @@ def autoencoder_spec(folder: Path) -> AutoencoderSpec:
         SD2.autoencoder,
         image_channels=value('in_channels'),
         latent_channels=value('latent_channels'),
-        block_out_channels=tuple(value('block_out_channels')),
+        block_out_channels=_value(config, 'block_out_channels', folder, tuple[int, ...]),
         layers_per_block=value('layers_per_block'),
         norm_groups=value('norm_num_groups'),
         scaling_factor=config.get('scaling_factor', SD2.autoencoder.scaling_factor),
@@ -140,7 +144,9 @@ def text_encoder_spec(folder: Path) -> TextEncoderSpec:
         return _value(config, key, folder)
 
     if value('hidden_act') != 'gelu':
-        raise UserError(f'{folder} uses {value("hidden_act")}: the text encoder of Stable Diffusion 2 uses gelu')
+        raise UserError(
+            f'{folder} uses {printable(str(value("hidden_act")))}: the text encoder of Stable Diffusion 2 uses gelu'
+        )
     return TextEncoderSpec(
         vocab_size=value('vocab_size'),
         width=value('hidden_size'),
@@ -159,17 +165,22 @@ def schedule_spec(folder: Path) -> ScheduleSpec:
     prediction = config.get('prediction_type', 'epsilon')
     if prediction != 'epsilon':
         raise UserError(
-            f'{path} says prediction_type {prediction}: SeeSR and AddSR stand on stable-diffusion-2-base, which '
-            'predicts epsilon; you gave a v-prediction model (stable-diffusion-2 or 2-1 at 768 pixels)'
+            f'{path} says prediction_type {printable(str(prediction))}: SeeSR and AddSR stand on '
+            'stable-diffusion-2-base, which predicts epsilon; you gave a v-prediction model '
+            '(stable-diffusion-2 or 2-1 at 768 pixels)'
         )
     if config.get('beta_schedule') != 'scaled_linear':
-        raise UserError(f'{path} says beta_schedule {config.get("beta_schedule")}: expected scaled_linear')
-    return ScheduleSpec(
-        beta_start=config['beta_start'],
-        beta_end=config['beta_end'],
-        steps=config['num_train_timesteps'],
-        prediction=prediction,
-    )
+        said = printable(str(config.get('beta_schedule')))
+        raise UserError(f'{path} says beta_schedule {said}: expected scaled_linear')
+    try:
+        return ScheduleSpec(
+            beta_start=config['beta_start'],
+            beta_end=config['beta_end'],
+            steps=config['num_train_timesteps'],
+            prediction=prediction,
+        )
+    except KeyError as error:
+        raise UserError(f'{path} does not say {error.args[0]}: download the folder again') from error
 
 
 def prompt_extractor_spec(tensors: Tensors, buffers: Tensors, source: Path) -> PromptExtractorSpec:

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from addsr_jax import json_file
-from addsr_jax.errors import UserError
+from addsr_jax import json_file, options
+from addsr_jax.errors import UserError, printable
 from addsr_jax.weights import tensor_file, torch_pickle
 from addsr_jax.weights.stored import Stored
+
+LARGEST_HEADER = 4 << 20  # bytes of a .safetensors file that name its tensors; a hundred for each
 
 
 def open_folder(folder: Path, stems: tuple[str, ...]) -> dict[str, Stored]:
@@ -32,7 +34,11 @@ def open_folder(folder: Path, stems: tuple[str, ...]) -> dict[str, Stored]:
 
 def open_file(path: Path) -> dict[str, Stored]:
     """Tensors of one .safetensors, .bin or .pth file; a dict inside under 'model' or 'state_dict' is taken out."""
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError as error:  # a name that is too long for a disk
+        raise UserError(f'{printable(str(path))} cannot be opened: {error.strerror}') from error
+    if not there:
         raise UserError(f'{path} does not exist')
     if path.suffix == '.safetensors':
         return _open_safetensors(path)
@@ -57,6 +63,7 @@ def _open_safetensors(path: Path) -> dict[str, Stored]:
         tensor_file.check(path, made, name, tensor)
         return tensor
 
+    check_header(path)
     try:
         with safe_open(path, framework='numpy') as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118, it is no dict
@@ -66,7 +73,18 @@ def _open_safetensors(path: Path) -> dict[str, Stored]:
                 for name, part in slices.items()
             }
     except (SafetensorError, OSError) as error:
-        raise UserError(f'{path} cannot be read ({error}): download it again') from error
+        raise UserError(f'{path} cannot be read ({printable(str(error))}): download it again') from error
+
+
+def check_header(path: Path) -> None:
+    """A UserError where the part of a .safetensors file that names its tensors is larger than any model's."""
+    try:
+        with path.open('rb') as file:
+            size = int.from_bytes(file.read(8), 'little')
+    except OSError as error:
+        raise UserError(f'{path} cannot be read ({error.strerror}): download it again') from error
+    if size > LARGEST_HEADER:
+        raise UserError(f'{path} says that its header has {size} bytes, more than {LARGEST_HEADER}: download it again')
 
 
 def _dtype(path: Path, name: str) -> np.dtype:
@@ -90,20 +108,17 @@ def _dtype(path: Path, name: str) -> np.dtype:
 
 
 def _open_shards(index: Path) -> dict[str, Stored]:
-    try:
-        listed = json_file.read(index, 'download it again')['weight_map']
-        files = sorted(set(listed.values()))
-    except (KeyError, AttributeError, TypeError) as error:
-        raise UserError(f'{index} is no index of tensors: download it again') from error
+    content = json_file.read(index, 'download it again').get('weight_map')
+    listed = options.typed(dict[str, str], content, f'weight_map of {index}')
     found: dict[str, Stored] = {}
-    for name in files:
-        if Path(name).name != name:
-            raise UserError(f'{index} names {name}, which is no file beside it')
+    for name in sorted(set(listed.values())):
+        if Path(name).name != name or not name.endswith('.safetensors'):
+            raise UserError(f'{index} names {printable(name)}, which is no .safetensors file beside it')
         for tensor, stored in open_file(index.parent / name).items():
             if tensor in found:
-                raise UserError(f'{index.parent} holds {tensor} twice, in {name} and an earlier file')
+                raise UserError(f'{index.parent} holds {printable(tensor)} twice, in {name} and an earlier file')
             found[tensor] = stored
     missing = sorted(set(listed) - set(found))
     if missing:
-        raise UserError(f'{index} lists {", ".join(missing[:8])}, which its files do not hold')
+        raise UserError(f'{index} lists {printable(", ".join(missing[:8]))}, which its files do not hold')
     return found

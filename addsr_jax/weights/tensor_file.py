@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from addsr_jax import attempts, hashes
+from addsr_jax import attempts, hashes, json_file
 from addsr_jax.errors import UserError
 
 
@@ -26,10 +26,10 @@ def written(path: Path, metadata: Mapping[str, str] | None, names: set[str]) -> 
     if not metadata or hashes.NAME not in metadata:
         return {}
     try:
-        made = json.loads(metadata[hashes.NAME])
-    except (ValueError, RecursionError) as error:
+        made = json_file.of_text(metadata[hashes.NAME])
+    except ValueError as error:
         raise UserError(f'{path} is damaged: its hashes cannot be read; copy it again') from error
-    if not isinstance(made, dict) or set(made) != names:
+    if set(made) != names:
         raise UserError(f'{path} is damaged: it names other tensors than were written; copy it again')
     return made
 

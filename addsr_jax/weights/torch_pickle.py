@@ -43,8 +43,10 @@ TENSOR = 'torch._utils _rebuild_tensor_v2'
 PARAMETER = 'torch._utils _rebuild_parameter'
 NAMES = {ORDERED_DICT, TENSOR, PARAMETER, *STORAGES}
 LARGEST_DESCRIPTION = 16 << 20  # bytes of data.pkl; RAM's, with 1,000 tensors, takes 0.3 MB
-MOST_STEPS = 1_000_000  # opcodes of a description; thirty for a tensor
+MOST_STEPS = 300_000  # opcodes of a description; thirty for a tensor
+LARGEST_KEY = 1 << 31  # of a dict whose keys are numbers: larger ones can be chosen to share one hash, all of them
 DEEPEST = 32  # dicts inside dicts
+MOST_AXES = 32  # of a tensor
 # whatever zipfile and the decompressors behind it raise at bytes that they do not understand
 DAMAGES = (
     zipfile.BadZipFile,
@@ -239,6 +241,8 @@ def _set_items(machine: Machine, items: list[Any]) -> None:
     for key, value in zip(keys, values, strict=True):
         if not isinstance(key, str | int):
             raise Refused(f'a key is {type(key).__name__}, not text')
+        if isinstance(key, int) and abs(key) >= LARGEST_KEY:
+            raise Refused('a key is a number that no index needs')
         if key in target:
             raise Refused(f'{printable(str(key))} occurs twice')
         target[key] = value
@@ -293,7 +297,8 @@ def _call(machine: Machine, argument: Any) -> None:
 
 def _view(storage: Any, offset: Any, shape: Any, strides: Any) -> View:
     counts = (offset, *shape, *strides)
-    if not isinstance(storage, Storage) or len(shape) != len(strides) or not all(map(_count, counts)):
+    fits = isinstance(storage, Storage) and len(shape) == len(strides) <= MOST_AXES
+    if not fits or not all(map(_count, counts)):
         raise Refused('a tensor has impossible sizes')
     last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
     if math.prod(shape) > storage.size or (math.prod(shape) and last >= storage.size):

@@ -1,7 +1,13 @@
 """Batches: the same for any number of threads and workers, from any position, with undecodable records replaced."""
 
 import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -165,3 +171,25 @@ def test_pictures_smaller_than_the_crop_are_mirrored_up_to_it():
 def test_a_picture_without_anything_to_reflect_is_refused_and_not_mirrored_for_ever(shape):
     with pytest.raises(UserError, match='nothing to reflect'):
         random_crop(np.zeros(shape, np.uint8), 32, np.random.default_rng(0))
+
+
+def test_workers_end_and_shared_memory_is_freed_when_the_process_that_started_them_is_killed():
+    code = (
+        'import os\n'
+        'from addsr_jax.data import sources\n'
+        'from tests.data.test_batches import made\n'
+        'batches = made(sources.sample_photos(), workers=1)(0)\n'
+        'next(batches)\n'
+        'print(*os.listdir("/dev/shm"), flush=True)\n'
+        'os.kill(os.getpid(), 9)\n'
+    )
+    before = set(os.listdir('/dev/shm'))
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, '-c', code], cwd=root, stdout=subprocess.PIPE, timeout=300, check=False)
+    assert done.returncode == -signal.SIGKILL  # and whoever had its stdout has ended, too
+    shared = set(done.stdout.decode().split()) - before
+    assert shared
+    end = time.monotonic() + 60  # the tracker of what is shared sees that all are gone, and removes it
+    while (left := shared & set(os.listdir('/dev/shm'))) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not left

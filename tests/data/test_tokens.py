@@ -1,6 +1,7 @@
 """CLIP's tokens."""
 
 import pickle
+import shutil
 import subprocess
 import sys
 
@@ -52,3 +53,29 @@ def test_a_tokenizer_serves_many_threads_from_its_first_text_on():
 def test_a_folder_that_is_no_tokenizer_is_refused(tmp_path):
     with pytest.raises(UserError, match=r'vocab\.json'):
         load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('name', 'content'),
+    [
+        ('vocab.json', b'{"a": "one"}'),
+        ('vocab.json', b'{"a": 1, "a": 2}'),
+        ('special_tokens_map.json', b'[' * 100_000),
+        ('tokenizer_config.json', b'\xff'),
+        ('tokenizer.json', b'{"a": ' + b'9' * 10_000 + b'}'),
+        ('merges.txt', b'a b\n' * 2_000_000),
+    ],
+)
+def test_files_that_are_none_of_a_tokenizer_are_refused_before_the_library_reads_them(tmp_path, name, content):
+    shutil.copytree(NANO / 'tokenizer', tmp_path / 'tokenizer')
+    (tmp_path / 'tokenizer' / name).write_bytes(content)
+    with pytest.raises(UserError, match=name):
+        load_tokenizer(tmp_path / 'tokenizer')
+
+
+def test_what_the_library_raises_is_one_line_with_the_folder(tmp_path):
+    shutil.copytree(NANO / 'tokenizer', tmp_path / 'tokenizer')
+    (tmp_path / 'tokenizer' / 'merges.txt').write_bytes(b'\xff\xfe')
+    (tmp_path / 'tokenizer' / 'vocab.json').write_text('{}')
+    with pytest.raises(UserError, match='tokenizer cannot be used as a tokenizer'):
+        load_tokenizer(tmp_path / 'tokenizer')(['a'])

@@ -45,6 +45,7 @@ def run(
     held_out=None,
     rates=None,
     steps_before=None,
+    files=1000,
     **changes,
 ) -> Result:
     """Trains the toy teacher in `workdir`; `changes` are of OPTIONS."""
@@ -59,6 +60,7 @@ def run(
             seed=0,
             held_out=held_out,
             record_name=lambda index: f'photo {index}',
+            files=files,
             report=report or (lambda line: None),
             rates=rates or (lambda step, steps: {}),
             steps_before=steps_before,

@@ -209,13 +209,24 @@ def test_a_few_records_that_cannot_be_decoded_are_named_and_counted(tmp_path):
     assert any('replaced_records 8' in line for line in lines)
 
 
-def test_many_records_that_cannot_be_decoded_stop_the_run_and_are_named_once(tmp_path):
+def test_files_that_come_again_and_again_do_not_end_a_run_and_are_named_and_counted_once(tmp_path):
     lines: list[str] = []
-    with pytest.raises(UserError, match=r'16 of 40 records cannot be decoded, more than 1 %; the first is photo 0'):
-        run(tmp_path, batches=Troubled(kind='many broken'), report=lines.append)
-    assert [line for line in lines if line.startswith('cannot decode')] == [
-        f'cannot decode photo {i}: replaced by the next record' for i in range(8)
-    ]
+    assert run(tmp_path, batches=Troubled(kind='many broken', at=0), files=99, report=lines.append).finished
+    named = [line for line in lines if line.startswith('cannot decode')]
+    assert named == [f'cannot decode photo {i}: replaced by the next record' for i in range(8)]
+    assert any('replaced_records 8' in line for line in lines)
+
+
+@pytest.mark.parametrize(('files', 'borne'), [(12, 10), (99, 10), (5000, 50)])
+def test_more_files_than_one_in_a_hundred_and_ten_end_a_run_and_are_named(files, borne):
+    lines: list[str] = []
+    undecodable = loop.Undecodable(lambda index: f'photo {index}', lines.append, files)
+    for epoch in range(3):
+        undecodable.count(np.arange(borne))
+        assert len(lines) == 10, epoch
+    told = ', '.join(f'photo {i}' for i in range(10))
+    with pytest.raises(UserError, match=f'{borne + 1} of {files} files cannot be decoded, .*; the first are {told}$'):
+        undecodable.count(np.array([-1, borne]))
 
 
 def test_the_loop_moves_data_to_the_devices_through_the_prefetch_alone(tmp_path, monkeypatch):
@@ -281,6 +292,14 @@ def test_a_profile_of_the_window_is_written(tmp_path):
     lines: list[str] = []
     run(tmp_path, steps=3, profile=ProfileOptions(start=1, steps=1), report=lines.append)
     assert any('profile of steps 1 to 2 written' in line for line in lines)
+    assert list((tmp_path / 'profile').rglob('*.xplane.pb'))
+
+
+def test_a_resumed_run_makes_a_profile_of_the_same_length(tmp_path):
+    run(tmp_path, steps=3)
+    lines: list[str] = []
+    run(tmp_path, profile=ProfileOptions(start=1, steps=1), report=lines.append)
+    assert any('profile of steps 4 to 5 written' in line for line in lines)
     assert list((tmp_path / 'profile').rglob('*.xplane.pb'))
 
 

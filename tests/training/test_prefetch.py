@@ -56,3 +56,18 @@ def test_the_thread_ends_with_the_block():
     with prefetch(endless(), MESH, lambda flags: None) as source:
         next(source)
     assert threading.active_count() == before
+
+
+def test_the_source_is_closed_at_the_end():
+    closed = []
+
+    def source():
+        try:
+            yield from endless()
+        finally:
+            closed.append(True)
+
+    with prefetch(source(), MESH, lambda flags: None) as batches:
+        next(batches)
+        assert not closed
+    assert closed

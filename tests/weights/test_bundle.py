@@ -88,7 +88,7 @@ def test_parts_that_nobody_asks_for_are_not_read(tmp_path):
     bundles.shutil.rmtree(tmp_path / 'model' / 'params' / 'student')
     loaded = bundles.load(tmp_path / 'model', only=['teacher', 'autoencoder'])
     equal(loaded.params, {part: tiny.bundle().params[part] for part in ('teacher', 'autoencoder')})
-    with pytest.raises(UserError, match=r'student/\w+ cannot be read'):
+    with pytest.raises(UserError, match=r'student cannot be read \(it is missing\)'):
         bundles.load(tmp_path / 'model')
 
 

@@ -94,6 +94,8 @@ def hostile():
     )
     yield 'dicts inside dicts', b'\x80\x02' + b'}' + (_text('a') + b'}') * 40 + b's' * 40 + b'.'
     yield 'half a million marks', b'\x80\x02' + b'(' * 500_000 + b't' * 500_000 + b'.'
+    yield 'numbers of one hash as keys', b'\x80\x02}' + _number((1 << 61) - 1) + b'K\x01s.'
+    yield 'more axes than arrays have', _description(shape=(1,) * 33, strides=(0,) * 33)
     yield 'more steps than thirty thousand tensors take', b'\x80\x02' + b'N' * (torch_pickle.MOST_STEPS + 1) + b'.'
 
 

@@ -1,0 +1,62 @@
+"""Files that ask their decoders for far more than a photograph does are refused before one sees them."""
+
+import struct
+import zlib
+
+import pytest
+
+from addsr_jax.data import containers, pictures
+from addsr_jax.errors import UserError
+from benchmarks import bombs_pictures
+from benchmarks.bombs_pictures import bmp, chunk, encoded, png, tiff
+
+ROWS = zlib.compress(bytes(64 * (64 * 3 + 1)))
+GREY = ((256, 4, 1, 4), (257, 4, 1, 4), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (277, 3, 1, 1), (278, 4, 1, 4))
+MANY = containers.MOST_PIECES + 1
+REFUSED = {
+    'chunks of a PNG': (png(64, 64, ROWS, chunk(b'prVt', b'') * 11_000), 'too many chunks'),
+    'segments of a JPEG': (b'\xff\xd8' + b'\xff\xe1\0\2' * 11_000 + encoded('JPEG')[2:], 'too many segments'),
+    'padding of a JPEG': (b'\xff\xd8' + b'\xff' * 11_000 + encoded('JPEG')[2:], 'too much padding'),
+    'zeros between segments': (b'\xff\xd8' + bytes(12_000) + encoded('JPEG')[2:], 'too many segments'),
+    'scans of a JPEG': (bombs_pictures.scans(200, 64, 64), 'more than 100 scans'),
+    'strips of a TIFF': (tiff(*GREY, (273, 4, MANY, 122), (279, 4, 1, 16), tail=bytes(16)), f'{MANY} strips'),
+    'tiles of a TIFF': (tiff(*GREY, (324, 4, MANY, 122), (325, 4, 1, 16), tail=bytes(16)), f'{MANY} strips'),
+    'strips of a large TIFF': (
+        b'MM\0+\0\x08\0\0' + struct.pack('>QQHHQQ', 16, 1, 273, 4, MANY, 0) + bytes(8),
+        f'{MANY} strips',
+    ),
+    'a comment of a map': (b'P6\n#' + b'a' * 70_000 + b'\n4 4 255\n' + bytes(48), 'no end'),
+    'comments of a map in words': (b'P3\n4 4 255\n' + b'#\n' * 1001 + b'1 ' * 48, 'too many comments'),
+    'pixels of a slow decoder': (b'qoif' + struct.pack('>IIBB', 3000, 3000, 3, 0) + bytes(9_000_000), 'save it as PNG'),
+    'a slow decoder, many bytes': (bmp(64, 64, 1, b'\1\0' * 5_000_000), 'save it as PNG'),
+    'pixels out of nothing': (png(6000, 6000, zlib.compress(bytes(1000))), '36000000 pixels in'),
+}
+
+
+@pytest.mark.parametrize('kind', REFUSED)
+def test_what_no_photograph_has_is_refused(kind):
+    data, message = REFUSED[kind]
+    with pytest.raises(UserError, match=message):
+        pictures.decode(data, 'x')
+
+
+@pytest.mark.parametrize(
+    'data',
+    [
+        png(64, 64, ROWS, chunk(b'prVt', b'') * 9_000),
+        b'\xff\xd8' + b'\xff\xe1\0\2' * 9_000 + encoded('JPEG')[2:],
+        b'\xff\xd8' + b'\xff' * 9_000 + encoded('JPEG')[2:],
+        bombs_pictures.scans(90, 64, 64),
+        encoded('JPEG', progressive=True),
+        png(4096, 4096, bombs_pictures.zeros(4096 * (4096 * 3 + 1))),
+        b'P3\n# one\n2 1 255\n' + b'1 2 3 # two\n' * 2,
+    ],
+    ids=['chunks', 'segments', 'padding', 'scans', 'progressive', 'flat', 'words'],
+)
+def test_what_is_a_little_odd_is_read(data):
+    assert pictures.decode(data, 'x').ndim == 3
+
+
+def test_damaged_directories_are_left_to_the_decoder():
+    for cut in range(8, 140):
+        containers.check(tiff(*GREY, (273, 4, 1, 122), (279, 4, 1, 16), tail=bytes(16))[:cut])
