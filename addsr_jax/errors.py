@@ -16,6 +16,22 @@ FAULT, INTERRUPTED = 1, 130  # exit codes
 class UserError(Exception):
     """A mistake that the user can mend. The message is one line: what is wrong, where, what to do."""
 
+    code = 2  # of the process
+
+
+class PictureError(UserError):
+    """A picture that cannot be read, or restored; other pictures can."""
+
+
+class Cancelled(UserError):
+    """The caller's `progress` asked for the end."""
+
+
+class Incomplete(UserError):
+    """Most of the work is done, and what is not has been named."""
+
+    code = 3
+
 
 def printable(text: str, longest: int = LONGEST) -> str:
     """On one line, cut, with escapes for what a terminal would not print."""
@@ -25,7 +41,7 @@ def printable(text: str, longest: int = LONGEST) -> str:
 
 
 def guard(command: Callable[[Sequence[str]], None], arguments: Sequence[str] | None = None) -> int:
-    """Runs a door; success is 0, a UserError one line on stderr and 2, Ctrl-C 130, a fault of ours 1.
+    """Runs a door; success is 0, a UserError one line on stderr and 2, or 3 where most is done, Ctrl-C 130, a fault 1.
 
     A reader that has gone away (`| head`) ends it quietly.
     """
@@ -34,7 +50,7 @@ def guard(command: Callable[[Sequence[str]], None], arguments: Sequence[str] | N
         sys.stdout.flush()
     except UserError as error:
         complain(str(error))
-        return 2
+        return error.code
     except KeyboardInterrupt:
         complain('stopped')
         return INTERRUPTED

@@ -64,6 +64,23 @@ def return_freed_memory() -> None:
         trim(0)
 
 
+def free_memory() -> float:
+    """Bytes of this machine's memory that a process may still take: of the system, or of its container if less."""
+    free = float('inf')
+    meminfo = Path('/proc/meminfo')
+    if meminfo.exists():
+        line = next(text for text in meminfo.read_text().splitlines() if text.startswith('MemAvailable'))
+        free = int(line.split()[1]) * 1024
+    elif hasattr(os, 'sysconf') and 'SC_PHYS_PAGES' in os.sysconf_names:
+        free = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2  # as much as half is nearly always there
+    group = Path('/sys/fs/cgroup')
+    try:
+        most, used = (group.joinpath(name).read_text().strip() for name in ('memory.max', 'memory.current'))
+    except OSError:
+        return free
+    return free if most == 'max' else min(free, int(most) - int(used))
+
+
 def memory(*, peak: bool = False) -> float:
     """GB in use, or the most so far: of the first device of this process where it says so, else of the process."""
     stats = jax.local_devices()[0].memory_stats() or {}

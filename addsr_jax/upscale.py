@@ -3,21 +3,25 @@
 python -m addsr_jax.upscale PHOTO... -o OUTPUT
 """
 
-import dataclasses
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from addsr_jax import __version__
 from addsr_jax.data import formats
-from addsr_jax.errors import UserError, complain, guard, printable
-from addsr_jax.flags import Parser, say, take
+from addsr_jax.errors import Incomplete, UserError, guard
+from addsr_jax.flags import Parser, take
 from addsr_jax.options import Options, option
 from addsr_jax.restoration.settings import FINISH, LARGE, RESULT, SAMPLING, WORDS, Settings
 from addsr_jax.specs import KERNELS
+from addsr_jax.telling import Telling, telling
+
+if TYPE_CHECKING:
+    from addsr_jax.restoration.files import Job
+    from addsr_jax.restoration.folder import How
 
 MACHINE = 'machine'
 
@@ -44,7 +48,7 @@ class Command(Options):
     )
     weights: str = option("'nano', or a folder that training or convert wrote", default='nano')
     overwrite: bool = option('replace existing results', default=False)
-    resume: bool = option('leave existing results as they are, and do the rest', default=False)
+    resume: bool = option('leave existing results of any settings as they are, and do the rest', default=False)
     no_metadata: bool = option(
         'leave EXIF, XMP, texts, resolution and what made the result out of it; colour profiles stay',
         default=False,
@@ -53,6 +57,17 @@ class Command(Options):
     max_pixels: int = option(
         'an image of more is not read', default=formats.LIMIT, low=1, high=2**40, unit='pixels', group=LARGE
     )
+    memory: float | None = option(
+        'the most that is taken for tiles, and on a CPU for pictures',
+        default=None,
+        unset='most of what is free',
+        low=0.05,
+        high=10_000,
+        unit='GB',
+        group=LARGE,
+    )
+    quiet: bool = option('say nothing but what went wrong', default=False)
+    json: bool = option('say what happens as lines of JSON', default=False)
     tag_list: Path | None = option(
         "ram_tag_list.txt: the picture's tags become part of the prompt", default=None, group=WORDS
     )
@@ -103,6 +118,8 @@ class Command(Options):
     def check_together(self) -> None:
         if set(self.suffix or '') & {'/', '\\', '\0'}:
             raise UserError(f'--suffix is {self.suffix!r}: it is part of a name, and holds no slash')
+        if self.quiet and self.json:
+            raise UserError('--quiet says nothing and --json says all as JSON: give one')
         if self.resume and self.overwrite:
             raise UserError('--resume leaves results and --overwrite replaces them: give one')
         if (self.processes is None) != (self.process is None) or (self.distributed and self.processes is not None):
@@ -115,7 +132,12 @@ class Command(Options):
 
 def parser() -> Parser:
     p = Parser('upscale', 'Upscales image files, and all images of folders: photo.jpg becomes OUTPUT/photo_x4.jpg.')
-    p.add_argument('inputs', nargs='+', metavar='INPUT', help='image files or folders')
+    p.add_argument(
+        'inputs',
+        nargs='+',
+        metavar='INPUT',
+        help='image files, folders with all below them, patterns in quotes, or - for a list on stdin',
+    )
     p.order(RESULT, SAMPLING, FINISH, WORDS, LARGE, MACHINE)
     p.declare(Command)
     p.declare(Settings, without=('tags',))
@@ -126,69 +148,82 @@ def main(arguments: Sequence[str]) -> None:
     values = parser().parse_args(arguments)
     command, settings = take(values, Command), take(values, Settings)
     from addsr_jax import processes
-    from addsr_jax.restoration import files, pipeline, tags
-    from addsr_jax.runtime import prepare
+    from addsr_jax.restoration import files, room
 
+    told = telling(quiet=command.quiet, as_json=command.json)
     naming = files.Naming(command.output, command.format, command.suffix)
-    jobs, left_out = files.plan_jobs(values.inputs, naming, settings)
+    jobs, left_out = files.plan_jobs(values.inputs, naming, settings, command.max_pixels)
     if left_out:
-        say(left_out)
+        told.note(left_out)
     if command.distributed:
         processes.join(None, None, None)
     with processes.until_all_are_done('all pictures'):
         share = jobs[command.first :: command.count]
-        todo = files.remaining(share, overwrite=command.overwrite, resume=command.resume)
+        made_by = partial(making, command, settings)
+        todo = files.remaining(share, made_by, overwrite=command.overwrite, resume=command.resume)
         if len(todo) < len(share):
-            say(f'{len(share) - len(todo)} of {len(share)} results are there already')
-        if not todo:
-            return
-        prepare()
-        model = pipeline.load(command.weights, dtype=command.dtype, attention=command.attention)
-        vocabulary = None
-        if command.tag_list is not None and command.thresholds is not None:
-            classes = model.networks.spec.prompt_extractor.tagging.classes
-            vocabulary = tags.read_vocabulary(command.tag_list, command.thresholds, classes)
-        restore_all(model, todo, command, settings, vocabulary)
+            told.note(f'{len(share) - len(todo)} of {len(share)} results are there already')
+        if todo:
+            room.check_disk(todo)
+            restore_all(todo, command, settings, told)
 
 
-def restore_all(model: Any, jobs: Sequence[Any], command: Command, settings: Settings, vocabulary: Any) -> None:
-    """Every picture, each told; one that cannot be restored is named, and the others go on."""
-    failed = []
-    for i, job in enumerate(jobs, 1):
-        start = time.monotonic()
-        try:
-            size, remarks = restore(model, job, command, settings, vocabulary)
-        except UserError as error:
-            if len(jobs) == 1:
-                raise
-            failed.append(job.source)
-            complain(f'[{i}/{len(jobs)}] left out: {error}')
-            continue
-        seconds, name = time.monotonic() - start, printable(str(job.target), 4096)
-        told = ''.join(f'  ({remark})' for remark in remarks)
-        say(f'[{i}/{len(jobs)}] {name}  {size[0]} x {size[1]}  {seconds:.1f} s{told}')
-    if failed:
-        raise UserError(
-            f'{len(failed)} of {len(jobs)} pictures were left out, for the reasons above: {failed[0]} first'
-        )
-
-
-def restore(
-    model: Any, job: Any, command: Command, settings: Settings, vocabulary: Any
-) -> tuple[tuple[int, int], tuple[str, ...]]:
-    """One picture from file to file: (width and height of the result, what of its file plays no part in it)."""
-    from addsr_jax.data import pictures
+def making(command: Command, settings: Settings, name: str) -> str | None:
+    """What the result of a picture of that name says of its making."""
     from addsr_jax.restoration import results
 
-    picture = pictures.open_picture(job.source, command.max_pixels)
-    image = results.visible(picture)
-    if vocabulary is not None:
-        settings = dataclasses.replace(settings, tags=vocabulary.text(model.tag_probabilities(image)))
-    result = model.restore(image, settings, job.source.name)
-    made_by = None if command.no_metadata else results.line(__version__, command.weights, job.source.name, settings)
-    lost = results.write(job.target, picture, result, format=job.format, quality=command.quality, made_by=made_by)
-    remarks = (job.remark,) if job.remark else ()
-    return (result.shape[1], result.shape[0]), (*remarks, *picture.remarks, *lost)
+    return None if command.no_metadata else results.line(__version__, command.weights, name, settings)
+
+
+def restore_all(jobs: 'Sequence[Job]', command: Command, settings: Settings, told: Telling) -> None:
+    """Every picture, each told; one that cannot be restored is named, and the others go on."""
+    from addsr_jax.restoration import folder, stream
+
+    model, how, tiles = ready(jobs, command, settings, told)
+    clock = stream.Clock(tell=told.more_tiles)
+    told.begin(len(jobs), tiles)
+    try:
+        for event in folder.restore_all(model, jobs, how, clock=clock, tell=told.note):
+            if isinstance(event, folder.Done):
+                told.picture(event)
+            elif len(jobs) == 1:
+                raise event.error
+            else:
+                told.no_picture(event)
+    except KeyboardInterrupt:
+        told.close()
+        told.note(f'{told.done} of {len(jobs)} are done: the same command does the rest')
+        raise
+    told.end(clock.idle / clock.seconds)
+    if told.left_out:
+        raise Incomplete(f'{len(told.left_out)} of {len(jobs)} pictures were left out, for the reasons above')
+
+
+def ready(jobs: 'Sequence[Job]', command: Command, settings: Settings, told: Telling) -> 'tuple[Any, How, int]':
+    """The model, compiled; what all pictures have in common; and how many tiles they have together."""
+    from addsr_jax.restoration import folder, pipeline, room, tags
+    from addsr_jax.runtime import prepare
+
+    prepare()
+    told.note(f'loading {command.weights}')
+    model = pipeline.load(command.weights, dtype=command.dtype, attention=command.attention)
+    vocabulary = None
+    if command.tag_list is not None and command.thresholds is not None:
+        classes = model.networks.spec.prompt_extractor.tagging.classes
+        vocabulary = tags.read_vocabulary(command.tag_list, command.thresholds, classes)
+    told.note('compiling, or looking up what is compiled')
+    limit = None if command.memory is None else 1e9 * command.memory
+    chosen = room.choose(model, jobs, settings, limit)
+    settings = chosen.settings
+    tile = f'of {settings.tile} pixels or less' if settings.tile else 'of whole pictures'
+    told.note(
+        f'{len(jobs)} picture{"s" if len(jobs) > 1 else ""}, {chosen.tiles} tiles {tile}, {settings.batch} at a time, '
+        f'{chosen.bytes / 1e9:.1f} GB of memory for them'
+    )
+    how = folder.How(
+        settings, partial(making, command, settings), command.quality, command.max_pixels, chosen.pixels, vocabulary
+    )
+    return model, how, chosen.tiles
 
 
 if __name__ == '__main__':

@@ -23,18 +23,19 @@ class Found:
         return ', '.join(f'{count} {reason}' for reason, count in sorted(self.left_out.items()))
 
 
-def photographs(folder: Path, *, recursive: bool) -> Found:
+def photographs(folder: Path, *, recursive: bool, without: Path | None = None) -> Found:
     """Regular files with an ending of a picture, in subfolders too if `recursive`; links are followed.
 
     Hidden files and folders, those beside a photograph that macOS makes among them, are left out. A folder that links
-    reach twice is searched once. Text files are no photographs and not counted: they are captions. UserError where
-    there is no such folder or no photograph.
+    reach twice is searched once, and `without`, a folder of results, is not. Text files are no photographs and not
+    counted: they are captions. UserError where there is no such folder or no photograph.
     """
     if not os.path.isdir(folder):
         raise UserError(f'there is no folder {printable(repr(str(folder)), 4096)}')
     paths: list[Path] = []
     left_out: Counter[str] = Counter()
     real, linked, seen = deque([folder]), deque[Path](), set()
+    results = _identity(without) - _identity(folder)
     while real or linked:  # links last, so that a photograph has its own folder's name
         place = real.popleft() if real else linked.popleft()
         try:
@@ -47,6 +48,8 @@ def photographs(folder: Path, *, recursive: bool) -> Found:
             left_out['linked twice'] += 1
             continue
         seen.add((status.st_dev, status.st_ino))
+        if (status.st_dev, status.st_ino) in results:
+            continue
         for path in entries:
             kind = _kind(path)
             if kind == 'photograph':
@@ -61,6 +64,14 @@ def photographs(folder: Path, *, recursive: bool) -> Found:
         more = f' (left out: {found.remark})' if found.remark else ''
         raise UserError(f'{printable(str(folder), 4096)} holds no images{more}')
     return found
+
+
+def _identity(folder: Path | None) -> set[tuple[int, int]]:
+    """What tells a folder from others whatever its name, if it is there."""
+    if folder is None or not os.path.isdir(folder):
+        return set()
+    status = folder.stat()
+    return {(status.st_dev, status.st_ino)}
 
 
 def _kind(path: Path) -> str:

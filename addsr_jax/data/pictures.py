@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from addsr_jax.data import containers, deep, formats, metadata, profiles
 from addsr_jax.data.formats import LIMIT
 from addsr_jax.data.metadata import TAGS, Beside
-from addsr_jax.errors import UserError, printable
+from addsr_jax.errors import PictureError, printable
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,12 @@ def from_pillow(image: Image.Image, name: str = 'the picture') -> np.ndarray:
     """What `decode` makes of the file that Pillow has opened, or of a picture of the same kind."""
     with _named(name, LIMIT):
         return shown(_picture(image, LIMIT))
+
+
+def of_pillow(image: Image.Image, name: str = 'the picture') -> Picture:
+    """All of the picture that Pillow has opened, or that is of the same kind."""
+    with _named(name, LIMIT):
+        return _picture(image, LIMIT)
 
 
 def shown(picture: Picture) -> np.ndarray:
@@ -286,7 +292,7 @@ def _named(name: str, limit: int) -> Iterator[None]:
         with _QUIET:
             yield
     except Exception as error:  # decoders raise nearly everything, a MemoryError for a damaged length among it
-        raise UserError(f'{printable(name, 4096)} cannot be read as an image: {_reason(error, limit)}') from error
+        raise PictureError(f'{printable(name, 4096)} cannot be read as an image: {_reason(error, limit)}') from error
 
 
 def _reason(error: Exception, limit: int) -> str:

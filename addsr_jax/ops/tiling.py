@@ -44,23 +44,41 @@ def pad(image: np.ndarray, plan: Plan) -> np.ndarray:
     return np.pad(image, ((0, plan.padded[0] - h), (0, plan.padded[1] - w), (0, 0)), mode='symmetric')
 
 
-def cut(array: np.ndarray, plan: Plan, factor: int = 1) -> np.ndarray:
-    """[..., H / f, W / f, C] -> [tiles, ..., h / f, w / f, C] for tiles of h x w."""
-    h, w = (n // factor for n in plan.shape)
-    return np.stack([array[..., top // factor :, left // factor :, :][..., :h, :w, :] for top, left in plan.offsets])
+def tile(array: np.ndarray, plan: Plan, number: int, factor: int = 1) -> np.ndarray:
+    """[..., H / f, W / f, C] -> the tile of that number, [..., h / f, w / f, C]."""
+    (h, w), (top, left) = plan.shape, plan.offsets[number]
+    return array[..., top // factor : (top + h) // factor, left // factor : (left + w) // factor, :]
 
 
-def blend(tiles: np.ndarray, plan: Plan, height: int, width: int) -> np.ndarray:
-    """[tiles, h, w, C] -> [height, width, C]: means weighted by the distance from the tile's border."""
-    total = np.zeros((*plan.padded, tiles.shape[-1]), np.float32)
-    weights = np.zeros((*plan.padded, 1), np.float32)
-    rows, columns = (_ramp(n) for n in plan.shape)
-    window = (rows[:, None] * columns[None])[..., None]
-    for tile, (top, left) in zip(tiles, plan.offsets, strict=True):
-        place = np.s_[top : top + plan.shape[0], left : left + plan.shape[1]]
-        total[place] += window * tile
-        weights[place] += window
-    return (total / weights)[:height, :width]
+class Canvas:
+    """Tiles [h, w, C] put together as they come: means weighted by the distance from the tile's border."""
+
+    def __init__(self, plan: Plan, channels: int = 3) -> None:
+        self.plan, self.missing = plan, set(range(len(plan.offsets)))
+        self.total = np.zeros((*plan.padded, channels), np.float32)
+        self.ramps = [_ramp(n)[:, None] for n in plan.shape]  # [h, 1], [w, 1]
+
+    def add(self, number: int, tile: np.ndarray) -> None:
+        rows, columns = self.ramps
+        self.missing.discard(number)
+        top, left = self.plan.offsets[number]
+        h, w = self.plan.shape
+        self.total[top : top + h, left : left + w] += (rows * columns.T)[..., None] * tile
+
+    def image(self, height: int, width: int) -> np.ndarray:
+        """[height, width, C], without what was padded; the canvas is used up, so that its memory can go."""
+        total, self.total = self.total, self.total[:0]
+        rows, columns = (self._weights(axis) for axis in (0, 1))  # tiles stand in rows and columns
+        for row, weight in zip(total, rows, strict=True):
+            row /= (weight * columns)[:, None]
+        return total[:height, :width]
+
+    def _weights(self, axis: int) -> np.ndarray:
+        """Sum of the ramps along one side."""
+        total, ramp = np.zeros(self.plan.padded[axis], np.float32), self.ramps[axis][:, 0]
+        for start in sorted({offset[axis] for offset in self.plan.offsets}):
+            total[start : start + len(ramp)] += ramp
+        return total
 
 
 def _ramp(length: int) -> np.ndarray:

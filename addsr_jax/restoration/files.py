@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,12 +12,13 @@ from PIL import Image
 
 from addsr_jax import atomic
 from addsr_jax.data import formats, pictures
-from addsr_jax.data.formats import WRITTEN
-from addsr_jax.data.photographs import photographs
-from addsr_jax.errors import UserError, printable
+from addsr_jax.data.formats import LIMIT, WRITTEN
+from addsr_jax.errors import UserError
+from addsr_jax.restoration import results
+from addsr_jax.restoration.inputs import Source, find
 from addsr_jax.restoration.settings import SCALE, Settings
 
-LONGEST_NAME = 255 - len('..writing')  # bytes; atomic.write adds the rest while it writes
+LONGEST_NAME = 255  # bytes
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,9 @@ class Job:
     source: Path
     target: Path
     remark: str = ''  # why the result is of another kind than the source
+    size: tuple[int, int] = (0, 0)  # width and height of the source, as far as its head says
+    pixels: int = 0  # of the result
+    longest: int = 0  # side of it
 
     @property
     def format(self) -> str:
@@ -43,54 +47,63 @@ class Naming:
     suffix: str | None = None  # None: of how large the result is
 
 
-def plan_jobs(inputs: Sequence[str], naming: Naming, settings: Settings) -> tuple[list[Job], str]:
-    """Files and folders to jobs, and what of the folders was left out, in words.
+def plan_jobs(inputs: Sequence[str], naming: Naming, settings: Settings, limit: int = LIMIT) -> tuple[list[Job], str]:
+    """Files, folders, patterns and lists to jobs, and what of the folders was left out, in words.
 
-    No result may fall on another one or on any source.
+    limit: pixels; a picture of more is not read. No result may fall on another one or on any source.
     """
-    sources, left_out = _sources(inputs)
+    sources, left_out = find(inputs, naming.output)
     if _is_one_file(naming):
         if len(sources) > 1:
             raise UserError(f'{len(sources)} images cannot go into the one file {naming.output}: give -o a folder')
-        jobs = [Job(sources[0], naming.output)]
+        jobs = [_sized(Job(sources[0].path, naming.output), settings, limit)]
     else:
         if naming.output.exists() and not naming.output.is_dir():
             raise UserError(f'-o {naming.output} is a file: give a folder, or a new name with the ending of a picture')
-        jobs = _named([(source, *_ending(source, naming, settings)) for source in sources], naming, settings)
+        jobs = _named(sources, naming, settings, limit)
+    jobs, left_out = _without_results(jobs, sources, left_out)
     check_targets(jobs)
-    check_places(jobs, settings)
+    check_places(jobs)
     return jobs, left_out
 
 
-def _sources(inputs: Sequence[str]) -> tuple[list[Path], str]:
-    sources: list[Path] = []
-    remarks: list[str] = []
-    for text in inputs:
-        path = Path(text).expanduser()
-        if not os.path.exists(path):
-            raise UserError(f'there is no file or folder {printable(text, 4096)}')
-        if not os.path.isfile(path) and not os.path.isdir(path):
-            raise UserError(f'{printable(text, 4096)} is no regular file: give image files or folders')
-        if path.is_dir():
-            found = photographs(path, recursive=False)
-            sources += found.paths
-            remarks += [f'{printable(text, 4096)}: left out {found.remark}'] if found.remark else []
-        else:
-            sources.append(path)
-    return sources, '; '.join(remarks)
+def _sized(job: Job, settings: Settings, limit: int) -> Job:
+    """With the size that its file's head says; 0 x 0 where it cannot be read, and is named then."""
+    size = pictures.size_of(job.source)
+    if size is None or size[0] * size[1] > limit:
+        return job
+    width, height = settings.size(*size)
+    return replace(job, size=size, pixels=width * height, longest=max(width, height))
+
+
+def _without_results(jobs: list[Job], sources: Sequence[Source], left_out: str) -> tuple[list[Job], str]:
+    """Without those found in a folder that an earlier run has put there."""
+    found = {source.path for source in sources if not source.named}
+    targets = {job.target for job in jobs}
+    earlier = {job.source for job in jobs if job.source in targets & found and results.made_by(job.source) is not None}
+    if not earlier:
+        return jobs, left_out
+    remark = f'{len(earlier)} results of earlier runs are no inputs'
+    return [job for job in jobs if job.source not in earlier], '; '.join(filter(None, (left_out, remark)))
 
 
 def _is_one_file(naming: Naming) -> bool:
     """Whether the output is a file's name; UserError for one of a kind that is not written."""
     format_ = formats.of_ending(naming.output.suffix)
-    if not format_ or naming.output.is_dir():
+    if not format_ or os.path.isdir(naming.output):
         return False
+    _check_name(naming.output)
     _check_written(format_, f'-o {naming.output}')
     if naming.format and formats.of_ending(f'.{naming.format}') != format_:
         raise UserError(f'-o {naming.output} and --format {naming.format} say two kinds of file: give one of them')
     if naming.suffix:
         raise UserError(f'-o {naming.output} is one file: --suffix is for names in a folder')
     return True
+
+
+def _check_name(path: Path) -> None:
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise UserError(f'{path} is too long a name: {LONGEST_NAME} bytes at most')
 
 
 def _check_written(format_: str, what: str) -> None:
@@ -100,40 +113,36 @@ def _check_written(format_: str, what: str) -> None:
         raise UserError(f'{what}: results are not written as {format_}: choose one of {", ".join(formats.WRITABLE)}')
 
 
-def _ending(source: Path, naming: Naming, settings: Settings) -> tuple[str, str]:
+def _named(sources: Sequence[Source], naming: Naming, settings: Settings, limit: int) -> list[Job]:
+    """Jobs, each with its target. Of sources that would meet, those of another ending keep theirs in the name."""
+    suffix = label(settings) if naming.suffix is None else naming.suffix
+
+    def placed(source: Source, stem: str) -> Job:
+        job = _sized(Job(source.path, naming.output), settings, limit)
+        ending, remark = _ending(job, naming)
+        return replace(job, target=naming.output / source.below / short(stem, f'{suffix}{ending}'), remark=remark)
+
+    jobs = [placed(source, source.path.stem) for source in sources]
+    count = Counter(job.target for job in jobs)
+    return [
+        placed(source, f'{source.path.stem}_{source.path.suffix[1:]}')
+        if count[job.target] > 1 and source.path.suffix != job.target.suffix
+        else job
+        for job, source in zip(jobs, sources, strict=True)
+    ]
+
+
+def _ending(job: Job, naming: Naming) -> tuple[str, str]:
     """(of the result with its dot, why it is another than the source's)."""
     if naming.format:
         _check_written(formats.of_ending(f'.{naming.format}'), f'--format {naming.format}')
         return f'.{naming.format}', ''
-    own = formats.of_ending(source.suffix)
+    own = formats.of_ending(job.source.suffix)
     if own not in WRITTEN or (own == formats.HEIF and not formats.has_heif()):
         return '.png', f'as PNG, since results are not written as {own}' if own else 'as PNG'
-    if _too_large(source, own, settings):
+    if job.longest > WRITTEN[own].longest:
         return '.png', f'as PNG, since {own} holds {WRITTEN[own].longest} pixels a side'
-    return source.suffix, ''
-
-
-def _too_large(source: Path, format_: str, settings: Settings) -> bool:
-    longest = WRITTEN[format_].longest
-    size = pictures.size_of(source) if longest < 10**6 else None
-    return size is not None and max(settings.size(*size)) > longest
-
-
-def _named(found: Sequence[tuple[Path, str, str]], naming: Naming, settings: Settings) -> list[Job]:
-    """Jobs of (source, ending, remark). Of sources that would meet, those of another ending keep theirs in the name."""
-    suffix = label(settings) if naming.suffix is None else naming.suffix
-
-    def job(source: Path, ending: str, remark: str, stem: str) -> Job:
-        return Job(source, naming.output / short(stem, f'{suffix}{ending}'), remark)
-
-    jobs = [job(source, ending, remark, source.stem) for source, ending, remark in found]
-    count = Counter(job.target for job in jobs)
-    return [
-        replace(made, target=job(source, ending, remark, f'{source.stem}_{source.suffix[1:]}').target)
-        if count[made.target] > 1 and source.suffix != ending
-        else made
-        for made, (source, ending, remark) in zip(jobs, found, strict=True)
-    ]
+    return job.source.suffix, ''
 
 
 def label(settings: Settings) -> str:
@@ -172,7 +181,7 @@ def check_targets(jobs: Sequence[Job]) -> None:
             )
 
 
-def check_places(jobs: Sequence[Job], settings: Settings) -> None:
+def check_places(jobs: Sequence[Job]) -> None:
     """Refuses results that no folder takes, or no format."""
     for folder in {job.target.parent for job in jobs}:
         there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
@@ -181,9 +190,8 @@ def check_places(jobs: Sequence[Job], settings: Settings) -> None:
         if not os.access(there, os.W_OK | os.X_OK):
             raise UserError(f'nothing can be written into {there}: choose another -o')
     for job in jobs:
-        if len(os.fsencode(job.target.name)) > LONGEST_NAME:
-            raise UserError(f'{job.target} is too long a name: {LONGEST_NAME} bytes at most')
-        if _too_large(job.source, job.format, settings):
+        _check_name(job.target)
+        if job.longest > WRITTEN[job.format].longest:
             raise UserError(
                 f'{job.target} would have more than {WRITTEN[job.format].longest} pixels a side, the most that '
                 f'{job.format} holds: choose another format'
@@ -196,14 +204,28 @@ def identity(path: Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def remaining(jobs: Sequence[Job], *, overwrite: bool, resume: bool) -> list[Job]:
-    """The jobs that are to be done: with `resume` those without a result; without either flag a result is refused."""
-    existing = {job.target for job in jobs if job.target.exists()}
-    if existing and not overwrite and not resume:
-        shown = next(job.target for job in jobs if job.target in existing)
-        more = f' and {len(existing) - 1} more' if len(existing) > 1 else ''
-        raise UserError(f'{shown}{more} exists: add --resume to do the rest, --overwrite, or choose another -o')
-    return [job for job in jobs if overwrite or job.target not in existing]
+def remaining(jobs: Sequence[Job], wanted: Callable[[str], str | None], *, overwrite: bool, resume: bool) -> list[Job]:
+    """The jobs that are to be done: those without a result.
+
+    wanted: what the result of a picture of that name would say of its making. One that says the same is finished; any
+    other is refused, unless `resume` leaves it or `overwrite` replaces it.
+    """
+    existing = [job for job in jobs if not overwrite and job.target.exists()]
+    other = [] if resume else [job for job in existing if not _is_finished(job, wanted(job.source.name))]
+    if other:
+        more = f' and {len(other) - 1} more' if len(other) > 1 else ''
+        say = 'says' if len(other) == 1 else 'say'
+        raise UserError(
+            f'{other[0].target}{more} exists and {say} nothing of these settings: add --resume to leave it, '
+            '--overwrite to replace it, or choose another -o'
+        )
+    there = {job.target for job in existing}
+    return [job for job in jobs if job.target not in there]
+
+
+def _is_finished(job: Job, wanted: str | None) -> bool:
+    found = results.made_by(job.target)
+    return wanted is not None and found is not None and results.is_same(found, wanted)
 
 
 def write_image(path: Path, image: np.ndarray) -> None:

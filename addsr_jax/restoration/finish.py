@@ -29,7 +29,9 @@ def finished(
     calm: np.ndarray | None = None,
     kind: type[np.unsignedinteger] = np.uint8,
 ) -> np.ndarray:
-    """`restored` with the colours of `lq`, both [H, W, 3] in [-1, 1], as `kind`, uint8 or uint16.
+    """`restored` with the colours of `lq`, both [H, W, 3] in [-1, 1] or `lq` in whole numbers, as `kind`.
+
+    kind: uint8 or uint16.
 
     color: a name of FIXES, or 'none'. grain: luma that varies by less, in levels of 255, is smoothed; 0: none.
     truncates: as the original, whose colour fix takes bytes and cuts off the fractions of its result; more bits are
@@ -40,15 +42,21 @@ def finished(
     if cuts:
         restored = np.rint(_levels(restored)) / np.float32(127.5) - 1
     if color == 'adain':  # takes means over the whole picture
-        restored = np.asarray(_fixed(restored, lq, color=color))
+        restored = np.asarray(_fixed(restored, signed(lq), color=color))
     elif color != 'none':
         restored = in_blocks(partial(_fixed, color=color), restored, lq)
     if grain:
         restored = in_blocks(partial(_without_grain, grain=grain), restored)
-    if calm is not None:
-        near = np.clip(restored, lq - CALM, lq + CALM)
-        restored = restored + calm[..., None] * (near - restored)
-    return (np.floor if cuts else np.rint)(_levels(restored, white)).astype(kind)
+    out = np.empty(restored.shape, kind)
+    for start in range(0, len(out), BLOCK):  # in strips: floats of a whole large picture take gigabytes
+        rows = slice(start, start + BLOCK)
+        part = restored[rows]
+        if calm is not None:
+            large = signed(lq[rows])
+            near = np.clip(part, large - CALM, large + CALM)
+            part = part + calm[rows, :, None] * (near - part)
+        out[rows] = (np.floor if cuts else np.rint)(_levels(part, white))
+    return out
 
 
 def calm_places(small: np.ndarray, below: float, width: int, height: int) -> np.ndarray | None:
@@ -66,11 +74,15 @@ def calm_places(small: np.ndarray, below: float, width: int, height: int) -> np.
 
 
 def in_blocks(local: Callable[..., jax.Array], *images: np.ndarray) -> np.ndarray:
-    """local(*images), [H, W, 3] each, block by block; a pixel of its result sees HALO pixels around at most."""
-    out = np.empty_like(images[0])
-    for rows, keep_rows in _blocks(out.shape[0]):
-        for columns, keep_columns in _blocks(out.shape[1]):
-            done = np.asarray(local(*(image[rows, columns] for image in images)))
+    """local(*images), [H, W, 3] in [-1, 1] or whole numbers, block by block.
+
+    A pixel of its result sees HALO pixels around at most.
+    """
+    height, width = images[0].shape[:2]
+    out = np.empty((height, width, 3), np.float32)
+    for rows, keep_rows in _blocks(height):
+        for columns, keep_columns in _blocks(width):
+            done = np.asarray(local(*(signed(image[rows, columns]) for image in images)))
             inside = np.s_[
                 keep_rows.start - rows.start : keep_rows.stop - rows.start,
                 keep_columns.start - columns.start : keep_columns.stop - columns.start,
@@ -96,6 +108,13 @@ def _fixed(restored: jax.Array, lq: jax.Array, color: str) -> jax.Array:
 
 
 _without_grain = jax.jit(guided_filter.without_grain)
+
+
+def signed(image: np.ndarray) -> np.ndarray:
+    """Whole numbers to [-1, 1], float32; floats as they are."""
+    if image.dtype.kind == 'f':
+        return image
+    return image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max / 2) - 1
 
 
 def _levels(image: np.ndarray, white: int = 255) -> np.ndarray:

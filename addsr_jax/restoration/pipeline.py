@@ -2,6 +2,7 @@
 
 import dataclasses
 import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,15 +19,16 @@ from addsr_jax.data import pictures
 from addsr_jax.data.tokens import Tokenizer, load_tokenizer
 from addsr_jax.diffusion.sampler import Sampling
 from addsr_jax.diffusion.windows import Windows
-from addsr_jax.errors import UserError
+from addsr_jax.errors import Cancelled, PictureError, UserError
 from addsr_jax.networks.build import Networks, apply, build
 from addsr_jax.networks.prompt_extractor import normalise
 from addsr_jax.ops import tiling
 from addsr_jax.ops.attention import KERNELS
 from addsr_jax.options import from_data
-from addsr_jax.restoration import finish, program, views
+from addsr_jax.restoration import finish, kinds, program, results, stream, views
+from addsr_jax.restoration.cut import Cut
 from addsr_jax.restoration.settings import Settings
-from addsr_jax.runtime import compiler_options
+from addsr_jax.runtime import compiler_options, free_memory
 from addsr_jax.specs import PromptSpec, with_attention
 from addsr_jax.trees import Tree
 from addsr_jax.weights import bundle as bundles
@@ -36,6 +38,8 @@ SMALLEST = 8  # pixels of an input's shorter side; one of less is mirrored
 # Settings of `upscale` that the sampler alone has no use for.
 OF_FILES = ('batch', 'calm', 'color', 'grain', 'height', 'max_side', 'scale', 'seed', 'tile', 'width')
 TILES = (128, 256)  # output pixels: an image that fits into a smaller tile need not pay for a whole one
+SMALLEST_TILE = 192  # output pixels: neighbours share 64 on either side
+NOISE_BLOCK = 512  # output pixels a side of the blocks that noise is drawn in
 THIN = (64, *TILES)  # the same of the shorter side of one that takes several tiles
 
 
@@ -76,6 +80,23 @@ def built(bundle: Bundle, mesh: Mesh, dtype: Any) -> 'Pipeline':
     )
 
 
+Progress = Callable[[int, int | None], bool | None]  # of tiles done and in all
+
+
+@dataclass
+class Counted:
+    """Tiles as they are restored, told to the caller, who may end it."""
+
+    tell: Progress | None
+    total: int | None
+    done: int = 0
+
+    def more(self, tiles: int) -> None:
+        self.done += tiles
+        if self.tell is not None and self.tell(self.done, self.total) is False:
+            raise Cancelled(f'stopped after {self.done} tiles')
+
+
 @dataclass(frozen=True)
 class Pipeline:
     """Networks with their parameters on the devices; `upscale` for images, `sample` for arrays."""
@@ -86,33 +107,160 @@ class Pipeline:
     mesh: Mesh
     _programs: dict[Any, Any] = field(default_factory=dict, repr=False)
 
-    def upscale(self, image: np.ndarray | Image.Image, *, name: str = '', **settings: Any) -> np.ndarray:
-        """RGB image, uint8 or uint16 [H, W, 3] or Pillow -> [scale H, scale W, 3] of the same type; Pillow's: uint8.
+    def upscale(self, image: Any, *, name: str | None = None, progress: Progress | None = None, **settings: Any) -> Any:
+        """A picture, four times larger unless `settings` say otherwise, of the kind that it is given as.
 
-        Pillow's are turned as EXIF says, shown on white where they are transparent, and converted to sRGB.
-
-        settings: fields of `Settings`. `name` (a file name) and `settings.seed` decide all random numbers, whatever
-        the batch, the tiles and the devices.
+        image: a path, read as the command reads it, whose result is Pillow's; Pillow's, with its profile and
+        transparency kept; an array of numpy or jax, uint8, uint16 or floats in 0..1, of [H, W], [H, W, 1], [H, W, 3],
+        [H, W, 4] with alpha, or [B, H, W, C]. settings: fields of `Settings`. `name` (None: the file's, of a path) and
+        `settings.seed` decide all random numbers, whatever the batch, the tiles and the devices. progress: called with
+        the tiles that are done and those there are; Cancelled is raised where it returns False. PictureError: this is
+        no picture. UserError: settings that are not possible here.
         """
-        return self.restore(image, from_data(Settings, settings, 'upscale.'), name)
+        chosen, taken = from_data(Settings, settings, 'upscale.'), kinds.taken(image)
+        given = taken.name if name is None else name
+        cuts = [self.cut(results.visible(picture), chosen, given) for picture in taken.pictures]
+        count = Counted(progress, sum(cut.count for cut in cuts))
+        items = range(len(cuts))
+        works = stream.restored(self, items, cuts.__getitem__, chosen.batch, clock=stream.Clock(tell=count.more))
+        return taken.back([self._result(work) for work in stream.in_order(works, items.index)])
+
+    def upscale_many(
+        self,
+        images: Iterable[Any],
+        *,
+        on_error: Callable[[int, UserError], object] | None = None,
+        progress: Progress | None = None,
+        **settings: Any,
+    ) -> Iterator[Any]:
+        """`upscale` of each image, in their order, as they are done: read ahead, with tiles of several in one call.
+
+        images: anything `upscale` takes but batches. on_error: gets the number of a picture that has no result, and
+        why, and the others go on; None: that is raised. progress: as of `upscale`, the number of all tiles being None.
+        """
+        chosen = from_data(Settings, settings, 'upscale_many.')
+        backs: dict[int, Callable[[list[np.ndarray]], Any]] = {}
+
+        def read(item: tuple[int, Any]) -> Cut:
+            number, image = item
+            taken = kinds.taken(image)
+            if len(taken.pictures) != 1:
+                raise PictureError(f'image {number} is a batch: give its pictures one by one')
+            backs[number] = taken.back
+            return self.cut(results.visible(taken.pictures[0]), chosen, taken.name)
+
+        count = Counted(progress, None)
+        clock = stream.Clock(tell=count.more)
+        works = stream.restored(self, enumerate(images), read, chosen.batch, clock=clock)
+        for number, work in enumerate(stream.in_order(works, lambda item: item[0])):
+            if isinstance(work, stream.Failed) and on_error is not None:
+                on_error(number, work.error)
+            else:
+                result = self._result(work)
+                yield backs.pop(number)([result])
+
+    def _result(self, work: stream.Work | stream.Failed) -> np.ndarray:
+        if isinstance(work, stream.Failed):
+            raise work.error
+        return self.joined(work.cut, work.canvas)
 
     def restore(self, image: np.ndarray | Image.Image, settings: Settings, name: str) -> np.ndarray:
         """`upscale` with checked settings."""
+        cut = self.cut(image, settings, name)
+        size, canvas = self.whole_calls(min(settings.batch, cut.count)), cut.canvas()
+        for start in range(0, cut.count, size):
+            numbers = range(start, min(start + size, cut.count))
+            for number, tile in zip(numbers, np.asarray(self.call([(cut, i) for i in numbers], size)), strict=False):
+                canvas.add(number, tile)
+        return self.joined(cut, canvas)
+
+    def cut(self, image: np.ndarray | Image.Image, settings: Settings, name: str) -> Cut:
+        """A picture enlarged and ready to be restored tile by tile; `joined` is the way back."""
         given = _as_array(image)
         height, width = given.shape[:2]
         scale = max(1, settings.enlargement(width, height))
         small = views.at_least(given, SMALLEST)
         large = views.enlarged(small, scale, self.networks.spec.view)
-        lq = large.astype(np.float32) / np.float32(np.iinfo(large.dtype).max / 2) - 1
-        h, w, _ = lq.shape
-        plan = self._plan(h, w, settings.tile)
-        tokens = self._file_tokens(small) if self.networks.spec.view.tokens_of == 'file' else None
-        tiles = self._tiles(tiling.pad(lq, plan), plan, settings, name, tokens)
-        restored = tiling.blend(tiles, plan, h, w)
-        done = self._finished(restored, lq, small, settings)
-        done = views.sized(done, *(views.times(n, scale) for n in small.shape[1::-1]))
-        return views.sized(
-            done[: views.times(height, scale), : views.times(width, scale)], *settings.size(width, height)
+        plan = self._plan(large.shape[0], large.shape[1], settings.tile)
+        return Cut(
+            given=given,
+            name=name,
+            settings=settings,
+            scale=scale,
+            small=small,
+            size=(large.shape[0], large.shape[1]),
+            plan=plan,
+            large=tiling.pad(large, plan),
+            noise=self._noise(plan, settings, name),
+            words=self._words(settings),
+            tokens=self._file_tokens(small) if self.networks.spec.view.tokens_of == 'file' else None,
+        )
+
+    def joined(self, cut: Cut, canvas: tiling.Canvas) -> np.ndarray:
+        """The canvas of all restored tiles of a cut picture -> the result, uint8 or uint16 [H, W, 3] as the picture."""
+        (height, width), settings, scale = cut.given.shape[:2], cut.settings, cut.scale
+        done = self._finished(canvas.image(*cut.size), cut.large[: cut.size[0], : cut.size[1]], cut.small, settings)
+        done = views.sized(done, *(views.times(n, scale) for n in cut.small.shape[1::-1]))
+        done = done[: views.times(height, scale), : views.times(width, scale)]
+        return views.sized(done, *settings.size(width, height))
+
+    def smaller(self, cut: Cut, tile: int | None = None) -> Cut:
+        """The same picture in smaller tiles: half as large, or `tile`; a UserError below the smallest."""
+        if not cut.settings.tile:
+            raise UserError('there is no memory for the whole picture at once: leave out --tile 0')
+        side = tile or cut.settings.tile // 2 // 64 * 64
+        if side < SMALLEST_TILE:
+            raise UserError(f'there is no memory for a tile of {cut.settings.tile} pixels: close other programs')
+        return self.cut(cut.given, dataclasses.replace(cut.settings, tile=side), cut.name)
+
+    def tiles(self, size: tuple[int, int], settings: Settings) -> int:
+        """How many a picture of that width and height is cut into."""
+        return len(self._plan_of(size, settings).offsets)
+
+    def need(self, size: tuple[int, int], settings: Settings) -> int:
+        """Bytes that a call for a picture of that width and height takes beside the weights, by the compiler's plan.
+
+        What it compiles is kept, and the call itself uses it.
+        """
+        sampling, count = self._sampling(settings), self.whole_calls(settings.batch)
+        height, width = self._plan_of(size, settings).shape
+        key = (sampling, count, height, width)
+        if key not in self._programs:
+            dtype = jnp.dtype(jax.tree.leaves(self.params['autoencoder'])[0].dtype).name
+            traced = program.trace(self.networks.spec, sampling, self.mesh, count, height, width, dtype)
+            self._programs[key] = traced.lower().compile()
+        found = self._programs[key].memory_analysis()
+        return found.temp_size_in_bytes + found.output_size_in_bytes + found.generated_code_size_in_bytes
+
+    def free_memory(self) -> float:
+        """Bytes that the devices have left."""
+        stats = self.mesh.devices.flat[0].memory_stats() or {}
+        if 'bytes_limit' in stats:
+            return stats['bytes_limit'] - stats.get('bytes_in_use', 0)
+        return free_memory()
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the devices' memory is the machine's."""
+        return self.mesh.devices.flat[0].platform == 'cpu'
+
+    def whole_calls(self, tiles: int) -> int:
+        """So many tiles, or a few more, that every device has as many."""
+        return -(-tiles // self.mesh.size) * self.mesh.size
+
+    def call(self, tiles: Sequence[tuple[Cut, int]], size: int) -> jax.Array:
+        """Tiles of one shape, of pictures of the same settings but for words, restored in one call: [size, h, w, 3].
+
+        The last one is repeated until there are `size`. The result may still be on its way.
+        """
+        chosen = [tiles[min(i, len(tiles) - 1)] for i in range(size)]
+        tokens = None if chosen[0][0].tokens is None else np.concatenate([np.asarray(cut.tokens) for cut, _ in chosen])
+        return self._sample(
+            np.stack([finish.signed(tiling.tile(cut.large, cut.plan, i)) for cut, i in chosen]),
+            np.stack([tiling.tile(cut.noise, cut.plan, i, self.factor) for cut, i in chosen]),
+            np.stack([cut.words for cut, _ in chosen]),
+            tokens,
+            chosen[0][0].settings,
         )
 
     def _finished(self, restored: np.ndarray, lq: np.ndarray, small: np.ndarray, settings: Settings) -> np.ndarray:
@@ -122,6 +270,13 @@ class Pipeline:
         below = view.calm if settings.calm is None else settings.calm
         calm = finish.calm_places(small, below, lq.shape[1], lq.shape[0]) if below else None
         return finish.finished(restored, lq, color, grain, truncates=view.truncates, calm=calm, kind=small.dtype.type)
+
+    def _plan_of(self, size: tuple[int, int], settings: Settings) -> tiling.Plan:
+        """Tiles of a picture of that width and height, before anything of it is read."""
+        scale = max(1, settings.enlargement(*size))
+        width, height = (max(side, SMALLEST) for side in size)
+        width, height = views.enlarged_size(width, height, scale, self.networks.spec.view)
+        return self._plan(height, width, settings.tile)
 
     def _plan(self, height: int, width: int, tile: int) -> tiling.Plan:
         """Tiles of a picture to restore; one that fits into a smaller tile gets that one."""
@@ -166,7 +321,8 @@ class Pipeline:
         )
         keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(lq.shape[0]))
         noise = jax.vmap(lambda k: jax.random.normal(k, shape))(keys)
-        return self._sample(lq, noise, chosen, None)
+        words = np.repeat(self._words(chosen)[None], lq.shape[0], axis=0)
+        return self._sample(lq, noise, words, None, chosen)
 
     @property
     def factor(self) -> int:
@@ -178,22 +334,28 @@ class Pipeline:
         """Tiles start and end at multiples of this: latents that every level of the UNet halves evenly."""
         return self.factor * 2 ** (len(self.networks.spec.unet.block_out_channels) - 1)
 
-    def _tiles(
-        self, lq: np.ndarray, plan: tiling.Plan, settings: Settings, name: str, tokens: jax.Array | None
-    ) -> np.ndarray:
-        """Restored tiles [n, side, side, 3]; a tile's noise is cut out of the image's."""
-        key = jax.random.fold_in(
-            jax.random.key(settings.seed), zlib.crc32(name.encode(errors='surrogateescape')) & 0x7FFFFFFF
-        )
-        fields = (self._sampling(settings).noise_fields, *(n // self.factor for n in plan.padded))
-        noise = np.asarray(jax.random.normal(key, (*fields, self.networks.spec.unet.out_channels)))
-        images, noises = tiling.cut(lq, plan), tiling.cut(noise, plan, self.factor)
-        size = -(-min(settings.batch, len(images)) // self.mesh.size) * self.mesh.size
-        done = []
-        for start in range(0, len(images), size):
-            chosen = np.minimum(np.arange(start, start + size), len(images) - 1)  # the last group repeats its last tile
-            done.append(np.asarray(self._sample(images[chosen], noises[chosen], settings, tokens)))
-        return np.concatenate(done)[: len(images)]
+    def _noise(self, plan: tiling.Plan, settings: Settings, name: str) -> np.ndarray:
+        """[N, h, w, C] of a padded picture. It is cut out of one endless field of the name and the seed, in blocks, so
+        that no tile and no other size of the picture changes the noise of a place."""
+        encoded = name.encode(errors='surrogateescape')
+        key = jax.random.fold_in(jax.random.key(settings.seed), zlib.crc32(encoded) & 0x7FFFFFFF)
+        height, width = (n // self.factor for n in plan.padded)
+        side = NOISE_BLOCK // self.factor
+        shape = (self._sampling(settings).noise_fields, side, side, self.networks.spec.unet.out_channels)
+
+        def block(row: int, column: int) -> np.ndarray:
+            own = jax.random.fold_in(jax.random.fold_in(key, row), column) if row or column else key
+            return np.asarray(jax.random.normal(own, shape))
+
+        rows, columns = range(-(-height // side)), range(-(-width // side))
+        field = np.concatenate([np.concatenate([block(r, c) for c in columns], axis=2) for r in rows], axis=1)
+        return field[:, :height, :width]
+
+    def _words(self, settings: Settings) -> np.ndarray:
+        """Tokens [2, 77] of the prompt and of the negative prompt."""
+        prompts = self.networks.spec.prompts
+        negative = prompts.negative if settings.negative_prompt is None else settings.negative_prompt
+        return self.tokenizer([prompt_of(settings, prompts), negative])
 
     def _guidance(self, settings: Settings) -> float:
         """The user's scale, or the model's own for a method that is guided; 1: no guidance."""
@@ -216,31 +378,29 @@ class Pipeline:
             ),
         )
 
-    def _sample(self, lq: Any, noise: Any, settings: Settings, tokens: jax.Array | None) -> jax.Array:
-        """lq [B, H, W, 3], noise [B, N, h, w, C], tokens of the file or None -> [B, H, W, 3], one compiled call."""
-        prompts, sampling = self.networks.spec.prompts, self._sampling(settings)
+    def _sample(
+        self, lq: Any, noise: Any, words: np.ndarray, tokens: np.ndarray | None, settings: Settings
+    ) -> jax.Array:
+        """lq [B, H, W, 3], noise [B, N, h, w, C], words [B, 2, 77], tokens of the file or None -> [B, H, W, 3]."""
+        sampling = self._sampling(settings)
         if sampling.method.part not in self.params:
             raise UserError(
                 f'these weights hold no {sampling.method.part}, which --method {settings.method} needs: '
                 f'they have {", ".join(sorted(self.params))}'
             )
         params = {part: self.params[part] for part in program.parts(sampling)}
-        negative = prompts.negative if settings.negative_prompt is None else settings.negative_prompt
-        ids = self.tokenizer([prompt_of(settings, prompts), negative])
-        batch = {'lq': lq, 'noise': noise, 'tokens': np.repeat(ids[None], len(lq), axis=0)}
+        batch = {'lq': lq, 'noise': noise, 'tokens': words}
         if tokens is not None:
-            batch['image_tokens'] = np.repeat(np.asarray(tokens), len(lq), axis=0)
+            batch['image_tokens'] = tokens
         scalars = {'guidance_scale': self._guidance(settings), 'psr_weight': settings.chosen.psr_weight}
-        if sampling not in self._programs:
-            self._programs[sampling] = program.jitted(self.networks, sampling, self.mesh)
-        run = self._programs[sampling]
+        run = self._programs.get((sampling, *lq.shape[:3]))  # what `need` has compiled
+        if run is None:
+            run = self._programs.setdefault(sampling, program.jitted(self.networks, sampling, self.mesh))
         return run(params, jax.device_put(batch, sharding.batch_sharding(self.mesh)), scalars)
 
     def _program(self, key: Any, function: Any) -> Any:
         """One jitted function per kind of call."""
-        if key not in self._programs:
-            self._programs[key] = jax.jit(function, compiler_options=compiler_options(self.mesh))
-        return self._programs[key]
+        return self._programs.setdefault(key, jax.jit(function, compiler_options=compiler_options(self.mesh)))
 
 
 def prompt_of(settings: Settings, prompts: PromptSpec) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from addsr_jax import atomic
-from addsr_jax.data import deep, metadata, profiles
+from addsr_jax.data import deep, formats, metadata, profiles
 from addsr_jax.data.formats import HEIF, WRITTEN
 from addsr_jax.data.metadata import TAGS, Beside
 from addsr_jax.data.pictures import Picture, eight_bits
@@ -71,6 +71,27 @@ def line(version: str, weights: str, name: str, settings: Settings) -> str:
     return json.dumps({'addsr': version, 'weights': weights, 'source': name, **given})
 
 
+def made_by(path: Path) -> str | None:
+    """The line that `write` has put into a file; None where there is none."""
+    try:
+        with Image.open(path, formats=formats.readable()) as image:
+            if image.format == 'PNG':
+                return image.info.get(KEY)
+            found = image.getexif().get(metadata.MADE_BY)
+    except Exception:  # whatever it is, it is none of ours
+        return None
+    return found if isinstance(found, str) and found.startswith('{"addsr"') else None
+
+
+def is_same(made: str, wanted: str) -> bool:
+    """Whether two lines say the same of a picture; how many tiles went together changes nothing."""
+    try:
+        a, b = ({key: value for key, value in json.loads(line).items() if key != 'batch'} for line in (made, wanted))
+    except (ValueError, AttributeError, RecursionError):
+        return False
+    return a == b
+
+
 def write(
     path: Path, picture: Picture, restored: np.ndarray, *, format: str, quality: int, made_by: str | None
 ) -> tuple[str, ...]:
@@ -84,6 +105,24 @@ def write(
         raise UserError(f'{path} cannot be written as {format}: {printable(str(error))}') from error
     atomic.write(path, lambda beside: beside.write_bytes(encoded.data))
     return encoded.remarks
+
+
+def pillow(picture: Picture, restored: np.ndarray) -> Image.Image:
+    """`restored` as Pillow's image of the picture's kind: L, LA, RGB, RGBA, CMYK or I;16, its profile in `info`.
+
+    Pillow has no colours of 16 bits: those are rounded to 8.
+    """
+    pixels, profile = _in_colours(picture, restored, 'TIFF', [])
+    if picture.alpha is not None:
+        alpha = sized(picture.alpha, restored.shape[1], restored.shape[0])
+        pixels = np.concatenate([pixels, alpha[..., None]], axis=2)
+    if pixels.dtype == np.uint16 and pixels.shape[2] == 1:
+        return Image.fromarray(pixels[..., 0])
+    image = _pillow(eight_bits(pixels), profile)
+    image.info |= {'icc_profile': profile} if profile else {}
+    image.info |= {'exif': picture.beside.exif} if picture.beside.exif else {}
+    image.info |= {'dpi': picture.beside.dpi} if picture.beside.dpi else {}
+    return image
 
 
 def encode(picture: Picture, restored: np.ndarray, *, format: str, quality: int, made_by: str | None) -> Encoded:

@@ -12,14 +12,25 @@ BICUBIC = Image.Resampling.BICUBIC
 def enlarged(small: np.ndarray, scale: float, view: ViewSpec) -> np.ndarray:
     """The picture to restore, [H, W, 3]: not below the model's smallest output, sides of its multiple."""
     height, width = small.shape[:2]
+    small = sized(small, *_not_below(width, height, scale, view))
+    large = sized(small, times(small.shape[1], scale), times(small.shape[0], scale))
+    return sized(large, *enlarged_size(width, height, scale, view))
+
+
+def enlarged_size(width: int, height: int, scale: float, view: ViewSpec) -> tuple[int, int]:
+    """Width and height of `enlarged` of a picture of that width and height."""
+    sides = (times(side, scale) // view.multiple for side in _not_below(width, height, scale, view))
+    wide, tall = (max(count, 1) * view.multiple for count in sides)
+    return wide, tall
+
+
+def _not_below(width: int, height: int, scale: float, view: ViewSpec) -> tuple[int, int]:
+    """The size, or a larger one of nearly its shape where the model's smallest output asks for it."""
     least = int(view.smallest_output // scale)
-    if min(width, height) < least:
-        ratio = least / min(width, height)
-        width, height = int(width * ratio), int(height * ratio)
-        small = sized(small, width, height)
-    large = sized(small, times(width, scale), times(height, scale))
-    height, width = (n // view.multiple * view.multiple for n in large.shape[:2])
-    return sized(large, max(width, view.multiple), max(height, view.multiple))
+    if min(width, height) >= least:
+        return width, height
+    ratio = least / min(width, height)
+    return int(width * ratio), int(height * ratio)
 
 
 def times(side: int, scale: float) -> int:

@@ -27,16 +27,33 @@ def test_every_pixel_is_covered_on_the_grid_with_enough_overlap(size):
 def test_cutting_and_blending_changes_nothing(size):
     image = np.random.default_rng(0).normal(size=(*size, 3)).astype(np.float32)
     plan = tiling.plan(*size, sides=(192, 192), grid=16)
-    tiles = tiling.cut(tiling.pad(image, plan), plan)
-    assert tiles.shape == (len(plan.offsets), 192, 192, 3)
-    np.testing.assert_allclose(tiling.blend(tiles, plan, *size), image, atol=1e-5)
+    padded, canvas = tiling.pad(image, plan), tiling.Canvas(plan)
+    for number in reversed(range(len(plan.offsets))):
+        assert canvas.missing
+        tile = tiling.tile(padded, plan, number)
+        assert tile.shape == (192, 192, 3)
+        canvas.add(number, tile)
+    assert not canvas.missing
+    np.testing.assert_allclose(canvas.image(*size), image, atol=1e-5)
+
+
+def test_where_tiles_differ_the_sum_goes_from_one_to_the_other_over_what_they_share():
+    plan = tiling.plan(192, 320, sides=(192, 192), grid=16)
+    canvas = tiling.Canvas(plan, channels=1)
+    for number in range(2):
+        canvas.add(number, np.full((192, 192, 1), number, np.float32))
+    row = canvas.image(192, 320)[96, :, 0]
+    assert (row[:128] == 0).all()
+    assert (row[192:] == 1).all()
+    assert (np.diff(row) >= 0).all()
+    assert 0 < np.diff(row).max() < 0.05
 
 
 def test_latents_are_cut_at_the_same_places():
     plan = tiling.plan(300, 400, sides=(192, 192), grid=16)
     rows = np.arange(plan.padded[0] // 4)[:, None, None] * np.ones((1, plan.padded[1] // 4, 1))
-    tiles = tiling.cut(rows[None], plan, 4)
-    assert tiles.shape[1:] == (1, 48, 48, 1)
+    tiles = [tiling.tile(rows[None], plan, number, 4) for number in range(len(plan.offsets))]
+    assert {t.shape for t in tiles} == {(1, 48, 48, 1)}
     assert [t[0, 0, 0, 0] * 4 for t in tiles] == [top for top, _ in plan.offsets]
 
 
@@ -49,6 +66,8 @@ def test_tiles_that_are_off_the_grid_or_all_overlap_are_refused(side):
 def test_the_whole_picture_is_a_plan_of_one_tile():
     image = np.random.default_rng(0).normal(size=(56, 72, 3)).astype(np.float32)
     plan = tiling.single(56, 72)
-    tiles = tiling.cut(tiling.pad(image, plan), plan)
-    np.testing.assert_array_equal(tiles, image[None])
-    np.testing.assert_allclose(tiling.blend(tiles, plan, 56, 72), image, atol=1e-6)
+    tile = tiling.tile(tiling.pad(image, plan), plan, 0)
+    np.testing.assert_array_equal(tile, image)
+    canvas = tiling.Canvas(plan)
+    canvas.add(0, tile)
+    np.testing.assert_allclose(canvas.image(56, 72), image, atol=1e-6)

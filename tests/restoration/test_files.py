@@ -80,15 +80,19 @@ def test_a_kind_that_cannot_hold_the_result_becomes_png_and_says_why(photos, tmp
         plan([photos], tmp_path / 'out', format='webp')
 
 
+def made_by(name):
+    return None
+
+
 def test_existing_results_are_refused_unless_overwritten_or_left(photos, tmp_path):
     out = tmp_path / 'out'
     out.mkdir()
     (out / 'b_x4.jpg').write_bytes(b'mine')
     jobs = plan([photos], out)
-    with pytest.raises(UserError, match=r'b_x4\.jpg exists: add --resume'):
-        files.remaining(jobs, overwrite=False, resume=False)
-    assert files.remaining(jobs, overwrite=True, resume=False) == jobs
-    left = files.remaining(jobs, overwrite=False, resume=True)
+    with pytest.raises(UserError, match=r'b_x4\.jpg exists and says nothing of these settings: add --resume'):
+        files.remaining(jobs, made_by, overwrite=False, resume=False)
+    assert files.remaining(jobs, made_by, overwrite=True, resume=False) == jobs
+    left = files.remaining(jobs, made_by, overwrite=False, resume=True)
     assert names(left) == ['a_x4.png', 'c_x4.webp']
     assert (out / 'b_x4.jpg').read_bytes() == b'mine'
 
@@ -111,7 +115,7 @@ def test_two_sources_of_one_name_are_refused(photos, tmp_path):
     other.mkdir()
     Image.fromarray(GREY).save(other / 'a.png')
     with pytest.raises(UserError, match='would both become'):
-        plan([photos, other], tmp_path / 'out')
+        plan([photos / 'a.png', other / 'a.png'], tmp_path / 'out')
 
 
 def test_a_result_never_falls_on_its_source(photos):
@@ -128,7 +132,7 @@ def test_a_result_never_falls_on_its_source(photos):
         (['in/a.png'], 'in/notes.txt', 'is a file'),
         (['in/a.png'], 'in/notes.txt/out', 'cannot be a folder, since .*notes.txt is a file'),
         (['in/a.png'], 'one.gif', 'results are not written as GIF: choose one of .png'),
-        (['in/a.png'], f'{"x" * 250}.png', 'too long a name: 246 bytes at most'),
+        (['in/a.png'], f'{"x" * 252}.png', 'too long a name: 255 bytes at most'),
         (['empty'], 'out', 'holds no images'),
         (['pipe.png'], 'out', 'is no regular file'),
         (['/dev/null'], 'out', 'is no regular file'),

@@ -3,11 +3,13 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from addsr_jax import sharding
-from addsr_jax.errors import UserError
+from addsr_jax.errors import Cancelled, PictureError, UserError
 from addsr_jax.restoration import pipeline, program
 from addsr_jax.restoration.settings import Settings
 from addsr_jax.weights import bundle as bundles
@@ -236,8 +238,6 @@ def test_colour_fix_and_grain_are_the_model_s_own_unless_the_user_names_them(mod
 
 
 def test_pillow_images_are_taken_as_arrays_are(model):
-    from PIL import Image
-
     np.testing.assert_array_equal(model.upscale(Image.fromarray(SMALL), **FAST), model.upscale(SMALL, **FAST))
 
 
@@ -270,11 +270,107 @@ def test_impossible_settings_are_refused(model, settings, message):
         model.upscale(IMAGE, **settings)
 
 
+KINDS = {
+    'uint8': IMAGE[:24, :32],
+    'grey': IMAGE[:24, :32, 0],
+    'grey with an axis': IMAGE[:24, :32, :1],
+    'alpha': np.dstack([IMAGE[:24, :32], np.tile(np.arange(32, dtype=np.uint8) * 8, (24, 1))]),
+    'uint16': IMAGE[:24, :32].astype(np.uint16) * 257,
+    'float32': IMAGE[:24, :32] / np.float32(255),
+    'a batch': np.stack([IMAGE[:24, :32], IMAGE[24:48, :32]]),
+}
+
+
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('library', [np, jnp], ids=['numpy', 'jax'])
+def test_arrays_come_back_as_the_kind_that_was_given(model, kind, library):
+    given = library.asarray(KINDS[kind])
+    out = model.upscale(given, **FAST)
+    assert isinstance(out, type(given))
+    assert out.dtype == given.dtype
+    height, width = (1, 2) if given.ndim == 4 else (0, 1)
+    wanted = [4 * n if axis in (height, width) else n for axis, n in enumerate(given.shape)]
+    assert list(out.shape) == wanted
+
+
+def test_kinds_hold_the_same_picture(model):
+    plain = model.upscale(KINDS['uint8'], **FAST).astype(float)
+    deep, floats = model.upscale(KINDS['uint16'], **FAST), model.upscale(KINDS['float32'], **FAST)
+    assert np.abs(deep / 257 - plain).max() <= 3  # bytes are rounded once more before they are restored
+    np.testing.assert_allclose(floats * 65535, deep, atol=0.6)
+    batch = model.upscale(KINDS['a batch'], **FAST)
+    np.testing.assert_array_equal(batch[0], plain)
+    np.testing.assert_array_equal(batch[1], model.upscale(KINDS['a batch'][1], **FAST))
+    assert np.ptp(model.upscale(KINDS['alpha'], **FAST)[..., 3]) > 200
+
+
+@pytest.mark.parametrize('mode', ['L', 'LA', 'RGB', 'RGBA', 'I;16', 'P', '1', 'CMYK'])
+def test_pillow_images_come_back_as_pillow_s(model, mode):
+    given = Image.fromarray(IMAGE[:24, :32, 0].astype(np.uint16) * 257) if mode == 'I;16' else None
+    given = given or Image.fromarray(IMAGE[:24, :32]).convert(mode)
+    out = model.upscale(given, **FAST)
+    assert isinstance(out, Image.Image)
+    assert out.size == (128, 96)
+    assert out.mode == {'P': 'RGB', '1': 'L', 'CMYK': 'RGB'}.get(mode, mode)
+
+
+def test_a_path_is_read_as_the_command_reads_it_and_named_by_its_file(model, tmp_path):
+    Image.fromarray(IMAGE[:24, :32]).save(tmp_path / 'a.png')
+    out = model.upscale(tmp_path / 'a.png', **FAST)
+    np.testing.assert_array_equal(out, model.upscale(IMAGE[:24, :32], name='a.png', **FAST))
+    np.testing.assert_array_equal(out, model.upscale(str(tmp_path / 'a.png'), **FAST))
+    with pytest.raises(PictureError, match=r'gone\.png cannot be read as an image'):
+        model.upscale(tmp_path / 'gone.png')
+
+
+def test_many_pictures_come_in_their_order_as_they_come_alone(model, tmp_path):
+    (tmp_path / 'bad.png').write_bytes(b'none')
+    given = [SMALL, tmp_path / 'bad.png', IMAGE, SMALL[:8, :8], Image.fromarray(SMALL)]
+    wrong = []
+    out = list(model.upscale_many(iter(given), on_error=lambda *error: wrong.append(error), batch=2, **FAST))
+    assert [number for number, _ in wrong] == [1]
+    for made, image in zip(out, (given[0], given[2], given[3], given[4]), strict=True):
+        assert isinstance(made, type(image))
+        assert difference(np.asarray(made), np.asarray(model.upscale(image, **FAST))) <= 1
+    with pytest.raises(PictureError, match=r'bad\.png'):
+        list(model.upscale_many(given, **FAST))
+
+
+def test_progress_counts_tiles_and_may_end_it(model):
+    told = []
+    model.upscale(IMAGE, progress=lambda done, total: told.append((done, total)), **FAST)
+    assert told == [(n, 4) for n in range(1, 5)]
+    with pytest.raises(Cancelled, match='stopped after 2 tiles'):
+        model.upscale(IMAGE, progress=lambda done, total: done < 2, **FAST)
+
+
+def test_noise_of_a_place_is_the_same_whatever_the_tile_and_the_size_of_the_picture(model):
+    def noise(height, width, tile):
+        settings = Settings(tile=tile)
+        return model._noise(model._plan(height, width, tile), settings, 'a.png')
+
+    small, large, other = noise(128, 128, 512), noise(1100, 700, 512), noise(1100, 700, 256)
+    np.testing.assert_array_equal(small, large[:, : small.shape[1], : small.shape[2]])
+    rows, columns = (min(a, b) for a, b in zip(large.shape[1:3], other.shape[1:3], strict=True))
+    np.testing.assert_array_equal(large[:, :rows, :columns], other[:, :rows, :columns])
+    block = pipeline.NOISE_BLOCK // model.factor
+    assert large.std() == pytest.approx(1, abs=0.02)
+    assert not np.array_equal(large[:, :block, :8], large[:, block : 2 * block, :8])
+
+
 @pytest.mark.parametrize(
-    'image', [np.zeros((0, 60, 3), np.uint8), np.zeros((60, 60), np.uint8), np.zeros((60, 60, 3), np.float32)]
+    ('image', 'message'),
+    [
+        (np.zeros((0, 60, 3), np.uint8), 'an image is'),
+        (np.zeros((60, 60, 2), np.uint8), 'of 1, 3 or 4 channels'),
+        (np.zeros((60, 60, 3), np.int32), 'of uint8, uint16 or floats'),
+        (np.full((60, 60, 3), 1.5, np.float32), r'in 0\.\.1, not in 1\.5\.\.1\.5'),
+        (np.full((60, 60), np.nan), r'in 0\.\.1'),
+        (None, 'a picture is a path'),
+    ],
 )
-def test_arrays_that_are_no_pictures_are_refused(model, image):
-    with pytest.raises(UserError, match='an image'):
+def test_what_is_no_picture_is_refused(model, image, message):
+    with pytest.raises(PictureError, match=message):
         model.upscale(image)
 
 

@@ -1,0 +1,78 @@
+"""How much memory and disk a run may take, and what it will take: known before it starts."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from addsr_jax.errors import UserError
+from addsr_jax.restoration.files import Job
+from addsr_jax.restoration.pipeline import SMALLEST_TILE
+from addsr_jax.restoration.settings import Settings
+from addsr_jax.runtime import free_memory
+
+HELD = 36  # bytes of memory for every pixel of a result that is under way: floats before and after the finish
+UNDER_WAY = 64_000_000  # pixels of results that are read or written at a time; always one picture
+SHARE = 0.9  # of what is free, that is taken
+# Bytes on disk for every pixel, a little more than photographs take
+ON_DISK = {'PNG': 2.5, 'TIFF': 3.0, 'BMP': 3.0, 'JPEG': 0.8, 'WEBP': 0.5, 'AVIF': 0.4, 'HEIF': 0.4}
+
+
+@dataclass(frozen=True)
+class Room:
+    """What was chosen, and what it takes."""
+
+    settings: Settings
+    tiles: int
+    bytes: int  # of memory, at most, beside the weights
+    pixels: int  # of results that may be under way at a time
+
+
+def check_disk(jobs: Sequence[Job]) -> None:
+    """A UserError where the results will not fit on their disk."""
+    by_folder: dict[Path, float] = {}
+    for job in jobs:
+        folder = next(path for path in (job.target.parent, *job.target.absolute().parents) if path.exists())
+        by_folder[folder] = by_folder.get(folder, 0.0) + ON_DISK[job.format] * job.pixels
+    by_disk: dict[int, tuple[Path, float]] = {}
+    for folder, needed in by_folder.items():
+        device = folder.stat().st_dev
+        by_disk[device] = (folder, by_disk.get(device, (folder, 0.0))[1] + needed)
+    for folder, needed in by_disk.values():
+        free = shutil.disk_usage(folder).free
+        if needed > free:
+            raise UserError(
+                f'the results need about {needed / 1e9:.1f} GB, and the disk of {folder} has {free / 1e9:.1f} GB left: '
+                'choose another -o, --format jpg, or a smaller --scale'
+            )
+
+
+def choose(model: Any, jobs: Sequence[Job], settings: Settings, limit: float | None) -> Room:
+    """Settings whose calls fit into memory: fewer tiles at once, then smaller ones, if those asked for do not.
+
+    limit: bytes; None: most of what the devices, and this machine, have left. UserError where a picture, or the
+    smallest tile, is too much.
+    """
+    largest = max(jobs, key=lambda job: job.pixels)
+    on_devices = limit or SHARE * model.free_memory()
+    while (needed := model.need(largest.size, settings)) > on_devices:
+        if settings.batch > 1:
+            settings = replace(settings, batch=settings.batch // 2)
+        elif settings.tile // 2 >= SMALLEST_TILE:
+            settings = replace(settings, tile=settings.tile // 2 // 64 * 64)
+        else:
+            raise UserError(
+                f'a call takes {needed / 1e9:.1f} GB of memory, and {on_devices / 1e9:.1f} GB may be used: '
+                + ('close other programs, or raise --memory' if settings.tile else 'leave out --tile 0')
+            )
+    free = limit or SHARE * free_memory()
+    left = max(free - needed, 0) if model.on_cpu else free
+    if largest.pixels * HELD > left:
+        raise UserError(
+            f'the result of {largest.source} has {largest.pixels / 1e6:.0f} megapixels, which takes about '
+            f'{largest.pixels * HELD / 1e9:.1f} GB of memory, and {left / 1e9:.1f} GB may be used: choose a smaller '
+            '--scale or --max_side'
+        )
+    tiles = sum(model.tiles(job.size, settings) for job in jobs if job.pixels)
+    return Room(settings, tiles, int(needed), int(min(UNDER_WAY, left / HELD / 2)))

@@ -1,0 +1,113 @@
+"""From files to files: every picture once, what failed named, what is finished known by what made it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from addsr_jax import atomic
+from addsr_jax.errors import UserError
+from addsr_jax.restoration import files, folder, results
+from addsr_jax.restoration.files import Naming
+from addsr_jax.restoration.settings import Settings
+from tests.restoration.nearest import Nearest
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for i, name in enumerate(('in/a.png', 'in/sub/b.png', 'in/sub/c.jpg')):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new('RGB', (8, 8 + i), (40 * i, 90, 10)).save(name)
+
+
+def making(settings):
+    return lambda name: results.line('1.0', 'nano', name, settings)
+
+
+def run(jobs, model=None, settings=None):
+    settings = settings or Settings()
+    how = folder.How(settings, making(settings), 95, 10**6, 10**6)
+    return list(folder.restore_all(model or Nearest(), jobs, how))
+
+
+def jobs_of(*inputs, output='out'):
+    return files.plan_jobs(inputs or ['in'], Naming(Path(output)), Settings())[0]
+
+
+def test_the_tree_is_mirrored_and_every_result_is_of_its_source(place):
+    events = run(jobs_of())
+    assert sorted(str(event.job.target) for event in events) == [
+        'out/a_x4.png',
+        'out/sub/b_x4.png',
+        'out/sub/c_x4.jpg',
+    ]
+    for event in events:
+        assert isinstance(event, folder.Done)
+        source, result = Image.open(event.job.source), Image.open(event.job.target)
+        assert event.size == result.size == tuple(4 * n for n in source.size)
+        np.testing.assert_allclose(np.asarray(result)[::4, ::4], np.asarray(source), atol=3)
+
+
+def test_a_picture_that_cannot_be_read_or_written_is_left_out_and_the_others_are_done(place, monkeypatch):
+    Path('in/sub/b.png').write_bytes(b'none')
+    write = atomic.write
+
+    def full(path, how):
+        if path.name == 'c_x4.jpg':
+            raise UserError(f'{path} cannot be written: No space left on device')
+        write(path, how)
+
+    monkeypatch.setattr(atomic, 'write', full)
+    events = {event.job.source.name: event for event in run(jobs_of())}
+    assert isinstance(events['a.png'], folder.Done)
+    for name, reason in (('b.png', 'cannot be read as an image'), ('c.jpg', 'No space left')):
+        event = events[name]
+        assert isinstance(event, folder.LeftOut)
+        assert reason in str(event.error)
+    assert [path.name for path in Path('out').rglob('*') if path.is_file()] == ['a_x4.png']
+
+
+def left(jobs, settings, **flags):
+    flags = {'overwrite': False, 'resume': False, **flags}
+    return [job.source.name for job in files.remaining(jobs, making(settings), **flags)]
+
+
+def test_a_start_after_a_stop_does_what_is_missing_whatever_the_batch_was(place):
+    jobs = jobs_of()
+    run(jobs[:2])
+    assert left(jobs, Settings()) == ['c.jpg']
+    assert left(jobs, Settings(batch=4)) == ['c.jpg']
+    run(jobs[2:])
+    assert left(jobs, Settings()) == []
+    assert left(jobs, Settings(), overwrite=True) == ['a.png', 'b.png', 'c.jpg']
+
+
+def test_results_of_other_settings_or_of_somebody_else_are_not_taken_for_finished_ones(place):
+    jobs = jobs_of()
+    run(jobs)
+    with pytest.raises(UserError, match=r'a_x4\.png and 2 more exists and say nothing of these settings: add --resume'):
+        left(jobs, Settings(steps=1))
+    assert left(jobs, Settings(steps=1), resume=True) == []
+    for name in ('a_x4.png', 'sub/c_x4.jpg'):
+        Image.new('RGB', (32, 32)).save(Path('out') / name)
+    with pytest.raises(UserError, match=r'a_x4\.png and 1 more exists'):
+        left(jobs, Settings())
+
+
+def test_results_beside_their_sources_are_no_inputs_of_the_next_run(place):
+    run(jobs_of(output='in'))
+    jobs, told = files.plan_jobs(['in'], Naming(Path('in')), Settings())
+    assert {job.source.name for job in jobs} >= {'a.png', 'b.png', 'c.jpg'}
+    assert 'a_x4.png' not in {job.source.name for job in jobs}
+    assert 'of earlier runs are no inputs' in told
+
+
+def test_tiles_of_several_pictures_go_together(place):
+    model = Nearest()
+    same = [Path(f'in/same{i}.png') for i in range(4)]
+    for path in same:
+        Image.new('RGB', (8, 8)).save(path)
+    run(jobs_of(*map(str, same)), model, Settings(batch=2))
+    assert model.calls == [(2, 2), (2, 2)]

@@ -1,0 +1,155 @@
+"""Many pictures at once: every one comes out once, calls are of one size, and too little memory means smaller calls."""
+
+import threading
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+
+from addsr_jax.errors import UserError
+from addsr_jax.ops import tiling
+from addsr_jax.restoration import stream
+from addsr_jax.restoration.stream import Failed, Work, restored
+
+
+class Model:
+    """Gives tiles the number of their picture, and counts calls; `room` is what fits: (tiles, side)."""
+
+    def __init__(self, room=(99, 9999), least=1):
+        self.calls, self.room, self.least = [], room, least
+
+    def whole_calls(self, tiles):
+        return -(-tiles // self.least) * self.least
+
+    def call(self, tiles, size):
+        side = tiles[0][0].settings.tile
+        assert len({cut.plan.shape for cut, _ in tiles}) == 1
+        if size > self.room[0] or side > self.room[1]:
+            raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: Out of memory allocating 123 bytes')
+        self.calls.append((size, [(cut.number, i) for cut, i in tiles]))
+        numbers = [cut.number for cut, _ in tiles] + [0] * (size - len(tiles))
+        shape = tiles[0][0].plan.shape
+        return jax.numpy.stack([jax.numpy.full((*shape, 3), number, jax.numpy.float32) for number in numbers])
+
+    def smaller(self, cut, tile=None):
+        side = tile or cut.settings.tile // 2
+        if side < 192:
+            raise UserError('there is no memory for a tile')
+        return picture(cut.number, cut.side, side)
+
+
+def picture(number, side, tile=192):
+    plan = tiling.plan(side, side, (tile, tile), 16)
+    cut = SimpleNamespace(number=number, side=side, plan=plan, settings=SimpleNamespace(tile=tile))
+    cut.count, cut.canvas = len(plan.offsets), lambda: tiling.Canvas(plan)
+    return cut
+
+
+def run(model, sides, batch, tile=192, **options):
+    """{number of the picture: its work} of pictures of these sides, in the order in which they were done."""
+
+    def read(number):
+        if sides[number] is None:
+            raise UserError('cannot be read')
+        return picture(number, sides[number], tile)
+
+    return {work.item: work for work in restored(model, range(len(sides)), read, batch, **options)}
+
+
+def check(work, number, side):
+    assert isinstance(work, Work)
+    np.testing.assert_allclose(work.canvas.image(side, side), number, rtol=1e-6)
+
+
+def test_tiles_of_many_pictures_fill_calls_of_one_size_and_find_back():
+    sides, model = [192, 300, 192, 192, 400, 192], Model()
+    works = run(model, sides, 4)
+    for number, side in enumerate(sides):
+        check(works[number], number, side)
+    assert {size for size, _ in model.calls} == {4}
+    full = [tiles for _, tiles in model.calls if len(tiles) == 4]
+    assert len(full) == len(model.calls) - 1
+    assert any(len({number for number, _ in tiles}) > 1 for tiles in full)
+
+
+def test_a_picture_that_cannot_be_read_comes_out_with_its_error_and_the_others_go_on():
+    works = run(Model(), [192, None, 192], 1)
+    assert isinstance(works[1], Failed)
+    check(works[0], 0, 192)
+    check(works[2], 2, 192)
+
+
+def test_where_there_is_no_room_calls_take_half_as_many_tiles_and_say_so():
+    model, told = Model(room=(2, 9999)), []
+    works = run(model, [300, 192, 192], 8, tell=told.append)
+    for number, side in enumerate((300, 192, 192)):
+        check(works[number], number, side)
+    assert {size for size, _ in model.calls} == {2}
+    assert told == [
+        'no room for so many tiles at once: 4 from now on',
+        'no room for so many tiles at once: 2 from now on',
+    ]
+
+
+def test_where_there_is_no_room_for_one_tile_tiles_are_smaller_from_then_on():
+    model, told = Model(room=(99, 256)), []
+    works = run(model, [512, 512], 1, tile=512, tell=told.append)
+    assert told == ['no room for a tile: they are 256 pixels a side from now on']
+    for number in (0, 1):
+        work = works[number]
+        assert isinstance(work, Work)
+        assert work.cut.settings.tile == 256
+        check(work, number, 512)
+
+
+def test_a_picture_for_whose_smallest_tile_there_is_no_room_comes_out_with_its_error():
+    works = run(Model(room=(0, 0)), [192, 192], 1)
+    assert all(isinstance(work, Failed) and 'no memory for a tile' in str(work.error) for work in works.values())
+
+
+def test_another_failure_of_the_devices_is_not_taken_for_a_lack_of_memory():
+    model = Model()
+    model.call = lambda tiles, size: (_ for _ in ()).throw(jax.errors.JaxRuntimeError('INTERNAL: broken'))
+    with pytest.raises(jax.errors.JaxRuntimeError, match='broken'):
+        run(model, [192], 1)
+
+
+def test_calls_take_as_many_tiles_as_all_devices_share():
+    model = Model(least=4)
+    check(run(model, [192], 1)[0], 0, 192)
+    assert [size for size, _ in model.calls] == [4]
+
+
+def test_a_picture_is_not_passed_by_more_than_a_few_while_it_waits_for_a_full_call():
+    sides = [300] + [192] * 60  # tiles of 192 fill calls of 7, and 4 tiles of 208 never do
+    done = []
+    model = Model()
+
+    def read(number):
+        return picture(number, sides[number], 208 if number == 0 else 192)
+
+    for work in restored(model, range(len(sides)), read, 7):
+        done.append(work.item)
+    assert done.index(0) <= stream.PATIENCE + 3 * 7
+    assert sorted(done) == list(range(61))
+
+
+def test_pictures_are_read_ahead_only_as_far_as_memory_allows():
+    reading, most = [], []
+    lock = threading.Lock()
+
+    def read(number):
+        with lock:
+            reading.append(number)
+            most.append(number)
+        return picture(number, 192)
+
+    seen = []
+    for work in restored(Model(), range(6), read, 1, pixels=lambda number: 60, most=100):
+        seen.append((work.item, max(most)))
+    assert [item for item, _ in seen] == list(range(6))
+    assert all(ahead <= item + 4 for item, ahead in seen)  # one is read while up to two fly, and one lands
+    clock = stream.Clock()
+    assert len(list(restored(Model(), range(6), read, 1, pixels=lambda n: 10**9, most=100, clock=clock))) == 6
+    assert clock.tiles == 6
