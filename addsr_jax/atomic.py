@@ -1,15 +1,22 @@
-"""Files that appear whole or not at all: written under a temporary name, then moved to their place."""
+"""Files that appear whole or not at all: written under a temporary name, then moved to their place.
+
+Objects of a bucket do so by themselves, and are made on this machine first.
+"""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from addsr_jax import places
 from addsr_jax.errors import UserError
 
 
 def write(path: Path, how: Callable[[Path], object]) -> None:
     """`how` writes to the path that it is given; folders are made. UserError where the disk refuses."""
+    if places.in_bucket(path):
+        places.write_here(path, how)
+        return
     temporary = path.with_name(f'.{path.name}.writing')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

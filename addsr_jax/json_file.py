@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from addsr_jax import places
 from addsr_jax.errors import UserError, printable
 
 LARGEST = 32 << 20  # bytes; a tokenizer's vocabulary takes 1 MB, an index of 10,000 tensors as much
@@ -12,7 +13,7 @@ LARGEST = 32 << 20  # bytes; a tokenizer's vocabulary takes 1 MB, an index of 10
 def read(path: Path, advice: str) -> dict[str, Any]:
     """The object in a file; a UserError says what is wrong with it, and `advice`."""
     try:
-        if (size := path.stat().st_size) > LARGEST:
+        if (size := places.size(path)) > LARGEST:
             raise UserError(f'{path} cannot be read ({size} bytes, more than {LARGEST}): {advice}')
         found = json.loads(path.read_text(encoding='utf-8'))
     except RecursionError as error:

@@ -24,7 +24,7 @@ MACHINE = 'machine'
 class Command(Options):
     """What `upscale` takes beside the settings of a picture."""
 
-    output: Path = option('folder for the results, or a .png for one image', short='o')
+    output: Path = option('folder for the results, or a .png for one image', short='o', bucket=True)
     weights: str = option("'nano', or a folder that training or convert wrote", default='nano')
     overwrite: bool = option('replace existing results', default=False)
     resume: bool = option('leave existing results as they are, and do the rest', default=False)

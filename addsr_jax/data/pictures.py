@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from addsr_jax import places
 from addsr_jax.errors import UserError, printable
 
 # Pillow's names of formats, and endings of files. TGA is last: its files have no signature.
@@ -65,9 +66,7 @@ def is_animation(path: Path) -> bool:
 def _content(path: Path) -> bytes:
     """Of a regular file. Read whole, since a decoder would reserve as much as a damaged length inside asks for."""
     with _named(str(path)):
-        if path.exists() and not path.is_file():
-            raise ValueError('it is no regular file')
-        return path.read_bytes()
+        return places.read_bytes(path)
 
 
 def _pixels(image: Image.Image) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from addsr_jax import places
 from addsr_jax.errors import UserError
 
 FILES = ('vocab.json', 'merges.txt', 'special_tokens_map.json', 'tokenizer_config.json')
@@ -26,10 +27,10 @@ class Tokenizer:
     @cached_property
     def _clip(self) -> Any:
         os.environ.setdefault('TRANSFORMERS_NO_ADVISORY_WARNINGS', '1')
-        with _LOADING:
+        with _LOADING, places.on_this_machine(self.folder) as folder:
             from transformers import CLIPTokenizer
 
-            return CLIPTokenizer.from_pretrained(str(self.folder), local_files_only=True)
+            return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
 
     def __reduce__(self) -> tuple[type['Tokenizer'], tuple[Path]]:
         return Tokenizer, (self.folder,)
@@ -44,7 +45,7 @@ class Tokenizer:
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
     """The tokenizer in a folder; a UserError names the files it lacks."""
-    folder = Path(folder)
+    folder = places.place(folder)
     missing = [name for name in FILES if not (folder / name).exists()]
     if missing:
         raise UserError(f'{folder} is no tokenizer folder: {", ".join(missing)} missing')

@@ -1,6 +1,5 @@
 """Image files in and out: inputs found and checked before work starts, results written whole or not at all."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from addsr_jax import atomic
+from addsr_jax import atomic, places
 from addsr_jax.data.photographs import photographs
 from addsr_jax.errors import UserError, printable
 
@@ -28,12 +27,13 @@ def plan_jobs(inputs: Sequence[str], output: Path, scale: int) -> list[Job]:
     """
     sources: list[Path] = []
     for text in inputs:
-        path = Path(text).expanduser()
-        if not os.path.exists(path):
+        path = places.place(text)
+        found = places.kind(path)
+        if not found:
             raise UserError(f'there is no file or folder {printable(text, 4096)}')
-        if not os.path.isfile(path) and not os.path.isdir(path):
+        if found == 'other':
             raise UserError(f'{printable(text, 4096)} is no regular file: give image files or folders')
-        sources += photographs(path, recursive=False).paths if path.is_dir() else [path]
+        sources += photographs(path, recursive=False).paths if found == 'folder' else [path]
     if output.suffix.lower() == '.png' and not output.is_dir():
         if len(sources) > 1:
             raise UserError(f'{len(sources)} images cannot go into the one file {output}: give -o a folder')
@@ -43,18 +43,20 @@ def plan_jobs(inputs: Sequence[str], output: Path, scale: int) -> list[Job]:
             raise UserError(f'-o {output} is a file: give a folder, or a new name that ends in .png')
         jobs = [Job(source, output / f'{source.stem}_x{scale}.png') for source in sources]
     check_targets(jobs)
+    places.check_writable(jobs[0].target.parent)
     return jobs
 
 
 def check_targets(jobs: Sequence[Job]) -> None:
     """Refuses two results of one name, and results that would replace a source before or after it is read."""
     seen: dict[Path, Path] = {}
-    sources = {identity(job.source): job.source for job in jobs}
+    sources = {places.identity(job.source): job.source for job in jobs}
+    existing = places.existing(job.target for job in jobs)
     for job in jobs:
         if job.target in seen:
             raise UserError(f'{seen[job.target]} and {job.source} would both become {job.target}: rename one')
         seen[job.target] = job.source
-        if job.target.exists() and (source := sources.get(identity(job.target))):
+        if job.target in existing and (source := sources.get(places.identity(job.target))):
             own = source == job.source
             raise UserError(
                 f'{job.target} would replace its own source: choose another -o'
@@ -63,15 +65,9 @@ def check_targets(jobs: Sequence[Job]) -> None:
             )
 
 
-def identity(path: Path) -> tuple[int, int]:
-    """Of a file, whatever its name."""
-    found = path.stat()
-    return found.st_dev, found.st_ino
-
-
 def remaining(jobs: Sequence[Job], *, overwrite: bool, resume: bool) -> list[Job]:
     """The jobs that are to be done: with `resume` those without a result; without either flag a result is refused."""
-    existing = {job.target for job in jobs if job.target.exists()}
+    existing = places.existing(job.target for job in jobs)
     if existing and not overwrite and not resume:
         shown = next(job.target for job in jobs if job.target in existing)
         more = f' and {len(existing) - 1} more' if len(existing) > 1 else ''

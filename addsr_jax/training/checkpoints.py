@@ -7,6 +7,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
+from addsr_jax import places
 from addsr_jax.errors import UserError
 from addsr_jax.trees import Tree
 from addsr_jax.weights import older
@@ -26,7 +27,9 @@ class Checkpoints:
             cleanup_tmp_directories=True,
             enable_async_checkpointing=True,
         )
-        return cls(ocp.CheckpointManager((workdir / 'checkpoints').absolute(), options=options))
+        folder = places.absolute(workdir / 'checkpoints')
+        with places.answering(folder, 'opened'):
+            return cls(ocp.CheckpointManager(folder, options=options))
 
     @property
     def latest(self) -> int | None:
@@ -61,7 +64,7 @@ class Checkpoints:
     def _saved_tree(self) -> Tree:
         """The newest state's tree of names, without its arrays."""
         with ocp.StandardCheckpointer() as reader:
-            found = reader.metadata(Path(self.manager.directory) / str(self.latest) / 'state')
+            found = reader.metadata(self.manager.directory / str(self.latest) / 'state')
         return found.item_metadata.tree
 
     def close(self) -> None:

@@ -1,4 +1,7 @@
-"""Where a run's numbers go: TensorBoard through clu, and one line of progress. Imports tensorflow: training only."""
+"""Where a run's numbers go: TensorBoard through clu, and one line of progress. Imports tensorflow: training only.
+
+A bucket gets the files of TensorBoard with every checkpoint, so that they end where a killed run goes on.
+"""
 
 import time
 from collections.abc import Callable, Mapping
@@ -9,7 +12,7 @@ from typing import Any
 import numpy as np
 from clu import metric_writers, parameter_overview, periodic_actions
 
-from addsr_jax import processes
+from addsr_jax import places, processes
 
 COLUMNS = ('LQ', 'student', 'teacher', 'reconstruction', 'HR')  # of a grid, from left to right
 
@@ -19,6 +22,7 @@ class Writers:
     """Scalars and image grids under DIR/tensorboard; `report` gets the progress line."""
 
     writer: metric_writers.MetricWriter
+    outbox: places.Outbox
     progress: Callable[[int, float], Any]
     report: Callable[[str], None]
     steps: int
@@ -30,12 +34,13 @@ class Writers:
     def open(
         cls, workdir: Path, steps: int, batch_size: int, log_every: int, report: Callable[[str], None]
     ) -> 'Writers':
-        logs = str(workdir / 'tensorboard')
+        outbox = places.Outbox(workdir / 'tensorboard')
+        logs = str(outbox.here)
         writer = metric_writers.create_default_writer(logs, just_logging=not processes.first(), asynchronous=False)
         progress = periodic_actions.ReportProgress(
             num_train_steps=steps, every_steps=log_every, every_secs=None, writer=writer
         )
-        return cls(writer, lambda step, t: progress(step, t), report, steps, batch_size)
+        return cls(writer, outbox, lambda step, t: progress(step, t), report, steps, batch_size)
 
     def start(self, step: int, params: Any) -> None:
         """The clock starts after compilation; parameters are listed once."""
@@ -68,6 +73,12 @@ class Writers:
         grid = np.clip(np.concatenate(columns, axis=1) / 2 + 0.5, 0, 1)
         self.writer.write_images(step, {' | '.join(pictures): grid[None]})
 
+    def keep(self) -> None:
+        """What was written so far stays, whatever comes."""
+        self.writer.flush()
+        self.outbox.send()
+
     def close(self) -> None:
         self.writer.flush()
         self.writer.close()
+        self.outbox.send()

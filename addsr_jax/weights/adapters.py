@@ -4,11 +4,12 @@ FOLDER/NETWORK/pytorch_lora_weights.safetensors holds 'NETWORK.LAYER.lora_A.weig
 [out, r] of PyTorch's layer names; the scale is inside lora_B, so that a reader that takes alpha = rank is right.
 """
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from addsr_jax import trees
+from addsr_jax import atomic, trees
 from addsr_jax.trees import Tree
 from addsr_jax.weights import names
 
@@ -24,5 +25,5 @@ def write(folder: Path, factors: Tree) -> None:
             f'{network}.{names.to_name(path)}.weight': np.ascontiguousarray(np.asarray(value, np.float32))
             for path, value in trees.flatten(tree).items()
         }
-        (folder / network).mkdir(parents=True)
-        save_file(tensors, folder / network / FILE, metadata={'format': 'pt'})
+        save = partial(save_file, tensors, metadata={'format': 'pt'})
+        atomic.write(folder / network / FILE, save)

@@ -1,13 +1,12 @@
 """Weights at rest: a folder with `model.json`, a tokenizer, and the parts of a model.
 
 Two forms: one safetensors file per part (the embedded model), or one Orbax checkpoint per network (`final/` of a run,
-converted weights). Both are written beside their place and moved into it whole. Loading is strict: every tensor that
-the networks have, no other.
+converted weights). Both are written beside their place and moved into it whole; a bucket knows no moves, and gets
+`model.json` last, without which nothing is loaded. Loading is strict: every tensor that the networks have, no other.
 """
 
 import dataclasses
 import hashlib
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from addsr_jax import json_file, specs, trees
+from addsr_jax import atomic, json_file, places, specs, trees
 from addsr_jax.errors import UserError
 from addsr_jax.networks.build import build
 from addsr_jax.networks.prompt_extractor import dape
@@ -75,7 +74,7 @@ def save(
     """
     if form not in ('orbax', 'safetensors'):
         raise ValueError(f"form is 'orbax' or 'safetensors', not {form!r}")
-    with writing(Path(folder)) as unfinished:
+    with writing(places.place(folder)) as unfinished:
         for part, tree in bundle.params.items():
             if form == 'safetensors':
                 _save_safetensors(trees.cast(tree, dtype), unfinished / f'{part}.safetensors')
@@ -91,7 +90,17 @@ def save(
 
 @contextmanager
 def writing(folder: Path) -> Iterator[Path]:
-    """A folder beside its place, which is moved there when all went well and vanishes when not."""
+    """A folder beside its place, which is moved there when all went well and vanishes when not.
+
+    In a bucket its place itself, which is no bundle before `write_record` has ended.
+    """
+    if places.in_bucket(folder):
+        notes = {name: (folder / name).read_bytes() for name in NOTES if (folder / name).exists()}
+        places.remove(folder, first=MODEL_FILE)
+        for name, content in notes.items():
+            (folder / name).write_bytes(content)
+        yield folder
+        return
     unfinished = folder.with_name(f'.{folder.name}.writing')
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
@@ -112,15 +121,15 @@ def networks_of(part: str, tree: Tree) -> dict[str, Tree]:
 
 def write_network(folder: Path, network: str, params: Tree) -> None:
     """One network of an unfinished Orbax bundle: 'autoencoder', 'teacher/unet'."""
-    (folder / 'params' / network).parent.mkdir(parents=True, exist_ok=True)
+    places.make_folder((folder / 'params' / network).parent)
     _save_orbax(params, folder / 'params' / network)
 
 
 def write_record(folder: Path, bundle: Bundle, form: str, parts: list[str]) -> None:
     """Tokenizer and model.json, which is written last."""
-    shutil.copytree(bundle.tokenizer, folder / 'tokenizer')
+    places.copy(bundle.tokenizer, folder / 'tokenizer')
     record = {'form': form, 'parts': sorted(parts), 'spec': specs.to_json(bundle.spec), 'info': bundle.info}
-    (folder / MODEL_FILE).write_text(json.dumps(record, indent=1) + '\n', encoding='utf-8')
+    atomic.write_json(folder / MODEL_FILE, record)
 
 
 def replace_folder(source: Path, target: Path) -> None:
@@ -142,13 +151,14 @@ def _save_orbax(params: Tree, folder: Path) -> None:
     alone = ocp.options.MultiprocessingOptions(me, {me}, 'bundle')
     handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
     with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
-        checkpointer.save(folder.absolute(), args=arguments)
+        checkpointer.save(places.absolute(folder), args=arguments)
 
 
 def _save_safetensors(tree: Tree, path: Path) -> None:
     from safetensors.numpy import save_file
 
-    save_file({name: np.ascontiguousarray(value) for name, value in trees.flatten(tree).items()}, path)
+    tensors = {name: np.ascontiguousarray(value) for name, value in trees.flatten(tree).items()}
+    atomic.write(path, lambda beside: save_file(tensors, beside))
 
 
 def load(path_or_name: str | Path, dtype: Any = None) -> Bundle:
@@ -156,8 +166,10 @@ def load(path_or_name: str | Path, dtype: Any = None) -> Bundle:
 
     dtype: of floating tensors, cast one network at a time; None keeps what is stored.
     """
-    folder = NANO if str(path_or_name) == 'nano' else Path(path_or_name).expanduser()
-    if not (folder / MODEL_FILE).exists():
+    folder = NANO if str(path_or_name) == 'nano' else places.place(path_or_name)
+    with places.answering(folder, 'read'):
+        there = (folder / MODEL_FILE).exists()
+    if not there:
         raise UserError(
             f"{folder} holds no {MODEL_FILE}: give 'nano', or a folder that training (final/) or convert wrote"
         )
@@ -181,7 +193,8 @@ def _load_safetensors(folder: Path, parts: list[str], dtype: Any) -> dict[str, T
     for part in parts:
         path = folder / f'{part}.safetensors'
         try:
-            params[part] = trees.cast(trees.unflatten(load_file(path)), dtype)
+            with places.on_this_machine(path) as file:
+                params[part] = trees.cast(trees.unflatten(load_file(file)), dtype)
         except (SafetensorError, OSError, ValueError) as error:
             raise UserError(f'{path} cannot be read ({error}): download or convert it again') from error
     return params
@@ -194,7 +207,7 @@ def _load_orbax(folder: Path, wanted: dict[str, Tree], dtype: Any) -> dict[str, 
     with ocp.StandardCheckpointer() as checkpointer:
         for part, tree in wanted.items():
             for network, shapes in networks_of(part, tree).items():
-                path = (folder / 'params' / network).absolute()
+                path = places.absolute(folder / 'params' / network)
                 try:
                     saved = checkpointer.metadata(path).item_metadata.tree
                     abstract = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), dict(saved))
@@ -208,14 +221,14 @@ def _load_orbax(folder: Path, wanted: dict[str, Tree], dtype: Any) -> dict[str, 
 
 def has_beside(path_or_name: str | Path, name: str) -> bool:
     """Whether a bundle's folder keeps the tree `name` beside its weights."""
-    return str(path_or_name) != 'nano' and (Path(path_or_name).expanduser() / name).is_dir()
+    return str(path_or_name) != 'nano' and (places.place(path_or_name) / name).is_dir()
 
 
 def load_beside(path_or_name: str | Path, name: str, abstract: Tree) -> Tree:
     """The tree `name` beside a bundle's weights, of the structure, shapes and dtypes of `abstract`."""
     import orbax.checkpoint as ocp
 
-    path = (Path(path_or_name).expanduser() / name).absolute()
+    path = places.absolute(places.place(path_or_name) / name)
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             saved = checkpointer.metadata(path).item_metadata.tree

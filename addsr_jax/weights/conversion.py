@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from addsr_jax import trees
+from addsr_jax import places, trees
 from addsr_jax.errors import UserError, printable
 from addsr_jax.sizes import SD2
 from addsr_jax.specs import ModelSpec
@@ -256,9 +256,9 @@ def to_pytorch(path: Path | str, output: Path, part: str, report: Callable[[str]
             torch_writer.write(unfinished / 'ram.pth', {'model': state})
         if 'dape' in made.params:
             torch_writer.write(unfinished / 'DAPE.pth', layout.to_state_dict('dape', made.params['dape']))
-        adapters = Path(path).expanduser() / bundles.LORA
+        adapters = places.place(path) / bundles.LORA
         if part == 'student' and adapters.is_dir():  # they are in the weights, and here once more as files of their own
-            shutil.copytree(adapters, unfinished / bundles.LORA)
+            places.copy(adapters, unfinished / bundles.LORA)
         for file in sorted(p for p in unfinished.rglob('*') if p.is_file()):
             report(f'{output / file.relative_to(unfinished)}  {file.stat().st_size / 1e6:.1f} MB')
 

@@ -1,0 +1,201 @@
+"""Weights, photographs, runs and results in a bucket, against a server in a process of its own."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from unittest import mock
+
+import jax
+import numpy as np
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+from PIL import Image
+
+from addsr_jax import atomic, places, runtime, sharding, sizes, train, upscale
+from addsr_jax.data import sources
+from addsr_jax.errors import UserError, guard
+from addsr_jax.weights import bundle as bundles
+from tests import tiny
+from tests.bucket import server, told
+from tests.data import photos
+
+ROOT = Path(__file__).parents[1]
+STEPS = 12
+SPEC = dataclasses.replace(tiny.LEAST, name='nano')
+
+
+@pytest.fixture(scope='module')
+def bucket():
+    with server() as found:
+        yield places.place(found)
+
+
+@pytest.fixture(scope='module')
+def here(tmp_path_factory):
+    """Weights and photographs on this machine."""
+    folder = tmp_path_factory.mktemp('here')
+    bundles.save(tiny.bundle(SPEC), folder / 'weights', 'orbax')
+    photos.folder(folder / 'pictures', 4)
+    (folder / 'pictures' / 'deeper').mkdir()
+    for path in list((folder / 'pictures').glob('0[01].png')):
+        path.rename(folder / 'pictures' / 'deeper' / path.name)
+    (folder / 'pictures' / '02.txt').write_text('a wall', encoding='utf-8')
+    for name in ('.hidden.png', 'a.eps', '.git/a.png'):
+        (folder / 'pictures' / name).parent.mkdir(exist_ok=True)
+        (folder / 'pictures' / name).write_text('')
+    return folder
+
+
+@pytest.fixture(scope='module')
+def there(bucket, here):
+    """The same in the bucket; the weights are saved there, as a run saves them."""
+    places.copy(here / 'pictures', bucket / 'pictures')
+    bundles.save(bundles.load(here / 'weights'), bucket / 'weights', 'orbax')
+    return bucket
+
+
+def flags(root, workdir, **changes):
+    values = {
+        'weights': root / 'weights', 'steps': STEPS, 'batch_size': 4, 'log_every': 1, 'checkpoint_every': 4,
+        'mesh': 'data:1', 'data.hr_size': 80, 'data.source': 'folder', 'data.path': root / 'pictures', 'eval_every': 0,
+        'preview_every': 0, **changes,
+    }  # fmt: skip
+    command = ['--config', f'{ROOT}/configs/autoencoder.py:nano', '--workdir', str(workdir)]
+    return [*command, *(f'--config.{key}={value}' for key, value in values.items())]
+
+
+def trained(arguments):
+    """Exit code of `addsr train` in this process, on one of its devices."""
+    one = partial(sharding.make_mesh, devices=jax.devices()[:1])
+    with mock.patch.dict(sizes.MODELS, nano=SPEC), mock.patch.object(sharding, 'make_mesh', one):
+        return guard(train.main, arguments)
+
+
+@pytest.fixture(scope='module')
+def run(there):
+    """A workdir in the bucket whose first process was killed after its first checkpoint, and which went on here."""
+    workdir = there / 'run'
+    code = 'import sys; from tests.test_buckets import trained; sys.exit(trained(sys.argv[1:]))'
+    environment = {**os.environ, 'JAX_DEFAULT_MATMUL_PRECISION': 'highest', 'PYTHONPATH': str(ROOT)}
+    command = [sys.executable, '-c', code, *flags(there, workdir)]
+    with subprocess.Popen(command, env=environment, cwd=ROOT) as process:
+        until = time.monotonic() + 300
+        while not (workdir / 'checkpoints' / '4' / 'commit_success.txt').exists():
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+    assert not (workdir / 'final' / bundles.MODEL_FILE).exists()
+    assert trained(flags(there, workdir)) == 0
+    return workdir
+
+
+def test_a_run_that_was_killed_goes_on_to_the_parameters_of_one_in_a_folder_bit_for_bit(run, here):
+    assert trained(flags(here, here / 'run')) == 0
+    (a, b) = (bundles.load(root / 'final').params for root in (run, here / 'run'))
+    leaves = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    assert all(np.array_equal(one, other) for one, other in leaves)
+
+
+def test_a_workdir_in_a_bucket_holds_what_one_in_a_folder_holds(run):
+    names = {path.name for path in run.iterdir()}
+    assert names == {'config.json', 'checkpoints', 'tensorboard', 'final'}
+    assert {path.name for path in (run / 'checkpoints').iterdir()} == {'8', '12'}
+    assert len(list((run / 'tensorboard').iterdir())) == 2  # of both processes
+    assert all(places.size(file) > 40 for file in (run / 'tensorboard').iterdir())
+
+
+def test_pictures_of_a_bucket_are_upscaled_into_it_by_the_weights_of_a_run_there(run, there, tmp_path, capsys):
+    picture = photos.crops(1, 40)[0]
+    atomic.write(there / 'small' / 'a.png', lambda path: Image.fromarray(picture).save(path))
+    Image.fromarray(picture).save(tmp_path / 'a.png')
+    settings = ['--weights', str(run / 'final'), '--steps', '2', '--tile', '192']
+    assert guard(upscale.main, [str(there / 'small'), '-o', str(there / 'out'), *settings]) == 0
+    assert 'gs://photos/out/a_x4.png  160 x 160' in capsys.readouterr().out
+    assert guard(upscale.main, [str(tmp_path / 'a.png'), '-o', str(tmp_path), *settings]) == 0
+    assert (there / 'out' / 'a_x4.png').read_bytes() == (tmp_path / 'a_x4.png').read_bytes()
+    capsys.readouterr()
+    assert guard(upscale.main, [str(there / 'small'), '-o', str(there / 'out'), *settings]) == 2
+    assert 'gs://photos/out/a_x4.png exists: add --resume' in told(capsys)
+    assert guard(upscale.main, [str(there / 'small'), '-o', str(there / 'out'), '--resume', *settings]) == 0
+    assert capsys.readouterr().out == '1 of 1 results are there already\n'
+
+
+def test_a_source_in_a_bucket_gives_the_records_of_the_folder_in_its_order(there, here):
+    one, other = (sources.folder(str(root / 'pictures')) for root in (there, here))
+    assert [path.name for path in one.paths] == [path.name for path in other.paths]
+    assert [(r['image'], r['caption']) for r in one] == [(r['image'], r['caption']) for r in other]
+    assert [r['caption'] for r in one] == ['a wall', '', '', '']
+    assert one.left_out == other.left_out == '2 hidden, 1 of another kind'
+
+
+def test_a_picture_that_vanishes_is_named(there):
+    places.copy(there / 'pictures' / '02.png', there / 'moving' / 'a.png')
+    source = sources.folder(str(there / 'moving'))
+    (there / 'moving' / 'a.png').unlink()
+    with pytest.raises(UserError, match=r'gs://photos/moving/a\.png cannot be read .*: it is gone'):
+        source[0]
+
+
+@pytest.mark.parametrize(
+    ('change', 'answer'),
+    [
+        ({'workdir': 'gs://nobody/run'}, 'gs://nobody/run cannot be written: there is no such bucket or object'),
+        ({'weights': 'gs://photos/none'}, 'gs://photos/none holds no model.json'),
+        ({'weights': 'gs://nobody/none'}, 'gs://nobody/none holds no model.json'),
+        ({'data.path': 'gs://photos/none'}, 'gs://photos/none cannot be read: there is no such bucket or object'),
+        ({'data.path': 'gs://nobody/none'}, 'gs://nobody/none cannot be read: there is no such bucket or object'),
+    ],
+)
+def test_what_is_not_there_is_refused_in_one_line_before_the_first_step(there, capsys, change, answer):
+    change = dict(change)
+    assert trained(flags(there, change.pop('workdir', 'gs://photos/refused'), **change)) == 2
+    assert answer in told(capsys)
+    assert not (there / 'refused').exists(), 'nothing is left behind'
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_weights_are_loaded(tmp_path, capsys, bucket):
+    photos.folder(tmp_path, 1)
+    assert guard(upscale.main, [str(tmp_path), '-o', 'gs://nobody/out', '--weights', 'gs://nobody/none']) == 2
+    assert 'gs://nobody/out cannot be written: there is no such bucket or object' in told(capsys)
+
+
+def test_a_bundle_that_was_half_replaced_is_refused(there, monkeypatch):
+    target = there / 'half'
+    weights = bundles.load(there / 'weights')
+    bundles.save(weights, target, 'safetensors')
+    same = zip(jax.tree.leaves(bundles.load(target).params), jax.tree.leaves(weights.params), strict=True)
+    assert all(np.array_equal(a, b) for a, b in same)
+
+    def stopped(*_):
+        raise InterruptedError
+
+    monkeypatch.setattr(bundles, 'write_record', stopped)
+    with pytest.raises(InterruptedError):
+        bundles.save(weights, target, 'safetensors')
+    with pytest.raises(UserError, match=r'holds no model\.json'):
+        bundles.load(target)
+
+
+def test_compiled_programs_are_kept_in_a_bucket_and_found_there(bucket, monkeypatch):
+    hits = []
+    monkeypatch.setenv('ADDSR_CACHE', str(bucket / 'programs'))
+    before = jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs
+    jax.monitoring.register_event_listener(lambda name, **_: hits.append(name) if name.endswith('cache_hits') else None)
+    try:
+        runtime.keep_programs()
+        jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
+        for _ in range(2):
+            jax.jit(lambda x: x * 3 + 41).lower(1.0).compile()
+            jax.clear_caches()
+    finally:
+        jax.config.update('jax_compilation_cache_dir', before[0])
+        jax.config.update('jax_persistent_cache_min_compile_time_secs', before[1])
+        compilation_cache.reset_cache()
+    assert list((bucket / 'programs').iterdir())
+    assert len(hits) == 1
