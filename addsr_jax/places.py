@@ -51,7 +51,7 @@ def local(text: str | os.PathLike) -> Path:
         raise UserError(f'{printable(name)} lies in a bucket: give a path on this machine')
     if scheme != name and scheme.isalnum() and (scheme.lower() == 'gs' or '://' in name):
         raise UserError(f'{printable(name)} is no path on this machine: of other places only gs://BUCKET/... is read')
-    return Path(text).expanduser()
+    return Path(os.path.expanduser(name))  # pathlib's own raises where it knows no home
 
 
 @functools.cache
@@ -215,13 +215,17 @@ class Outbox:
             self.here = Path(tempfile.mkdtemp(prefix='addsr-'))
             weakref.finalize(self, shutil.rmtree, self.here, ignore_errors=True)
 
-    def send(self) -> None:
-        """Files that are new or longer than before, each whole."""
+    def send(self, report: Callable[[str], None]) -> None:
+        """Files that are new or longer than before, each whole; one that cannot be sent is told, and is next time."""
         if self.here == self.place:
             return
         for file in sorted(p for p in self.here.rglob('*') if p.is_file()):
-            size = file.stat().st_size
-            if self._sent.get(file) != size:
-                with answering(self.place, 'written'):
-                    (self.place / file.relative_to(self.here)).write_bytes(file.read_bytes())
-                self._sent[file] = size
+            bytes_now, target = size(file), self.place / file.relative_to(self.here)
+            if self._sent.get(file) == bytes_now:
+                continue
+            try:
+                with answering(target, 'written'):
+                    target.write_bytes(file.read_bytes())
+                self._sent[file] = bytes_now
+            except UserError as error:
+                report(str(error))

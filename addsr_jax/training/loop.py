@@ -267,7 +267,7 @@ class Trace:
         """Writes the trace, if one runs."""
         if self.running:
             jax.profiler.stop_trace()
-            self.outbox.send()
+            self.outbox.send(self.report)
             self.running = False
             self.report(f'profile of steps {self.options.start} to {done} written')
 

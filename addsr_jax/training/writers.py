@@ -76,9 +76,9 @@ class Writers:
     def keep(self) -> None:
         """What was written so far stays, whatever comes."""
         self.writer.flush()
-        self.outbox.send()
+        self.outbox.send(self.report)
 
     def close(self) -> None:
         self.writer.flush()
         self.writer.close()
-        self.outbox.send()
+        self.outbox.send(self.report)
