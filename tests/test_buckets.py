@@ -13,6 +13,7 @@ from unittest import mock
 import jax
 import numpy as np
 import pytest
+import tensorstore
 from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
 
@@ -135,6 +136,14 @@ def test_a_source_in_a_bucket_gives_the_records_of_the_folder_in_its_order(there
     assert one.left_out == other.left_out == '2 hidden, 1 of another kind'
 
 
+def test_what_another_client_has_written_is_seen_at_once(bucket):
+    (bucket / 'shared' / 'ours').write_text('1')
+    assert [path.name for path in (bucket / 'shared').iterdir()] == ['ours']
+    tensorstore.KvStore.open('gs://photos/shared/').result().write('theirs', b'2').result()
+    assert sorted(path.name for path in (bucket / 'shared').iterdir()) == ['ours', 'theirs']
+    assert (bucket / 'shared' / 'theirs').read_text() == '2'
+
+
 def test_a_picture_that_vanishes_is_named(there):
     places.copy(there / 'pictures' / '02.png', there / 'moving' / 'a.png')
     source = sources.folder(str(there / 'moving'))
@@ -187,14 +196,17 @@ def test_a_bundle_that_was_half_replaced_is_refused(there, monkeypatch):
     same = zip(jax.tree.leaves(bundles.load(target).params), jax.tree.leaves(weights.params), strict=True)
     assert all(np.array_equal(a, b) for a, b in same)
 
-    def stopped(*_):
-        raise InterruptedError
+    def stopped(*_, **__):
+        raise InterruptedError('half way')
 
-    monkeypatch.setattr(bundles, 'write_record', stopped)
-    with pytest.raises(InterruptedError):
+    for place, name in ((bundles, 'write_record'), (type(target), 'rmtree')):
+        monkeypatch.setattr(place, name, stopped)
+        with pytest.raises((InterruptedError, UserError), match='half way'):
+            bundles.save(weights, target, 'safetensors')
+        monkeypatch.undo()
+        with pytest.raises(UserError, match=r'holds no model\.json'):
+            bundles.load(target)
         bundles.save(weights, target, 'safetensors')
-    with pytest.raises(UserError, match=r'holds no model\.json'):
-        bundles.load(target)
 
 
 def test_compiled_programs_are_kept_in_a_bucket_and_found_there(bucket, monkeypatch):
