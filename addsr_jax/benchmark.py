@@ -154,11 +154,14 @@ def train(values: Command, overrides: Sequence[tuple[str, str]] = ()) -> None:
     sharding.check_batch(mesh, options.batch_size, options.accumulate)
     dtype = sharding.compute_dtype(mesh, options.dtype)
     check_attention(values.attention, mesh.devices.flat[0].platform, dtype)
-    start = job.starting_weights(options) if options.weights else None
-    spec = start.spec if start else MODELS[options.size]
-    stage = job.make_stage(options, with_attention(spec, values.attention) if values.attention else spec, mesh)
-    known = job.known_params(stage, start) if start else bundles.expected(spec, job.parts_of(spec))
-    known = {**known, **job.distance_networks(stage)}
+    if options.weights:
+        start = job.starting_weights(options)
+    else:
+        spec = MODELS[options.size]
+        start = bundles.Bundle(spec, bundles.expected(spec, job.parts_of(spec)), bundles.NANO / 'tokenizer', {})
+    spec = with_attention(start.spec, values.attention) if values.attention else start.spec
+    stage = job.make_stage(options, spec, mesh)
+    known = job.known_shapes(stage, start)
     say(
         f'{values.config}: {options.stage}, {options.size}, {options.data.hr_size} pixels, batch {options.batch_size}, '
         f'{mesh.size} x {mesh.devices.flat[0].device_kind}, mesh {sharding.described(mesh.shape)}, '
@@ -181,8 +184,11 @@ def train(values: Command, overrides: Sequence[tuple[str, str]] = ()) -> None:
         say(f'GB of the program, on each device: {", ".join(sizes)} (outputs lie in their aliased arguments)')
 
     began = time.monotonic()
-    if start is None:
-        known = sharding.put_replicated(random_params(known, dtype), mesh)
+    if options.weights:
+        known = job.tensors(options, stage, start, mesh)
+    else:
+        parts = {part: start.params[part] for part in job.needed(stage, start)}
+        known = {**sharding.put_params(random_params(parts, dtype), mesh), **job.distance_networks(stage)}
     frozen = jax.device_put(stage.freeze(known), shapes.frozen_shardings)
     state = step.first_state(stage, known, shapes, options.seed)
     del known  # the tensors that the state has copied

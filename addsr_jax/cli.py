@@ -13,6 +13,7 @@ COMMANDS = {
     'train': 'one stage of training, from its config file',
     'convert': 'PyTorch checkpoints in, and back out',
     'tag': 'words for training pictures, as files beside them',
+    'pack': 'training pictures and their captions into a few large files',
     'plan': 'memory, FLOPs and time of a run, on machines that need not be there',
     'benchmark': 'speed and memory of this machine',
     'ablate': 'many training runs, and the table of what each idea changes',

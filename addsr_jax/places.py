@@ -152,6 +152,17 @@ def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
         yield place(BUCKET + str(found).removeprefix(BUCKET)), sorted(folders), sorted(filter(None, objects))
 
 
+def files(folder: Path) -> list[Path]:
+    """All that lie in a folder and below, sorted; none where there is no folder."""
+    if not in_bucket(folder):
+        return sorted(path for path in folder.rglob('*') if path.is_file())
+    with answering(folder, 'read'):
+        try:
+            return sorted(place / name for place, _, names in walk(folder) for name in names)
+        except FileNotFoundError:
+            return []
+
+
 def read_bytes(path: Path) -> bytes:
     """Of a regular file or an object: what else a path may be is not opened. OSError where there is none."""
     if not in_bucket(path) and path.exists() and not path.is_file():
@@ -175,6 +186,25 @@ def copy(source: Path, target: Path) -> None:
         copy(entry, target / entry.name)
 
 
+def move_folder(source: Path, target: Path, first: str) -> None:
+    """OSError of a disk, UserError of a bucket that refuses.
+
+    A bucket copies each object for itself, and then removes them, `first` before the rest: what lacks it is taken for
+    unfinished.
+    """
+    if not in_bucket(source):
+        target.parent.mkdir(exist_ok=True)
+        source.rename(target)
+        return
+    import fsspec
+
+    found = files(source)
+    with answering(source, f'copied to {target}'):
+        copies = [str(target / path.relative_to(source)) for path in found]
+        fsspec.filesystem('gs').copy([str(path) for path in found], copies)
+    remove(source, first)
+
+
 def remove(folder: Path, first: str) -> None:
     """A folder of a bucket with all that lies in it, `first` before the rest; nothing where there is none."""
     with answering(folder, 'removed'):
@@ -195,7 +225,11 @@ def on_this_machine(path: Path) -> Iterator[Path]:
 
 
 def write_here(path: Path, how: Callable[[Path], object]) -> None:
-    """`how` makes a file on this machine, which then becomes the object `path`, whole."""
+    """`how` makes the file `path`, or one on this machine that then becomes the object `path`, whole."""
+    if not in_bucket(path):
+        make_folder(path.parent)
+        how(path)
+        return
     with tempfile.TemporaryDirectory(prefix='addsr-') as folder:
         how(here := Path(folder) / path.name)
         with answering(path, 'written'):

@@ -144,5 +144,14 @@ def put_replicated(tree: Tree, mesh: Mesh) -> Tree:
 
 
 def put_params(tree: Tree, mesh: Mesh) -> Tree:
-    """Parameters, each leaf by RULES: split over the axis fsdp where the mesh has one, else whole everywhere."""
-    return jax.device_put(tree, state_shardings(mesh, tree))
+    """Parameters, each leaf by RULES: split over the axis fsdp where the mesh has one, else whole everywhere.
+
+    Of numpy arrays, which every process has whole, a process puts its own devices' shares there, and asks no other.
+    """
+
+    def put(leaf: Any, place: NamedSharding) -> jax.Array:
+        if isinstance(leaf, jax.Array):
+            return jax.device_put(leaf, place)
+        return jax.make_array_from_callback(leaf.shape, place, lambda index: leaf[index])
+
+    return jax.tree.map(put, tree, state_shardings(mesh, tree))

@@ -114,7 +114,7 @@ SD2 = ModelSpec(
         guidance_scale=5.5,  # test_seesr.py
     ),
     view=ViewSpec(
-        smallest_output=512, multiple=8, truncates=True, tokens_of='file', color='wavelet', grain=0.0
+        smallest_output=512, multiple=8, truncates=True, tokens_of='file', color='wavelet', grain=0.0, calm=0.0
     ),  # both scripts
 )
 
@@ -188,7 +188,9 @@ NANO = ModelSpec(
         negative='blurry, noisy, jpeg, small',
         guidance_scale=1.5,
     ),
-    view=ViewSpec(smallest_output=0, multiple=1, truncates=False, tokens_of='tile', color='guided', grain=2.5),
+    view=ViewSpec(
+        smallest_output=0, multiple=1, truncates=False, tokens_of='tile', color='guided', grain=2.5, calm=0.7
+    ),
 )
 
 MODELS = {'sd2': SD2, 'nano': NANO}

@@ -270,6 +270,12 @@ class ViewSpec(Options):
     grain: float = option(
         'luma that varies by less is smoothed, where the user says nothing', low=0, high=255, unit='levels of 255'
     )
+    calm: float = option(
+        'where the picture varies by less the result is the enlarged picture, where the user says nothing; 0: nowhere',
+        low=0,
+        high=255,
+        unit='levels of 255',
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,7 +308,7 @@ def to_json(spec: Options) -> dict[str, Any]:
 
 
 # What a folder does that was written before these fields were: it keeps doing it.
-BEFORE: dict[type, dict[str, Any]] = {ViewSpec: {'color': 'wavelet', 'grain': 0.0}}
+BEFORE: dict[type, dict[str, Any]] = {ViewSpec: {'color': 'wavelet', 'grain': 0.0, 'calm': 0.0}}
 
 
 def from_json(kind: type[options.Kind], data: Any) -> options.Kind:

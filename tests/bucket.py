@@ -33,8 +33,8 @@ def server() -> Iterator[str]:
                 assert process.poll() is None
                 assert time.monotonic() < until
                 time.sleep(0.05)
-            # gcsfs reads the first, tensorstore the second
-            with mock.patch.dict(os.environ, STORAGE_EMULATOR_HOST=url, TENSORSTORE_GCS_HTTP_URL=url):
+            names = 'STORAGE_EMULATOR_HOST', 'TENSORSTORE_GCS_HTTP_URL', 'CLOUD_STORAGE_EMULATOR_ENDPOINT'
+            with mock.patch.dict(os.environ, dict.fromkeys(names, url)):  # of gcsfs, tensorstore and array_record
                 yield f'gs://{NAME}'
         finally:
             process.kill()

@@ -1,6 +1,7 @@
 """Weights, photographs, runs and results in a bucket, against a server in a process of its own."""
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -18,8 +19,10 @@ from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
 
 from addsr_jax import atomic, places, runtime, sharding, sizes, train, upscale
-from addsr_jax.data import sources
+from addsr_jax.data import packing, sources
+from addsr_jax.data.packed import INDEX
 from addsr_jax.errors import UserError, guard
+from addsr_jax.training.checkpoints import Checkpoints
 from addsr_jax.weights import bundle as bundles
 from tests import tiny
 from tests.bucket import server, told
@@ -136,6 +139,19 @@ def test_a_source_in_a_bucket_gives_the_records_of_the_folder_in_its_order(there
     assert one.left_out == other.left_out == '2 hidden, 1 of another kind'
 
 
+def test_photographs_packed_on_this_machine_are_read_from_a_bucket_and_one_that_is_gone_is_named(there, here, tmp_path):
+    found = packing.listed([here / 'pictures'])
+    packing.pack(found, tmp_path / 'packed', shard_bytes=20_000, threads=1, report=len, complain=len)
+    places.copy(tmp_path / 'packed', there / 'packed')
+    one, other = (sources.open_source('packed', str(root / 'packed')) for root in (there, tmp_path))
+    assert [one[i] for i in range(len(one))] == [other[i] for i in range(len(other))]
+    assert len(one) == 4
+    gone = sorted(path for path in (there / 'packed').iterdir() if path.name != INDEX)[1]
+    gone.unlink()
+    with pytest.raises(UserError, match=f'{gone} is gone: copy the folder again'):
+        sources.open_source('packed', str(there / 'packed'))
+
+
 def test_what_another_client_has_written_is_seen_at_once(bucket):
     (bucket / 'shared' / 'ours').write_text('1')
     assert [path.name for path in (bucket / 'shared').iterdir()] == ['ours']
@@ -207,6 +223,59 @@ def test_a_bundle_that_was_half_replaced_is_refused(there, monkeypatch):
         with pytest.raises(UserError, match=r'holds no model\.json'):
             bundles.load(target)
         bundles.save(weights, target, 'safetensors')
+
+
+def test_weights_of_a_bucket_that_are_not_those_that_were_written_are_refused(there):
+    target = there / 'damaged weights'
+    bundles.save(bundles.load(there / 'weights'), target, 'orbax')
+    record = json.loads((target / bundles.MODEL_FILE).read_text())
+    assert {'params/autoencoder', 'tokenizer/vocab.json', bundles.MODEL_FILE} <= set(record['hashes'])
+    whole = (target / 'tokenizer' / 'merges.txt').read_bytes()
+    (target / 'tokenizer' / 'merges.txt').write_bytes(whole[:-1])
+    with pytest.raises(UserError, match=r'tokenizer/merges\.txt is not what was written: copy the folder again'):
+        bundles.load(target)
+    (target / 'tokenizer' / 'merges.txt').unlink()
+    with pytest.raises(UserError, match=r'tokenizer/merges\.txt cannot be read'):
+        bundles.load(target)
+    (target / 'tokenizer' / 'merges.txt').write_bytes(whole)
+    network = target / 'params' / 'autoencoder'
+    places.remove(network, first='commit_success.txt')
+    other = jax.tree.map(lambda x: x + 1, bundles.load(there / 'weights').params['autoencoder'])
+    bundles.write_network(target, 'autoencoder', other)
+    with pytest.raises(UserError, match=r'params/autoencoder is damaged: its tensors are not those'):
+        bundles.load(target)
+
+
+def test_a_damaged_newest_checkpoint_is_set_aside_in_the_bucket_and_its_step_saved_again(bucket):
+    workdir, lines = bucket / 'set aside', []
+    trees = {step: {'params': {'kernel': np.full((8, 8), step, np.float32)}} for step in (3, 4)}
+    states = jax.device_put(trees, jax.devices()[0])
+    abstract, placed = jax.eval_shape(lambda: states[3]), jax.tree.map(lambda x: x.sharding, states[3])
+
+    def save(step):
+        opened = Checkpoints.open(workdir, keep=5)
+        opened.save(step, states[step], step, None)
+        opened.close()
+
+    def restore():
+        state, batches = Checkpoints.open(workdir, keep=5).restore(abstract, placed, lines.append)
+        assert np.array_equal(state['params']['kernel'], trees[batches]['params']['kernel'])
+        return batches
+
+    for step in (3, 4):
+        save(step)
+    record = workdir / 'checkpoints' / '4' / 'data' / 'metadata'
+    for n, aside in enumerate(('4', '4-2'), 1):
+        assert restore() == 4
+        record.write_text(record.read_text().replace('"batches": 4', '"batches": 5'))
+        assert restore() == 3
+        assert len(lines) == n
+        assert 'gs://photos/set aside/checkpoints/4 is damaged (' in lines[-1]
+        assert lines[-1].endswith(f'moved to gs://photos/set aside/damaged/{aside}')
+        assert not (workdir / 'checkpoints' / '4').exists()
+        assert places.files(workdir / 'damaged' / aside / 'state')
+        save(4)
+    assert restore() == 4
 
 
 def test_compiled_programs_are_kept_in_a_bucket_and_found_there(bucket, monkeypatch):

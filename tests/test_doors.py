@@ -1,6 +1,8 @@
 """The commands as people type them: bad input is one line on stderr and exit code 2, and nothing is written."""
 
 import dataclasses
+import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,7 @@ from unittest import mock
 import jax
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from addsr_jax import benchmark, cli, convert, evaluate, processes, sizes, tag, train, upscale
 from addsr_jax.errors import guard
@@ -19,6 +21,7 @@ from addsr_jax.restoration.settings import SAMPLING, Settings
 from addsr_jax.weights import bundle as bundles
 from tests import tiny
 from tests.data import photos
+from tests.data.test_pictures import png
 
 ROOT = Path(__file__).parents[1]
 ADDSR = f'{ROOT}/configs/addsr.py:nano'
@@ -53,6 +56,8 @@ TRAIN = [
     (['--config', ADDSR, '--config.weights=nowhere'], r'nowhere holds no model.json'),
     (['--config', ADDSR, '--config.data.source=folder', '--config.data.path=nowhere'], 'there is no folder'),
     (['--config', ADDSR, '--config.data.source=folder', '--config.data.path=empty'], 'holds no images'),
+    (['--config', ADDSR, '--config.data.source=packed', '--config.data.path=nowhere'], 'there is no folder'),
+    (['--config', ADDSR, '--config.data.source=packed', '--config.data.path=empty'], 'holds no packed.json'),
     (['--config', ADDSR, '--config.batch_size=12'], 'not divisible by 8 devices'),
     (['--config', ADDSR, '--config.mesh=data:3'], 'asks for 3 devices and there are 8'),
     (['--config', ADDSR, '--config.objective.ta_form=cubic'], 'exponential, linear, constant'),
@@ -109,7 +114,13 @@ UPSCALE = [
     (['photo.png', '-o', 'out', '--dtype', 'float16'], "--dtype is 'float16': choose one of float32, bfloat16"),
     (['photo.png', '-o', 'out', '--attention', 'cudnn'], 'needs an NVIDIA GPU and bfloat16, not cpu and float32'),
     (['broken.png', '-o', 'out'], 'cannot be read as an image'),
-    (['small.png', '-o', 'out'], 'is too small: 8 pixels'),
+    (['huge.png', '-o', 'out'], 'more than 178956970 pixels, the most that is read (addsr upscale --max_pixels N'),
+    (['photo.png', '-o', 'out', '--max_pixels', '1599'], 'more than 1599 pixels'),
+    (['photo.png', '-o', 'out.gif'], 'results are not written as GIF'),
+    (['photo.png', '-o', 'out', '--format', 'gif'], "--format is 'gif': choose one of png, jpg, jpeg, webp"),
+    (['photo.png', '-o', 'out', '--suffix', 'a/b'], 'holds no slash'),
+    (['photo.png', '-o', 'out', '--scale', '2', '--width', '50'], 'scale and width or height both say'),
+    (['photo.png', '-o', 'photo.png/out'], 'cannot be a folder, since'),
 ]
 
 
@@ -117,7 +128,7 @@ UPSCALE = [
 def test_upscale_refuses(arguments, message, capsys):
     Path('empty').mkdir()
     Path('broken.png').write_bytes(b'no image')
-    Image.fromarray(np.zeros((7, 30, 3), np.uint8)).save('small.png')
+    Path('huge.png').write_bytes(png(60000, 60000, 8, 0, b''))
     assert message in refused(upscale.main, arguments, capsys)
 
 
@@ -179,6 +190,10 @@ def folder():
     return ['in', '-o', 'out']
 
 
+def opened(path):
+    return Image.open(io.BytesIO(path.read_bytes()))
+
+
 def results():
     return sorted(path.name for path in Path('out').iterdir())
 
@@ -190,6 +205,36 @@ def test_a_picture_that_cannot_be_restored_is_named_and_the_others_go_on(nearest
     assert '[2/5] left out: in/b.png cannot be read as an image' in told.err
     assert '1 of 5 pictures were left out' in told.err
     assert results() == ['a_x4.png', 'c_x4.png', 'd_x4.png', 'e_x4.png']
+
+
+def test_results_keep_the_kind_the_depth_the_alpha_and_the_metadata_of_their_pictures(nearest, capsys):
+    Path('in').mkdir()
+    small = photos.crops(1, 16)[0]
+    tags = Image.Exif()
+    tags[ExifTags.Base.Orientation], tags[ExifTags.Base.Make] = 6, 'Maker'
+    Image.fromarray(small[:8]).save('in/Ünder the sea.jpg', exif=tags)
+    Image.fromarray(small[..., 0].astype(np.uint16) * 257).save('in/deep.png')
+    Image.fromarray(small).save('in/named wrongly.png', format='JPEG')
+    Image.fromarray(np.dstack([small, small[..., :1]])).save('in/soft.webp')
+    Image.fromarray(small).save('in/moves.gif', save_all=True, append_images=[Image.fromarray(255 - small)])
+    Path('in/script.jpg').write_bytes(b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n')
+    assert guard(upscale.main, ['in', '-o', 'out']) == 2
+    told = capsys.readouterr()
+    assert 'in/script.jpg cannot be read as an image: it is no JPEG' in told.err
+    assert '(as PNG, since results are not written as GIF)  (the first of 2 frames)' in told.out
+    found = {path.name: opened(path) for path in Path('out').iterdir()}
+    assert {name: (image.format, image.mode, image.size) for name, image in found.items()} == {
+        'Ünder the sea_x4.jpg': ('JPEG', 'RGB', (32, 64)),
+        'deep_x4.png': ('PNG', 'I;16', (64, 64)),
+        'named wrongly_x4.png': ('PNG', 'RGB', (64, 64)),
+        'soft_x4.webp': ('WEBP', 'RGBA', (64, 64)),
+        'moves_x4.png': ('PNG', 'RGB', (64, 64)),
+    }
+    assert found['Ünder the sea_x4.jpg'].getexif()[ExifTags.Base.Make] == 'Maker'
+    assert json.loads(found['deep_x4.png'].info['addsr'])['source'] == 'deep.png'
+    assert guard(upscale.main, ['in/soft.webp', '-o', 'big.tif', '--no_metadata', '--quality', '80']) == 0
+    assert opened(Path('big.tif')).format == 'TIFF'
+    assert ExifTags.Base.ProcessingSoftware not in opened(Path('big.tif')).getexif()
 
 
 def test_a_folder_is_resumed_where_it_stopped(nearest, folder, capsys):
@@ -277,7 +322,7 @@ def test_the_help_of_upscale_names_every_setting_with_its_range_and_default():
         assert f'--{name} ' in told
     assert '--fidelity X' in told
     assert '(in 0..1)' in told
-    assert '--scale N enlargement (in 1..8; default: 4)' in told
+    assert '--scale X enlargement (in 1..16; default: 4, or what width and height ask for)' in told
     assert '(in 0..2147483647; default: 0)' in told
     assert "(guided, wavelet, adain, none; default: the model's own)" in told
     assert told.index('--fidelity') < told.index(f'{SAMPLING}:') < told.index('--steps')

@@ -66,6 +66,14 @@ def test_a_copy_of_a_folder_has_all_that_lies_in_it(tmp_path):
     assert (tmp_path / 'copy' / 'd.txt').read_text() == 'a/d.txt'
 
 
+def test_a_folder_is_moved_with_all_that_lies_in_it_and_files_are_all_those_below(tmp_path):
+    (tmp_path / 'a' / 'b').mkdir(parents=True)
+    (tmp_path / 'a' / 'b' / 'c.txt').write_text('c')
+    places.move_folder(tmp_path / 'a', tmp_path / 'aside' / 'a', 'c.txt')
+    assert places.files(tmp_path) == [tmp_path / 'aside' / 'a' / 'b' / 'c.txt']
+    assert places.files(tmp_path / 'none') == []
+
+
 def test_only_a_user_error_comes_out_of_a_bucket_and_a_disk_s_own_error_stays(tmp_path):
     with (
         pytest.raises(UserError, match='gs://b/x cannot be read: no token'),

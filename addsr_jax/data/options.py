@@ -9,8 +9,10 @@ from addsr_jax.options import Options, option
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions(Options):
-    source: str = option('kind of source', default='folder', choices=('folder', 'tfds', 'sample_photos'))
-    path: str = option('folder of photographs, or DATA_SET:SPLIT of tfds', default='', free=True)
+    source: str = option('kind of source', default='folder', choices=('folder', 'packed', 'tfds', 'sample_photos'))
+    path: str = option(
+        'folder of photographs, or one that `addsr pack` wrote, or DATA_SET:SPLIT of tfds', default='', free=True
+    )
     # the blur after the strongest shrinking reflects 10 pixels of at least 11, which 74 pixels leave it
     hr_size: int = option(
         'side of the target; the low-quality picture has a quarter',

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from addsr_jax import places
-from addsr_jax.data.pictures import ENDINGS
+from addsr_jax.data import formats
 from addsr_jax.errors import UserError, printable
 
 
@@ -112,4 +112,8 @@ def _hidden(name: str) -> bool:
 def _kind_of_file(path: Path) -> str:
     """By its ending."""
     ending = path.suffix.lower()
-    return 'photograph' if ending in ENDINGS else 'text' if ending == '.txt' else 'of another kind'
+    if formats.of_ending(ending) == formats.HEIF and not formats.has_heif():
+        return formats.HEIF_MISSING
+    if ending in formats.ENDINGS:
+        return 'photograph'
+    return 'text' if ending == '.txt' else 'of another kind'

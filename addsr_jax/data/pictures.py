@@ -1,9 +1,8 @@
-"""The one reader of pictures, for training, the commands and the Python API alike: uint8 [H, W, 3] RGB, as it looks.
+"""The one reader of pictures, for training, the commands and the Python API alike.
 
-Turned as EXIF says; transparency on white; grey repeated; palettes, CMYK and other colours as RGB; more than 8 bits
-scaled to 8; the first picture of several. Colour profiles are not applied.
-
-Files are read by Pillow's decoders of `FORMATS` alone: never by one that starts a program, like that of PostScript.
+`decode` and `read` give what training and networks see, uint8 [H, W, 3] RGB as it looks: turned as EXIF says, colour
+profiles converted to sRGB, transparency on white, grey repeated, palettes and print colours as RGB, more than 8 bits
+scaled to 8, the first picture of several. `open_picture` gives a `Picture`, which keeps what that leaves out.
 """
 
 import io
@@ -11,158 +10,296 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from addsr_jax import places
+from addsr_jax.data import deep, formats, metadata, profiles
+from addsr_jax.data.formats import LIMIT
+from addsr_jax.data.metadata import TAGS, Beside
 from addsr_jax.errors import UserError, printable
 
-# Pillow's names of formats, and endings of files. TGA is last: its files have no signature.
-FORMATS = {
-    'JPEG': ('.jpg', '.jpeg', '.jpe', '.jfif'),
-    'PNG': ('.png', '.apng'),
-    'WEBP': ('.webp',),
-    'TIFF': ('.tif', '.tiff'),
-    'BMP': ('.bmp',),
-    'GIF': ('.gif',),
-    'AVIF': ('.avif',),
-    'JPEG2000': ('.jp2', '.j2k', '.jpx', '.jpf', '.jpc', '.j2c'),
-    'PPM': ('.ppm', '.pgm', '.pbm', '.pnm', '.pfm'),
-    'QOI': ('.qoi',),
-    'TGA': ('.tga',),
-}
-ENDINGS = frozenset(ending for endings in FORMATS.values() for ending in endings)
-ANIMATED = ('GIF', 'PNG', 'WEBP', 'AVIF')
-LIMIT = 178_956_970  # pixels of a picture, Pillow's own limit; checked before anything is decoded
+
+@dataclass(frozen=True)
+class Picture:
+    """Pixels in sRGB, upright, and what their file says beside them."""
+
+    rgb: np.ndarray  # uint8 or uint16 [H, W, 3]; where it is transparent, whatever the file holds
+    alpha: np.ndarray | None = None  # [H, W] of the same type; None: opaque
+    grey: bool = False  # a file of one channel
+    format: str = ''  # Pillow's name; '': from no file
+    white: float = 0.0  # what stands for white in a file of floats; 0: a file of whole numbers
+    profile: bytes = b''  # the file's, '' for none and for a broken one
+    native: np.ndarray | None = None  # [H, W, channels] as stored, where the profile has been applied; None: as rgb
+    beside: Beside = field(default_factory=Beside)
+    remarks: tuple[str, ...] = ()  # what of the file plays no part, in words
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.rgb.shape[1], self.rgb.shape[0]
 
 
-def decode(data: bytes, name: str) -> np.ndarray:
-    """Encoded bytes -> uint8 [H, W, 3]; a UserError that begins with `name` where that is impossible."""
-    with _named(name), Image.open(io.BytesIO(data), formats=_formats()) as image:
-        return _pixels(image)
+def decode(data: bytes, name: str, limit: int = LIMIT) -> np.ndarray:
+    """Encoded bytes -> uint8 [H, W, 3]; a UserError that begins with `name` where that is impossible.
+
+    limit: pixels of a picture; one of more is not decoded.
+    """
+    return shown(decode_picture(data, name, limit))
 
 
-def read(path: Path) -> np.ndarray:
+def decode_picture(data: bytes, name: str, limit: int = LIMIT) -> Picture:
+    """Encoded bytes -> all of the picture."""
+    with _named(name, limit):
+        floats = deep.float_tiff(data)
+        if floats is not None:
+            return _of_floats(data, floats, limit)
+        try:
+            image = Image.open(io.BytesIO(data), formats=formats.readable())
+        except UnidentifiedImageError:
+            if formats.is_heif(data) and not formats.has_heif():
+                raise ValueError(formats.HEIF_MISSING) from None
+            raise
+        with image:
+            return _picture(image, limit, data)
+
+
+def read(path: Path, limit: int = LIMIT) -> np.ndarray:
     """`decode` of a file; only regular files are opened."""
-    return decode(_content(path), str(path))
+    return decode(_content(path, limit), str(path), limit)
+
+
+def open_picture(path: Path, limit: int = LIMIT) -> Picture:
+    """`decode_picture` of a file."""
+    return decode_picture(_content(path, limit), str(path), limit)
 
 
 def from_pillow(image: Image.Image, name: str = 'the picture') -> np.ndarray:
     """What `decode` makes of the file that Pillow has opened, or of a picture of the same kind."""
-    with _named(name):
-        return _pixels(image)
+    with _named(name, LIMIT):
+        return shown(_picture(image, LIMIT))
 
 
-def is_animation(path: Path) -> bool:
-    """Whether a readable file holds several frames, of which `read` returns the first."""
-    with _named(str(path)), Image.open(io.BytesIO(_content(path)), formats=_formats()) as image:
-        return image.format in ANIMATED and getattr(image, 'is_animated', False)
+def shown(picture: Picture) -> np.ndarray:
+    """uint8 [H, W, 3] as it looks on white."""
+    rgb, alpha = (x if x is None else eight_bits(x) for x in (picture.rgb, picture.alpha))
+    assert rgb is not None
+    if alpha is None:
+        return rgb
+    image = Image.fromarray(np.dstack([rgb, alpha]))
+    return np.asarray(Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image).convert('RGB'))
 
 
-def _content(path: Path) -> bytes:
+def eight_bits(values: np.ndarray) -> np.ndarray:
+    """uint16 rounded to uint8; uint8 as it is."""
+    return values if values.dtype == np.uint8 else np.rint(values / np.float32(257)).astype(np.uint8)
+
+
+def size_of(path: Path) -> tuple[int, int] | None:
+    """Width and height that the head of a file says, before it is turned; None where it says none."""
+    try:
+        with _QUIET, Image.open(path, formats=formats.readable()) as image:
+            return image.size
+    except Exception:  # a file that cannot be read is named when it is read
+        return None
+
+
+def _content(path: Path, limit: int) -> bytes:
     """Of a regular file. Read whole, since a decoder would reserve as much as a damaged length inside asks for."""
-    with _named(str(path)):
+    with _named(str(path), limit):
         return places.read_bytes(path)
 
 
-def _pixels(image: Image.Image) -> np.ndarray:
-    """uint8 [H, W, 3] of an opened picture; ValueError and all that Pillow raises where there is none."""
-    if image.width * image.height > LIMIT:
+def _picture(image: Image.Image, limit: int, data: bytes | None = None) -> Picture:
+    """Of an opened picture and its bytes, if there are any; ValueError and all that Pillow raises where it has none."""
+    _check_size(image.size, limit)
+    is_deep = data is not None and deep.is_deep(image)
+    format_ = 'JPEG' if image.format == 'MPO' else image.format or ''
+    remarks = _several(image)
+    stored = metadata.orientation(image) if is_deep else 1
+    image.load()  # which turns a TIFF
+    beside = metadata.of(image)
+    white = 0.0
+    if is_deep and data is not None:
+        pixels, alpha = _deep_colours(image, deep.decoded(data))
+    elif image.mode in ('I', 'F') or image.mode.startswith('I;16'):
+        pixels, alpha, white = _deep_grey(image)
+    else:
+        pixels, alpha = _shallow(image)
+    rgb, profile, native, more = _in_srgb(pixels, image.info.get('icc_profile') or b'')
+    turn = stored if is_deep else metadata.orientation(image)
+    rgb, alpha, native = (x if x is None else _turned(x, turn) for x in (rgb, alpha, native))
+    assert rgb is not None
+    remarks = (*remarks, *beside.lost, *more)
+    return Picture(rgb, alpha, pixels.ndim == 2, format_, white, profile, native, beside, remarks)
+
+
+def _check_size(size: tuple[int, int], limit: int) -> None:
+    if size[0] * size[1] > limit:
         raise Image.DecompressionBombError
-    if min(image.size) < 1:
+    if min(size) < 1:
         raise ValueError('it has no pixels')
-    image.load()
-    if image.mode in ('I', 'F') or image.mode.startswith('I;16'):
-        rgb = np.repeat(_deep_grey(image)[..., None], 3, axis=2)
-    else:
-        rgb = np.asarray(_rgb(image))
-    return _turned(rgb, _orientation(image))
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """8-bit picture of any mode -> RGB, transparency on white."""
-    if image.has_transparency_data:
-        rgba = (image.convert('LA') if image.mode == 'La' else image).convert('RGBA')
-        image = Image.alpha_composite(Image.new('RGBA', rgba.size, 'white'), rgba)
-    return image if image.mode == 'RGB' else image.convert('RGB')
-
-
-def _deep_grey(image: Image.Image) -> np.ndarray:
-    """Grey of more than 8 bits -> uint8 [H, W]; white is 65535, in floats 1, or 255 where one is above 1."""
-    values, tags = np.asarray(image), getattr(image, 'tag_v2', {})
-    lowest, highest = values.min(), values.max()
-    if image.mode == 'F':
-        if not (np.isfinite(lowest) and np.isfinite(highest)):
-            raise ValueError('it holds numbers that are not finite')
-        white = 1 if highest <= 1 else 255
-    else:
-        white = 4095 if tags.get(ExifTags.Base.BitsPerSample) == (12,) else 65535
-    if lowest < 0 or highest > white:
-        raise ValueError(f'its values reach from {lowest:g} to {highest:g}, beyond 0 to {white}')
-    grey = np.rint(values.astype(np.float64) * (255 / white)).astype(np.uint8)
-    if image.mode != 'I' and tags.get(ExifTags.Base.PhotometricInterpretation) == 0:
-        grey = 255 - grey  # in a TIFF of this kind 0 is white, which Pillow leaves to its callers
-    clear = image.info.get('transparency')
-    return grey if clear is None else np.where(values == clear, np.uint8(255), grey)
-
-
-def _orientation(image: Image.Image) -> int:
-    """EXIF's number, 1 to 8; 1 where EXIF is absent or damaged, which is no reason to refuse the pixels."""
+def _several(image: Image.Image) -> tuple[str, ...]:
+    """The remark that a file holds more pictures than the first."""
     try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:
-        return 1
+        count = getattr(image, 'n_frames', 1)
+        image.seek(0)
+    except Exception:  # the first one may be whole all the same
+        return ()
+    kind = 'frames' if image.format in formats.ANIMATED else 'pages' if image.format == 'TIFF' else 'pictures'
+    return (f'the first of {count} {kind}',) if count > 1 else ()
 
 
-def _turned(rgb: np.ndarray, orientation: int) -> np.ndarray:
-    """Upright, by EXIF's orientation."""
+def _shallow(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
+    """(pixels, alpha) of 8 bits or less: [H, W] of grey, [H, W, 3] of colours, [H, W, 4] of print colours."""
+    if image.has_transparency_data:
+        whole = np.asarray((image.convert('LA') if image.mode == 'La' else image).convert('RGBA'))
+        grey = image.mode in ('1', 'L', 'LA', 'La')
+        return (whole[..., 0] if grey else whole[..., :3]), whole[..., 3]
+    if image.mode in ('1', 'L'):
+        return np.asarray(image.convert('L')), None
+    return np.asarray(image if image.mode in ('RGB', 'CMYK') else image.convert('RGB')), None
+
+
+def _deep_colours(image: Image.Image, values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """(pixels, alpha), uint16, of colours that OpenCV has decoded."""
+    if values.dtype != np.uint16 or sorted(values.shape[:2]) != sorted(image.size) or values.ndim != 3:
+        raise ValueError('its colours of more than 8 bits are stored in a way that is not read')
+    if getattr(image, 'tag_v2', {}).get(TAGS.PlanarConfiguration) == 2:
+        raise ValueError(
+            'each of its channels of more than 8 bits lies apart (PlanarConfiguration 2), which is not read'
+        )
+    pixels = values[..., :3]
+    clear = image.info.get('transparency')
+    if clear is not None:
+        return pixels, np.where((pixels == np.array(clear)).all(-1), 0, 65535).astype(np.uint16)
+    alpha = values[..., 3] if values.shape[2] == 4 else None
+    if alpha is not None and getattr(image, 'tag_v2', {}).get(TAGS.ExtraSamples) == (1,):  # colours times alpha
+        pixels = np.rint(np.minimum(pixels / np.maximum(alpha[..., None] / 65535, 1e-6), 65535)).astype(np.uint16)
+    grey = str(image.tile[0].args).startswith('LA') if getattr(image, 'tile', None) else False  # pyright: ignore
+    return (pixels[..., 0] if grey else pixels), alpha
+
+
+def _deep_grey(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None, float]:
+    """(uint16 [H, W], alpha, white of floats) of grey of more than 8 bits."""
+    values, tags = np.asarray(image), getattr(image, 'tag_v2', {})
+    deepest = 4095.0 if tags.get(TAGS.BitsPerSample) == (12,) else 65535.0
+    white = _white(values) if image.mode == 'F' else deepest
+    grey = _sixteen_bits(values, white)
+    if image.mode != 'I' and tags.get(TAGS.PhotometricInterpretation) == 0:
+        grey = 65535 - grey  # in a TIFF of this kind 0 is white, which Pillow leaves to its callers
+    clear = image.info.get('transparency')
+    alpha = None if clear is None else np.where(values == clear, 0, 65535).astype(np.uint16)
+    return grey, alpha, white if image.mode == 'F' else 0.0
+
+
+def _white(values: np.ndarray) -> float:
+    """1, or 255 where a float is above 1."""
+    if not np.isfinite(values).all():
+        raise ValueError('it holds numbers that are not finite')
+    return 1.0 if values.max() <= 1 else 255.0
+
+
+def _sixteen_bits(values: np.ndarray, white: float) -> np.ndarray:
+    """0..white -> uint16; ValueError for what lies beyond."""
+    lowest, highest = values.min(), values.max()
+    if lowest < 0 or highest > white:
+        raise ValueError(f'its values reach from {lowest:g} to {highest:g}, beyond 0 to {white:g}')
+    return np.rint(values.astype(np.float64) * (65535 / white)).astype(np.uint16)
+
+
+def _of_floats(data: bytes, size: tuple[int, int], limit: int) -> Picture:
+    """Of a TIFF of floats, grey ones among them: OpenCV decodes them, and Pillow reads what stands beside them."""
+    _check_size(size, limit)
+    values = deep.decoded(data)
+    if values.dtype.kind != 'f' or values.shape[:2] != size[::-1]:
+        raise ValueError('its floats are stored in a way that is not read')
+    white = _white(values)
+    values = _sixteen_bits(values, white)
+    alpha = values[..., 3] if values.ndim == 3 and values.shape[2] == 4 else None
+    exif = Image.Exif()
+    exif.load_from_fp(io.BytesIO(data))
+    if exif.get(TAGS.PhotometricInterpretation) == 0:
+        values = 65535 - values
+    pixels = values if values.ndim == 2 else values[..., :3]
+    rgb, profile, native, remarks = _in_srgb(pixels, exif.get(TAGS.InterColorProfile) or b'')
+    turn = exif.get(TAGS.Orientation, 1)
+    rgb, alpha, native = (x if x is None else _turned(x, turn) for x in (rgb, alpha, native))
+    assert rgb is not None
+    beside = Beside(xmp=bytes(exif.get(700) or b''), exif=metadata.exif_bytes(exif))
+    return Picture(rgb, alpha, pixels.ndim == 2, 'TIFF', white, profile, native, beside, remarks)
+
+
+def _in_srgb(pixels: np.ndarray, profile: bytes) -> tuple[np.ndarray, bytes, np.ndarray | None, tuple[str, ...]]:
+    """(RGB in sRGB, the profile to keep, pixels in its colours if they are others, remarks) of stored pixels."""
+    mode = 'L' if pixels.ndim == 2 else {3: 'RGB', 4: 'CMYK'}[pixels.shape[2]]
+    remarks = ()
+    if profile:
+        try:
+            if profiles.space(profile) != mode:
+                remarks = (f'its colour profile is for {profiles.space(profile)} and not applied to {mode}',)
+            elif mode != 'RGB' or not profiles.is_srgb(profile):
+                rgb, more = profiles.to_srgb(pixels, profile)
+                return rgb, profile, pixels if pixels.ndim == 3 else pixels[..., None], more
+        except profiles.BrokenProfile:
+            profile, remarks = b'', ('its colour profile is broken and left out',)
+    if mode == 'CMYK':
+        inks = Image.frombytes('CMYK', pixels.shape[1::-1], pixels.tobytes())
+        return (
+            np.asarray(inks.convert('RGB')),
+            b'',
+            None,
+            (*remarks, 'its print colours have no profile: the result is in sRGB'),
+        )
+    return (pixels if mode == 'RGB' else np.repeat(pixels[..., None], 3, axis=2)), profile, None, remarks
+
+
+def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """[H, W, ...] upright, by EXIF's orientation."""
     if orientation in (5, 6, 7, 8):
-        rgb = rgb.swapaxes(0, 1)
+        pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
-        rgb = rgb[::-1]
+        pixels = pixels[::-1]
     if orientation in (2, 3, 6, 7):
-        rgb = rgb[:, ::-1]
-    return np.ascontiguousarray(rgb)
-
-
-@cache
-def _formats() -> tuple[str, ...]:
-    """Those of `FORMATS` that this Pillow has."""
-    Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
 
 
 @contextmanager
-def _named(name: str) -> Iterator[None]:
+def _named(name: str, limit: int) -> Iterator[None]:
     """Whatever a decoder raises inside becomes one UserError with the name; its warnings are not shown."""
     try:
         with _QUIET:
             yield
     except Exception as error:  # decoders raise nearly everything, a MemoryError for a damaged length among it
-        raise UserError(f'{printable(name, 4096)} cannot be read as an image: {_reason(error)}') from error
+        raise UserError(f'{printable(name, 4096)} cannot be read as an image: {_reason(error, limit)}') from error
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, limit: int) -> str:
     if isinstance(error, Image.DecompressionBombError):
-        return f'it has more than {LIMIT} pixels, the most that is read'
+        return f'it has more than {limit} pixels, the most that is read (addsr upscale --max_pixels N reads more)'
     if isinstance(error, UnidentifiedImageError):
-        return f'it is no {", ".join(_formats()[:-1])} or {_formats()[-1]} file, or damaged'
+        known = formats.readable()
+        return f'it is no {", ".join(known[:-1])} or {known[-1]} file, or damaged'
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return printable(text) or type(error).__name__
 
 
 class _Quiet:
-    """Pillow's warnings are not shown while any thread is inside.
+    """While any thread is inside, Pillow's warnings are not shown, and its own limit of pixels is off for ours.
 
-    The filters of `warnings` belong to the whole process: the first thread to enter sets, the last to leave resets.
+    Both belong to the whole process: the first thread to enter sets, the last to leave resets.
     """
 
     def __init__(self):
         self.lock, self.inside, self.filters = threading.Lock(), 0, warnings.catch_warnings()
+        self.limit = Image.MAX_IMAGE_PIXELS
 
     def __enter__(self) -> None:
         with self.lock:
@@ -170,6 +307,7 @@ class _Quiet:
                 self.filters = warnings.catch_warnings()
                 self.filters.__enter__()
                 warnings.filterwarnings('ignore', module=r'PIL\.')
+                self.limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
             self.inside += 1
 
     def __exit__(self, *_: Any) -> None:
@@ -177,6 +315,7 @@ class _Quiet:
             self.inside -= 1
             if not self.inside:
                 self.filters.__exit__(None, None, None)
+                Image.MAX_IMAGE_PIXELS = self.limit
 
 
 _QUIET = _Quiet()

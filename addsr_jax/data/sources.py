@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, SupportsIndex
 
 from addsr_jax import places
+from addsr_jax.data.packed import packed
 from addsr_jax.data.photographs import photographs
 from addsr_jax.errors import UserError, printable
 
@@ -142,7 +143,7 @@ def tfds(name: str) -> TfdsSource:
     return TfdsSource(data, name)
 
 
-SOURCES = {'folder': folder, 'tfds': tfds, 'sample_photos': lambda path: sample_photos()}
+SOURCES = {'folder': folder, 'packed': packed, 'tfds': tfds, 'sample_photos': lambda path: sample_photos()}
 
 
 def open_source(kind: str, path: str) -> Source:

@@ -16,13 +16,14 @@ class Plan:
     offsets: tuple[tuple[int, int], ...]  # (top, left) of each tile
 
 
-def plan(height: int, width: int, side: int, grid: int) -> Plan:
-    """Tiles of `side` pixels that cover height x width, evenly spread; `side` is a multiple of `grid`."""
-    if side % grid or (side <= 2 * OVERLAP and side < max(height, width)):
-        raise ValueError(f'a tile of {side} pixels must be a multiple of {grid} and more than {2 * OVERLAP}')
-    padded = tuple(max(side, -(-n // grid) * grid) for n in (height, width))
-    rows, columns = (_starts(n, side, grid) for n in padded)
-    return Plan((side, side), (padded[0], padded[1]), tuple((top, left) for top in rows for left in columns))
+def plan(height: int, width: int, sides: tuple[int, int], grid: int) -> Plan:
+    """Tiles of `sides`, height and width, that cover height x width, evenly spread; both are multiples of `grid`."""
+    for side, length in zip(sides, (height, width), strict=True):
+        if side % grid or (side <= 2 * OVERLAP and side < length):
+            raise ValueError(f'a tile of {side} pixels must be a multiple of {grid} and more than {2 * OVERLAP}')
+    padded = tuple(max(side, -(-n // grid) * grid) for side, n in zip(sides, (height, width), strict=True))
+    rows, columns = (_starts(n, side, grid) for n, side in zip(padded, sides, strict=True))
+    return Plan(sides, (padded[0], padded[1]), tuple((top, left) for top in rows for left in columns))
 
 
 def single(height: int, width: int) -> Plan:

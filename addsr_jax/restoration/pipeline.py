@@ -32,10 +32,11 @@ from addsr_jax.trees import Tree
 from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights.bundle import Bundle
 
-SMALLEST = 8  # pixels of an input's shorter side
+SMALLEST = 8  # pixels of an input's shorter side; one of less is mirrored
 # Settings of `upscale` that the sampler alone has no use for.
-OF_FILES = ('batch', 'color', 'grain', 'scale', 'seed', 'tile')
+OF_FILES = ('batch', 'calm', 'color', 'grain', 'height', 'max_side', 'scale', 'seed', 'tile', 'width')
 TILES = (128, 256)  # output pixels: an image that fits into a smaller tile need not pay for a whole one
+THIN = (64, *TILES)  # the same of the shorter side of one that takes several tiles
 
 
 def load(
@@ -52,7 +53,7 @@ def load(
     name = dtype if isinstance(dtype, str | None) else jnp.dtype(dtype).name
     dtype = sharding.compute_dtype(mesh, name or 'auto')
     check_attention(attention, platform, dtype)
-    bundle = bundles.adapted(bundles.load(path_or_name, dtype))
+    bundle = bundles.adapted(bundles.load(path_or_name, dtype, mesh=mesh))
     spec = with_attention(bundle.spec, attention) if attention else bundle.spec
     return built(dataclasses.replace(bundle, spec=spec), mesh, dtype)
 
@@ -86,7 +87,9 @@ class Pipeline:
     _programs: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def upscale(self, image: np.ndarray | Image.Image, *, name: str = '', **settings: Any) -> np.ndarray:
-        """RGB image, uint8 [H, W, 3] or Pillow -> uint8 [scale H, scale W, 3].
+        """RGB image, uint8 or uint16 [H, W, 3] or Pillow -> [scale H, scale W, 3] of the same type; Pillow's: uint8.
+
+        Pillow's are turned as EXIF says, shown on white where they are transparent, and converted to sRGB.
 
         settings: fields of `Settings`. `name` (a file name) and `settings.seed` decide all random numbers, whatever
         the batch, the tiles and the devices.
@@ -95,35 +98,46 @@ class Pipeline:
 
     def restore(self, image: np.ndarray | Image.Image, settings: Settings, name: str) -> np.ndarray:
         """`upscale` with checked settings."""
-        small = _as_pillow(image)
-        width, height = small.width * settings.scale, small.height * settings.scale
-        large = np.asarray(views.enlarged(small, settings.scale, self.networks.spec.view))
-        lq = large.astype(np.float32) / np.float32(127.5) - 1
+        given = _as_array(image)
+        height, width = given.shape[:2]
+        scale = max(1, settings.enlargement(width, height))
+        small = views.at_least(given, SMALLEST)
+        large = views.enlarged(small, scale, self.networks.spec.view)
+        lq = large.astype(np.float32) / np.float32(np.iinfo(large.dtype).max / 2) - 1
         h, w, _ = lq.shape
         plan = self._plan(h, w, settings.tile)
         tokens = self._file_tokens(small) if self.networks.spec.view.tokens_of == 'file' else None
         tiles = self._tiles(tiling.pad(lq, plan), plan, settings, name, tokens)
         restored = tiling.blend(tiles, plan, h, w)
-        return views.sized(self._finished(restored, lq, settings), width, height)
+        done = self._finished(restored, lq, small, settings)
+        done = views.sized(done, *(views.times(n, scale) for n in small.shape[1::-1]))
+        return views.sized(
+            done[: views.times(height, scale), : views.times(width, scale)], *settings.size(width, height)
+        )
 
-    def _finished(self, restored: np.ndarray, lq: np.ndarray, settings: Settings) -> np.ndarray:
+    def _finished(self, restored: np.ndarray, lq: np.ndarray, small: np.ndarray, settings: Settings) -> np.ndarray:
         view = self.networks.spec.view
         color = settings.chosen.color or view.color
         grain = view.grain if settings.grain is None else settings.grain
-        return finish.finished(restored, lq, color, grain, truncates=view.truncates)
+        below = view.calm if settings.calm is None else settings.calm
+        calm = finish.calm_places(small, below, lq.shape[1], lq.shape[0]) if below else None
+        return finish.finished(restored, lq, color, grain, truncates=view.truncates, calm=calm, kind=small.dtype.type)
 
     def _plan(self, height: int, width: int, tile: int) -> tiling.Plan:
         """Tiles of a picture to restore; one that fits into a smaller tile gets that one."""
         if not tile:
             even = tuple(-(-n // self.factor) * self.factor for n in (height, width))
             return tiling.single(*even)
-        side = next((t for t in TILES if max(height, width) <= t < tile), tile)
-        return tiling.plan(height, width, side, self.grid)
+        if max(height, width) <= tile:
+            side = next((t for t in TILES if max(height, width) <= t < tile), tile)
+            return tiling.plan(height, width, (side, side), self.grid)
+        tall, wide = (next((t for t in THIN if n <= t < tile and t % self.grid == 0), tile) for n in (height, width))
+        return tiling.plan(height, width, (tall, wide), self.grid)
 
-    def _small_view(self, small: Image.Image) -> np.ndarray:
-        return views.small_view(small, self.networks.spec.prompt_extractor.swin.image_size)
+    def _small_view(self, small: np.ndarray) -> np.ndarray:
+        return views.small_view(pictures.eight_bits(small), self.networks.spec.prompt_extractor.swin.image_size)
 
-    def _file_tokens(self, small: Image.Image) -> jax.Array:
+    def _file_tokens(self, small: np.ndarray) -> jax.Array:
         """Image tokens [1, 1 + n, I] of the whole file."""
         program = self._program('file tokens', lambda p, x: apply(self.networks.prompt_extractor, p, normalise(x)))
         return program(self.params['prompt_extractor'], self._small_view(small))
@@ -132,7 +146,7 @@ class Pipeline:
         """What the tagging head says of a picture: [classes] in 0..1."""
         extractor = self.networks.prompt_extractor
         program = self._program('tag', lambda p, x: apply(extractor, p, normalise(x), method='tokens_and_logits')[1])
-        logits = program(self.params['prompt_extractor'], self._small_view(_as_pillow(image)))
+        logits = program(self.params['prompt_extractor'], self._small_view(_as_array(image)))
         return np.asarray(jax.nn.sigmoid(logits.astype(jnp.float32)))[0]
 
     def sample(self, lq: jax.Array, key: jax.Array, **settings: Any) -> jax.Array:
@@ -168,7 +182,9 @@ class Pipeline:
         self, lq: np.ndarray, plan: tiling.Plan, settings: Settings, name: str, tokens: jax.Array | None
     ) -> np.ndarray:
         """Restored tiles [n, side, side, 3]; a tile's noise is cut out of the image's."""
-        key = jax.random.fold_in(jax.random.key(settings.seed), zlib.crc32(name.encode()) & 0x7FFFFFFF)
+        key = jax.random.fold_in(
+            jax.random.key(settings.seed), zlib.crc32(name.encode(errors='surrogateescape')) & 0x7FFFFFFF
+        )
         fields = (self._sampling(settings).noise_fields, *(n // self.factor for n in plan.padded))
         noise = np.asarray(jax.random.normal(key, (*fields, self.networks.spec.unet.out_channels)))
         images, noises = tiling.cut(lq, plan), tiling.cut(noise, plan, self.factor)
@@ -235,13 +251,10 @@ def prompt_of(settings: Settings, prompts: PromptSpec) -> str:
     return ', '.join(text for text in (settings.prompt, added) if text)
 
 
-def _as_pillow(image: np.ndarray | Image.Image) -> Image.Image:
-    """RGB by the rules that files are read by."""
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise UserError(f'an image is uint8 [H, W, 3], not {image.dtype} {list(image.shape)}')
-        image = Image.fromarray(image)
-    image = Image.fromarray(pictures.from_pillow(image))
-    if min(image.size) < SMALLEST:
-        raise UserError(f'an image of {image.width} x {image.height} is too small: {SMALLEST} pixels a side at least')
+def _as_array(image: np.ndarray | Image.Image) -> np.ndarray:
+    """uint8 or uint16 [H, W, 3]; Pillow's by the rules that files are read by."""
+    if isinstance(image, Image.Image):
+        return pictures.from_pillow(image)
+    if image.dtype not in (np.uint8, np.uint16) or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise UserError(f'an image is uint8 or uint16 [H, W, 3], not {image.dtype} {list(image.shape)}')
     return image

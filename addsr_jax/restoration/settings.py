@@ -7,10 +7,17 @@ from addsr_jax.errors import UserError
 from addsr_jax.options import Options, option
 from addsr_jax.restoration.fidelity import Choice, choice
 
+SCALE, LONGEST = 4, 2**20  # enlargement; pixels of a result's side
 COLORS = ('guided', 'wavelet', 'adain', 'none')
 PSR_WEIGHT = 0.4
 BICUBIC = 'bicubic'  # what evaluations compare with: no method, and no settings
-SAMPLING, FINISH, WORDS, LARGE = 'sampling', 'colours and grain', 'words', 'large pictures and memory'
+RESULT, SAMPLING, FINISH, WORDS, LARGE = (
+    'size and files of results',
+    'sampling',
+    'colours and grain',
+    'words',
+    'large pictures and memory',
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +30,30 @@ class Settings(Options):
         low=0,
         high=1,
     )
-    scale: int = option('enlargement', default=4, low=1, high=8)
+    scale: float | None = option(
+        'enlargement', default=None, unset=f'{SCALE}, or what width and height ask for', low=1, high=16
+    )
+    width: int | None = option(
+        'of the result, aspect kept; with height: the largest that fits into both',
+        default=None,
+        low=1,
+        high=LONGEST,
+        unit='pixels',
+        unset='',
+        group=RESULT,
+    )
+    height: int | None = option(
+        'the same of its height', default=None, low=1, high=LONGEST, unit='pixels', unset='', group=RESULT
+    )
+    max_side: int | None = option(
+        "the most that the result's longer side may have",
+        default=None,
+        low=1,
+        high=LONGEST,
+        unit='pixels',
+        unset='',
+        group=RESULT,
+    )
     method: str = option(
         'student, or its many-step teacher', default=STUDENT.name, choices=tuple(METHODS), group=SAMPLING
     )
@@ -78,6 +108,15 @@ class Settings(Options):
         unit='levels of 255',
         group=FINISH,
     )
+    calm: float | None = option(
+        'where the picture varies by less, the result is the enlarged picture; 0: nowhere',
+        default=None,
+        unset="the model's own",
+        low=0,
+        high=20,
+        unit='levels of 255',
+        group=FINISH,
+    )
     prompt: str = option('words about the picture', default='', group=WORDS)
     tags: str = option("what the prompt extractor's tagging head says of the picture", default='', group=WORDS)
     negative_prompt: str | None = option('what to stay away from', default=None, unset="the model's own", group=WORDS)
@@ -123,6 +162,8 @@ class Settings(Options):
     )
 
     def check_together(self) -> None:
+        if self.scale is not None and (self.width or self.height):
+            raise UserError('scale and width or height both say how large the result is: give one of them')
         if 0 < self.tile < 192:
             raise UserError(f'tile is {self.tile}: it is a multiple of 64, at least 192, or 0 for the whole picture')
         for name in ('latent_tile', 'encoder_tile', 'decoder_tile'):
@@ -155,6 +196,17 @@ class Settings(Options):
     @property
     def of_method(self) -> Method:
         return METHODS[self.method]
+
+    def enlargement(self, width: int, height: int) -> float:
+        """How many times larger the result of a picture of that size is."""
+        asked = [wanted / side for wanted, side in ((self.width, width), (self.height, height)) if wanted]
+        factor = min(asked) if asked else self.scale or SCALE
+        return min(factor, self.max_side / max(width, height)) if self.max_side else factor
+
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height of the result of a picture of that size."""
+        factor = self.enlargement(width, height)
+        return max(1, round(width * factor)), max(1, round(height * factor))
 
     @property
     def chosen(self) -> Choice:

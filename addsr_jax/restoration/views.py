@@ -9,24 +9,44 @@ from addsr_jax.specs import ViewSpec
 BICUBIC = Image.Resampling.BICUBIC
 
 
-def enlarged(small: Image.Image, scale: int, view: ViewSpec) -> Image.Image:
-    """The picture to restore: not below the model's smallest output, sides of its multiple."""
-    least = view.smallest_output // scale
-    if min(small.size) < least:
-        ratio = least / min(small.size)
-        small = small.resize((int(small.width * ratio), int(small.height * ratio)), BICUBIC)
-    large = small.resize((small.width * scale, small.height * scale), BICUBIC)
-    even = (large.width // view.multiple * view.multiple, large.height // view.multiple * view.multiple)
-    return large if even == large.size else large.resize(even, BICUBIC)
+def enlarged(small: np.ndarray, scale: float, view: ViewSpec) -> np.ndarray:
+    """The picture to restore, [H, W, 3]: not below the model's smallest output, sides of its multiple."""
+    height, width = small.shape[:2]
+    least = int(view.smallest_output // scale)
+    if min(width, height) < least:
+        ratio = least / min(width, height)
+        width, height = int(width * ratio), int(height * ratio)
+        small = sized(small, width, height)
+    large = sized(small, times(width, scale), times(height, scale))
+    height, width = (n // view.multiple * view.multiple for n in large.shape[:2])
+    return sized(large, max(width, view.multiple), max(height, view.multiple))
 
 
-def small_view(small: Image.Image, side: int) -> np.ndarray:
-    """[1, side, side, 3] in [0, 1]: the file as the prompt extractor first sees it, aspect not kept."""
-    return resize(np.asarray(small).astype(np.float32) / np.float32(255), (side, side), 'bilinear')[None]
+def times(side: int, scale: float) -> int:
+    """Pixels of a side that is enlarged."""
+    return max(1, round(side * scale))
 
 
-def sized(restored: np.ndarray, width: int, height: int) -> np.ndarray:
-    """uint8 [H, W, 3] -> uint8 [height, width, 3]."""
-    if restored.shape[:2] == (height, width):
-        return restored
-    return np.asarray(Image.fromarray(restored).resize((width, height), BICUBIC))
+def at_least(small: np.ndarray, side: int) -> np.ndarray:
+    """[H, W, 3] mirrored to the right and below until no side is shorter."""
+    more = [(0, max(side - n, 0)) for n in small.shape[:2]]
+    return np.pad(small, (*more, (0, 0)), mode='symmetric') if any(after for _, after in more) else small
+
+
+def small_view(small: np.ndarray, side: int) -> np.ndarray:
+    """uint8 [H, W, 3] -> [1, side, side, 3] in [0, 1]: the file as the prompt extractor first sees it, aspect not
+    kept."""
+    return resize(small.astype(np.float32) / np.float32(255), (side, side), 'bilinear')[None]
+
+
+def sized(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """uint8 or uint16 [H, W] or [H, W, C] -> the same of height x width, bicubic."""
+    if image.shape[:2] == (height, width):
+        return image
+    if image.dtype == np.uint8:
+        return np.asarray(Image.fromarray(image).resize((width, height), BICUBIC))
+    planes = [image[..., c] for c in range(image.shape[2])] if image.ndim == 3 else [image]
+    floats = (Image.fromarray(plane.astype(np.float32)) for plane in planes)
+    done = [np.asarray(plane.resize((width, height), BICUBIC)) for plane in floats]
+    rounded = np.rint(np.clip(np.stack(done, -1), 0, np.iinfo(image.dtype).max)).astype(image.dtype)
+    return rounded if image.ndim == 3 else rounded[..., 0]

@@ -1,73 +1,177 @@
-"""Orbax checkpoints of a run: the state and the data position together, whole or not at all."""
+"""Orbax checkpoints of a run: the state and the data position together, whole or not at all, and right or refused."""
 
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
-from addsr_jax import places
+from addsr_jax import attempts, places, processes
 from addsr_jax.errors import UserError
+from addsr_jax.training import record
+from addsr_jax.training.record import Damage
 from addsr_jax.trees import Tree
 from addsr_jax.weights import older
+
+ASIDE = 'damaged'  # beside checkpoints/: what is not whole, and stands in nobody's way there
+COMMITTED = 'commit_success.txt'  # of a checkpoint in a bucket, which Orbax writes last
 
 
 @dataclass(frozen=True)
 class Checkpoints:
     """DIR/checkpoints/STEP; the newest `keep` stay, and the best by the held-out metric."""
 
-    manager: ocp.CheckpointManager
+    workdir: Path
+    keep: int
 
     @classmethod
     def open(cls, workdir: Path, keep: int) -> 'Checkpoints':
+        return cls(places.absolute(workdir), keep)
+
+    @property
+    def folder(self) -> Path:
+        return self.workdir / 'checkpoints'
+
+    @cached_property
+    def manager(self) -> ocp.CheckpointManager:
+        """Opened for the first save, when nothing that is damaged is in its way any more."""
         best = BestN(get_metric_fn=lambda m: m['psnr'], n=1, keep_checkpoints_without_metrics=False)
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=AnyPreservationPolicy([LatestN(keep), best]),
+            preservation_policy=AnyPreservationPolicy([LatestN(self.keep), best]),
             cleanup_tmp_directories=True,
             enable_async_checkpointing=True,
         )
-        folder = places.absolute(workdir / 'checkpoints')
-        with places.answering(folder, 'opened'):
-            return cls(ocp.CheckpointManager(folder, options=options))
+        attempts.quiet_in_background()
+        with attempts.quiet(), places.answering(self.folder, 'opened'):  # damaged notes of Orbax's own change nothing
+            return ocp.CheckpointManager(self.folder, options=options)
+
+    @property
+    def steps(self) -> list[int]:
+        """In the folder, from the oldest to the newest."""
+        with places.answering(self.folder, 'read'):
+            found = ocp.path.step.standard_name_format().find_all(self.folder)
+            return sorted(metadata.step for metadata in found)
 
     @property
     def latest(self) -> int | None:
-        return self.manager.latest_step()
+        """The newest step, which may still be on its way to the disk."""
+        return self.manager.latest_step() if 'manager' in self.__dict__ else max(self.steps, default=None)
 
     def save(self, step: int, state: Tree, batches: int, metrics: dict[str, float] | None) -> None:
         """Saves in the background; `batches` is the data position."""
-        if step in self.manager.all_steps():
-            return
-        items = ocp.args.Composite(state=ocp.args.StandardSave(state), data=ocp.args.JsonSave({'batches': batches}))
-        self.manager.save(step, args=items, metrics=metrics, force=True)
+        beside = ocp.args.JsonSave(record.made(state, batches))
+        items = ocp.args.Composite(state=ocp.args.StandardSave(state), data=beside)
 
-    def restore(self, abstract: Tree, shardings: Tree) -> tuple[Tree, int]:
-        """(state, batches consumed) of the newest checkpoint, each leaf where `shardings` says."""
+        def save() -> None:
+            if step not in self.manager.all_steps():
+                self.manager.save(step, args=items, metrics=metrics, force=True)
+
+        self._write(save)
+
+    def restore(self, abstract: Tree, shardings: Tree, report: Callable[[str], None]) -> tuple[Tree, int]:
+        """(state, batches consumed) of the newest checkpoint that is whole, each leaf where `shardings` says.
+
+        Newer ones are named and set aside; a UserError where none is whole, and nothing is moved then.
+        """
         wanted = jax.tree.map(
             lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), abstract, shardings
         )
-        try:
-            before = 'params' not in self._saved_tree()
-            form = older.state_without_parts(wanted) if before else wanted
-            items = ocp.args.Composite(state=ocp.args.StandardRestore(form), data=ocp.args.JsonRestore())
-            restored = self.manager.restore(self.latest, args=items)
-            state = older.state_with_parts(restored['state'], wanted) if before else restored['state']
-        except (ValueError, KeyError, FileNotFoundError, AttributeError) as error:
-            first = str(error).strip().splitlines()[0]
-            raise UserError(
-                f'{self.manager.directory}/{self.latest} cannot be restored ({first}): '
-                'delete that step to go on from an earlier one, or choose another --workdir'
-            ) from error
-        return state, restored['data']['batches']
+        broken: dict[int, str] = {}
+        for step in reversed(self.steps):
+            try:
+                found = self._whole(step, wanted)
+            except Damage as damage:
+                broken[step] = str(damage)
+                continue
+            for damaged, reason in broken.items():
+                report(f'{self.folder / str(damaged)} is damaged ({reason}): moved to {self._set_aside(damaged)}')
+            return found
+        newest = max(broken)
+        others = f', nor is any of the {len(broken) - 1} before it' if len(broken) > 1 else ''
+        raise UserError(
+            f'{self.folder / str(newest)} is not whole ({broken[newest]}){others}: '
+            'copy a whole one there, or choose another --workdir'
+        )
 
-    def _saved_tree(self) -> Tree:
-        """The newest state's tree of names, without its arrays."""
-        with ocp.StandardCheckpointer() as reader:
-            found = reader.metadata(self.manager.directory / str(self.latest) / 'state')
-        return found.item_metadata.tree
+    def _whole(self, step: int, wanted: Tree) -> tuple[Tree, int]:
+        """What `restore` returns, of one step; Damage, which all processes raise together, where it is not whole."""
+        folder = self.folder / str(step)
+        restored, reason = None, ''
+        try:
+            restored = attempts.attempt(lambda: _read(folder, wanted))
+        except attempts.Failed as error:
+            reason = str(error)
+        if processes.from_all(np.asarray([bool(reason)])).any():
+            raise Damage(reason or 'another process cannot read it')
+        assert restored is not None
+        if wrong := record.damaged(restored.record, restored.saved):
+            more = f' and {len(wrong) - 1} more tensors' if len(wrong) > 1 else ''
+            raise Damage(f'{wrong[0]}{more} differ from what was written')
+        return restored.state(wanted), restored.record['batches']
+
+    def _set_aside(self, step: int) -> Path:
+        """Moves a step to where it stands in nobody's way; the place."""
+        source, target = self.folder / str(step), self.workdir / ASIDE / str(step)
+        for n in itertools.count(2):
+            if not target.exists():
+                break
+            target = self.workdir / ASIDE / f'{step}-{n}'
+        if processes.first():
+            try:
+                places.move_folder(source, target, first=COMMITTED)
+            except OSError as error:
+                raise UserError(
+                    f'{source} is damaged and cannot be moved to {target} ({error.strerror}): move it away'
+                ) from error
+        processes.wait('set aside')
+        return target
+
+    def _write(self, work: Callable[[], object]) -> None:
+        """Whatever a save says, now or when something waits for it, is one line with what is left."""
+        try:
+            attempts.attempt(work)
+        except attempts.Failed as error:
+            raise UserError(
+                f'{self.folder} cannot be written ({error}); the last whole checkpoint is '
+                f'{max(self.steps, default="none")}: make room and run the same command again'
+            ) from error
 
     def close(self) -> None:
         """Joins what is still being written."""
-        self.manager.wait_until_finished()
-        self.manager.close()
+        if 'manager' in self.__dict__:
+            self._write(self.manager.close)
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What lies in a checkpoint, before it is known to be right."""
+
+    record: dict[str, Any]
+    saved: Tree
+    older: bool
+
+    def state(self, wanted: Tree) -> Tree:
+        return older.state_with_parts(self.saved, wanted) if self.older else self.saved
+
+
+def _read(folder: Path, wanted: Tree) -> Restored:
+    """A checkpoint by this process alone: one that fails must not leave the others waiting.
+
+    UserError where a whole checkpoint is of another kind of run; any other exception is damage.
+    """
+    found = record.read(folder / 'data' / 'metadata')
+    me = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(me, {me}, 'restore')
+    with ocp.StandardCheckpointer(multiprocessing_options=alone) as reader:
+        tree = reader.metadata(folder / 'state').item_metadata.tree
+        before = 'params' not in tree
+        form = older.state_without_parts(wanted) if before else wanted
+        if wrong := record.differences(found, form):
+            raise UserError(f'{folder} is of another run ({wrong[0]}): choose another --workdir')
+        return Restored(found, reader.restore(folder / 'state', form), before)

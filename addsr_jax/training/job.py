@@ -63,6 +63,7 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
             start.spec.prompts.student_added,
             tokenizer,
         )
+    begun = [{**tensors(options, stage, start, mesh), **training}]  # the loop takes it out, and lets go of it
     steps_before = config.claim(workdir, options, writes=processes.first())
     kind = mesh.devices.flat[0].platform
     report(
@@ -77,7 +78,7 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
     with lock.alone(workdir, report) if processes.first() else nullcontext():
         result = train(
             stage,
-            {**known, **training},
+            begun.pop,
             batches,
             options,
             workdir=workdir,
@@ -92,7 +93,8 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
         if result.finished:
             first = {name: value for name, value in next(batches(0)).items() if name != 'replaced'}
             spec = stage.spec_update(result.state, result.frozen, sharding.put_batch(first, mesh))
-            write_final(stage, result.state, start, spec, options, mesh, workdir / 'final')
+            whole = dataclasses.replace(bundles.load(options.weights), spec=start.spec) if options.weights else start
+            write_final(stage, result.state, whole, spec, options, mesh, workdir / 'final')
             report(f'{workdir / "final"} holds the result')
     return result.finished
 
@@ -121,14 +123,15 @@ def write_final(
 def prepared(options: TrainOptions) -> tuple[TrainOptions, Mesh, Bundle, Stage, dict[str, Any]]:
     """What a run on the devices that are here works with.
 
-    Options with their layout, mesh, the weights that it starts from, stage, and the parameters as the stage gets them.
+    Options with their layout, mesh, the weights that it starts from, stage, and the parameters as the stage gets them;
+    all of them shapes, for which no tensor is read.
     """
     chosen = fit.settled(options, jax.devices(), step_sizes)
     mesh = sharding.make_mesh(chosen.mesh)
     sharding.check_batch(mesh, options.batch_size, options.accumulate)
     start = starting_weights(options)
     stage = make_stage(chosen, start.spec, mesh)
-    return chosen, mesh, start, stage, {**known_params(stage, start), **distance_networks(stage)}
+    return chosen, mesh, start, stage, known_shapes(stage, start)
 
 
 def compile_only(options: TrainOptions, report: Callable[[str], None]) -> None:
@@ -144,6 +147,33 @@ def compile_only(options: TrainOptions, report: Callable[[str], None]) -> None:
 def known_params(stage: Stage, start: Bundle) -> dict[str, Any]:
     """The weights as a stage gets them: the prompt extractor adapted, but for the stage that trains the adaptation."""
     return (start if stage.adapts else bundles.adapted(start)).params
+
+
+def known_shapes(stage: Stage, start: Bundle) -> dict[str, Any]:
+    """All that a stage gets, as shapes."""
+    known = jax.eval_shape(lambda params: known_params(stage, dataclasses.replace(start, params=params)), start.params)
+    return {**known, **distance_networks(stage)}
+
+
+def tensors(options: TrainOptions, stage: Stage, start: Bundle, mesh: Mesh) -> dict[str, Any]:
+    """The parameters as a stage gets them, of the parts that it needs, on the devices of `mesh`."""
+    if not options.weights:
+        return distance_networks(stage)
+    found = bundles.load(options.weights, mesh=mesh, only=needed(stage, start))
+    return {**known_params(stage, found), **distance_networks(stage)}
+
+
+def needed(stage: Stage, start: Bundle) -> list[str]:
+    """The parts of `start` whose numbers go into a stage's first state or its frozen parameters."""
+
+    def made(params: Any) -> Any:
+        known = {**known_params(stage, dataclasses.replace(start, params=params)), **distance_networks(stage)}
+        return stage.init(jax.random.key(0), known), stage.freeze(known)
+
+    traced = jax.make_jaxpr(made)(start.params).jaxpr
+    read = {id(variable) for equation in traced.eqns for variable in equation.invars} | set(map(id, traced.outvars))
+    marked = jax.tree.unflatten(jax.tree.structure(start.params), [id(v) in read for v in traced.invars])
+    return [part for part, own in marked.items() if any(jax.tree.leaves(own))]
 
 
 def distance_networks(stage: Stage) -> dict[str, Any]:
@@ -198,10 +228,10 @@ def make_stage(options: TrainOptions, spec: ModelSpec, mesh: Mesh) -> Stage:
 
 
 def starting_weights(options: TrainOptions) -> Bundle:
-    """The bundle that a run starts from: empty where the size can be trained from nothing."""
+    """The bundle that a run starts from, with shapes for tensors: empty where the size can be trained from nothing."""
     spec = MODELS[options.size]
     if options.weights:
-        found = bundles.load(options.weights)
+        found = bundles.described(options.weights)
         if found.spec.name != options.size:
             raise UserError(
                 f'{options.weights} holds weights of size {found.spec.name} and the config asks for {options.size}: '

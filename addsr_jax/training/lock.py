@@ -15,7 +15,9 @@ NAME = '.lock'
 
 
 @contextmanager
-def alone(workdir: Path, report: Callable[[str], None]) -> Iterator[None]:
+def alone(
+    workdir: Path, report: Callable[[str], None], who: str = 'another run trains in', flag: str = '--workdir'
+) -> Iterator[None]:
     """While inside nobody else comes in; a UserError where somebody is there already."""
     if places.in_bucket(workdir):
         report(f'{workdir} cannot be locked (a bucket has no locks): see that no other run trains there')
@@ -25,9 +27,7 @@ def alone(workdir: Path, report: Callable[[str], None]) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UserError(
-                f'another run trains in {workdir}: wait until it ends, or choose another --workdir'
-            ) from error
+            raise UserError(f'{who} {workdir}: wait until it ends, or choose another {flag}') from error
         except OSError as error:  # some network disks have no locks
-            report(f'{workdir} cannot be locked ({error.strerror}): see that no other run trains there')
+            report(f'{workdir} cannot be locked ({error.strerror}): see that nobody else writes there')
         yield

@@ -52,7 +52,7 @@ def fetch(tree: Mapping[str, jax.Array]) -> dict[str, np.ndarray]:
 
 def train(
     stage: Stage,
-    params: Tree,
+    params: Callable[[], Tree],
     batches: Batches,
     options: LoopOptions,
     *,
@@ -67,15 +67,16 @@ def train(
 ) -> Result:
     """Trains to `options.steps`, resuming what `workdir` holds.
 
-    params: {part: tree} on the host. held_out: one host batch for evaluation and previews, or None.
-    record_name: of a record that could not be decoded, by its index. report: gets lines for people. rates: learning
-    rates of an update by its number and the steps of the run, which were `steps_before` at the start before.
+    params: called once for {part: tree}, which goes when the state is there. held_out: one host batch for evaluation
+    and previews, or None. record_name: of a record that could not be decoded, by its index. report: gets lines for
+    people. rates: learning rates of an update by its number and the steps of the run, which were `steps_before` at the
+    start before.
     """
     sharding.check_batch(mesh, options.batch_size, options.accumulate)
     checkpoints, rates_of = Checkpoints.open(workdir, options.keep), Rates(rates, options.steps, steps_before)
     with Signals(report) as signals:
-        update, preview, frozen, state, start = begin(stage, params, batches.shapes, checkpoints, mesh, seed)
-        if checkpoints.latest is not None:
+        update, preview, frozen, state, start = begin(stage, params, batches.shapes, checkpoints, mesh, seed, report)
+        if start:
             report(f'resuming at step {start}')
             rates_of.say_jumps(start, report)
         if start > options.steps:
@@ -121,27 +122,38 @@ def train(
                 if done > (checkpoints.latest or 0):
                     checkpoints.save(done, state, done, None)
         finally:
-            checkpoints.close()
-            writers.close()
+            try:
+                checkpoints.close()
+            finally:
+                writers.close()
     if done < options.steps:
         report(f'stopped at step {done}, checkpoint written: run the same command to go on')
     return Result(state, frozen, done >= options.steps)
 
 
 def begin(
-    stage: Stage, params: Tree, batch: Shapes, checkpoints: Checkpoints, mesh: Mesh, seed: int
+    stage: Stage,
+    params: Callable[[], Tree],
+    batch: Shapes,
+    checkpoints: Checkpoints,
+    mesh: Mesh,
+    seed: int,
+    report: Callable[[str], None],
 ) -> tuple[Callable[..., Any], Callable[..., Any], Tree, State, int]:
     """Compiles the step, before any data is touched; then the newest checkpoint's state, else a new one.
 
     Programs of the step and of previews, frozen parameters, state, and the updates that it has behind it.
     """
-    shapes = state_shapes(stage, params, mesh)
-    frozen = jax.device_put(stage.freeze(params), shapes.frozen_shardings)
+    given = params()
+    shapes = state_shapes(stage, given, mesh)
+    frozen = jax.device_put(stage.freeze(given), shapes.frozen_shardings)
+    new = first_state(stage, given, shapes, seed) if checkpoints.latest is None else None
+    del given  # what the frozen parameters and the state have not kept is freed for the compiler and the steps
     update = compile_step(stage, shapes, batch, mesh)
     preview = jax.jit(stage.preview, out_shardings=sharding.replicated(mesh), compiler_options=compiler_options(mesh))
-    if checkpoints.latest is None:
-        return update, preview, frozen, first_state(stage, params, shapes, seed), 0
-    state, step = checkpoints.restore(shapes.state, shapes.shardings)
+    if new is not None:
+        return update, preview, frozen, new, 0
+    state, step = checkpoints.restore(shapes.state, shapes.shardings, report)
     return update, preview, frozen, state, step
 
 
@@ -186,7 +198,7 @@ class Log:
         """Takes the metrics of a step that was dispatched, and looks at those of the step before."""
         self.flush()
         self.pending = (step, metrics)
-        self.writers.progress(step, time.time())
+        self.writers.passed(step)
 
     def flush(self) -> None:
         """Looks at what was taken; a UserError where a metric is not finite."""

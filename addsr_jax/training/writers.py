@@ -6,14 +6,17 @@ A bucket gets the files of TensorBoard with every checkpoint, so that they end w
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from clu import metric_writers, parameter_overview, periodic_actions
 
-from addsr_jax import places, processes
+from addsr_jax import attempts, places, processes
+from addsr_jax.errors import UserError
 
+Value = TypeVar('Value')
 COLUMNS = ('LQ', 'student', 'teacher', 'reconstruction', 'HR')  # of a grid, from left to right
 
 
@@ -35,8 +38,8 @@ class Writers:
         cls, workdir: Path, steps: int, batch_size: int, log_every: int, report: Callable[[str], None]
     ) -> 'Writers':
         outbox = places.Outbox(workdir / 'tensorboard')
-        logs = str(outbox.here)
-        writer = metric_writers.create_default_writer(logs, just_logging=not processes.first(), asynchronous=False)
+        make = partial(metric_writers.create_default_writer, just_logging=not processes.first(), asynchronous=False)
+        writer = written(outbox.here, partial(make, str(outbox.here)))
         progress = periodic_actions.ReportProgress(
             num_train_steps=steps, every_steps=log_every, every_secs=None, writer=writer
         )
@@ -53,7 +56,7 @@ class Writers:
         seconds = time.monotonic() - self.started
         speed = done / seconds
         extra = {'images_per_second': speed * self.batch_size, 'seconds': seconds}
-        self.writer.write_scalars(step, {**metrics, **extra})
+        self._write(partial(self.writer.write_scalars, step, {**metrics, **extra}))
         terms = ' '.join(f'{name} {value:.4g}' for name, value in sorted(metrics.items()))
         left = int((self.steps - step) / speed)
         self.report(
@@ -63,7 +66,7 @@ class Writers:
 
     def score(self, step: int, name: str, value: float) -> None:
         """A figure on the held-out pictures."""
-        self.writer.write_scalars(step, {name: value})
+        self._write(partial(self.writer.write_scalars, step, {name: value}))
         self.report(f'step {step}  {name} {value:.3f}')
 
     def images(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
@@ -71,14 +74,29 @@ class Writers:
         pictures = {name: pictures[name] for name in COLUMNS if name in pictures}
         columns = [np.concatenate(list(np.asarray(images[:4], np.float32)), axis=0) for images in pictures.values()]
         grid = np.clip(np.concatenate(columns, axis=1) / 2 + 0.5, 0, 1)
-        self.writer.write_images(step, {' | '.join(pictures): grid[None]})
+        self._write(partial(self.writer.write_images, step, {' | '.join(pictures): grid[None]}))
+
+    def passed(self, step: int) -> None:
+        """A step was dispatched."""
+        self._write(partial(self.progress, step, time.time()))
 
     def keep(self) -> None:
         """What was written so far stays, whatever comes."""
-        self.writer.flush()
+        self._write(self.writer.flush)
         self.outbox.send(self.report)
 
     def close(self) -> None:
-        self.writer.flush()
-        self.writer.close()
+        self._write(self.writer.flush)
+        self._write(self.writer.close)
         self.outbox.send(self.report)
+
+    def _write(self, work: Callable[[], object]) -> None:
+        written(self.outbox.here, work)
+
+
+def written(folder: Path, work: Callable[[], Value]) -> Value:
+    """What `work` returns, which writes to `folder`; a UserError for whatever tensorflow raises where it cannot."""
+    try:
+        return attempts.attempt(work)
+    except attempts.Failed as error:
+        raise UserError(f'{folder} cannot be written ({error}): make room and run the same command again') from error

@@ -8,26 +8,27 @@ converted weights). Both are written beside their place and moved into it whole;
 import dataclasses
 import hashlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
-from addsr_jax import atomic, json_file, places, specs, trees
+from addsr_jax import atomic, attempts, hashes, json_file, places, sharding, specs, trees
 from addsr_jax.errors import UserError
 from addsr_jax.networks.build import build
 from addsr_jax.networks.prompt_extractor import dape
 from addsr_jax.specs import ModelSpec
 from addsr_jax.trees import Tree
-from addsr_jax.weights import adapters, older
+from addsr_jax.weights import adapters, finite, model_file, older, restoring
 
 NANO = Path(__file__).parent / 'nano'
-MODEL_FILE = 'model.json'
+MODEL_FILE = model_file.NAME
 NOTES = ('README.md', 'LICENSE')
 LORA = 'lora'  # folder of adapters
 _DENOISER = ('unet', 'controlnet', 'schedule', 'prompts', 'discriminator')
@@ -74,18 +75,21 @@ def save(
     """
     if form not in ('orbax', 'safetensors'):
         raise ValueError(f"form is 'orbax' or 'safetensors', not {form!r}")
+    made: dict[str, str] = {}
     with writing(places.place(folder)) as unfinished:
         for part, tree in bundle.params.items():
             if form == 'safetensors':
-                _save_safetensors(trees.cast(tree, dtype), unfinished / f'{part}.safetensors')
+                tree = trees.cast(tree, dtype)
+                _save_safetensors(tree, unfinished / f'{part}.safetensors')
+                made[f'params/{part}'] = hashes.of_tree(tree)
                 continue
             for network, params in networks_of(part, tree).items():
-                write_network(unfinished, network, trees.cast(params, dtype))
+                made |= write_network(unfinished, network, trees.cast(params, dtype))
         for name, tree in (beside or {}).items():
-            _save_orbax(tree, unfinished / name)
+            made |= _save_orbax(tree, unfinished, name)
         if lora is not None:
             adapters.write(unfinished / LORA, lora)
-        write_record(unfinished, bundle, form, list(bundle.params))
+        write_record(unfinished, bundle, form, list(bundle.params), made)
 
 
 @contextmanager
@@ -97,21 +101,18 @@ def writing(folder: Path) -> Iterator[Path]:
     if places.in_bucket(folder):
         notes = {name: (folder / name).read_bytes() for name in NOTES if (folder / name).exists()}
         places.remove(folder, first=MODEL_FILE)
-        for name, content in notes.items():
-            (folder / name).write_bytes(content)
-        yield folder
+        try:
+            for name, content in notes.items():
+                (folder / name).write_bytes(content)
+            yield folder
+        except OSError as error:
+            raise UserError(f'{folder} cannot be written: {error}') from error
         return
-    unfinished = folder.with_name(f'.{folder.name}.writing')
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    try:
+    with atomic.folder(folder) as unfinished:
         yield unfinished
         for name in NOTES:  # a model card and a licence stay with the weights that they are about
             if (folder / name).exists():
                 shutil.copy2(folder / name, unfinished / name)
-        replace_folder(unfinished, folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def networks_of(part: str, tree: Tree) -> dict[str, Tree]:
@@ -119,53 +120,78 @@ def networks_of(part: str, tree: Tree) -> dict[str, Tree]:
     return {f'{part}/{name}': tree[name] for name in tree} if part in DENOISERS else {part: tree}
 
 
-def write_network(folder: Path, network: str, params: Tree) -> None:
-    """One network of an unfinished Orbax bundle: 'autoencoder', 'teacher/unet'."""
-    places.make_folder((folder / 'params' / network).parent)
-    _save_orbax(params, folder / 'params' / network)
+def write_network(folder: Path, network: str, params: Tree) -> dict[str, str]:
+    """One network of an unfinished Orbax bundle: 'autoencoder', 'teacher/unet'. Its hash by its place."""
+    return _save_orbax(params, folder, f'params/{network}')
 
 
-def write_record(folder: Path, bundle: Bundle, form: str, parts: list[str]) -> None:
-    """Tokenizer and model.json, which is written last."""
+def write_record(folder: Path, bundle: Bundle, form: str, parts: list[str], made: Mapping[str, str]) -> None:
+    """Tokenizer and model.json, which is written last, with the hashes of what was written."""
     places.copy(bundle.tokenizer, folder / 'tokenizer')
     record = {'form': form, 'parts': sorted(parts), 'spec': specs.to_json(bundle.spec), 'info': bundle.info}
-    atomic.write_json(folder / MODEL_FILE, record)
+    model_file.write(folder, record, made)
 
 
-def replace_folder(source: Path, target: Path) -> None:
-    """Moves a finished folder into place; what was there goes only when the new one stands."""
-    old = target.with_name(f'.{target.name}.old')
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.rename(old)
-    source.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _save_orbax(params: Tree, folder: Path) -> None:
+def _save_orbax(params: Tree, folder: Path, name: str) -> dict[str, str]:
+    """Writes a tree to `folder`/`name`; {name: its hash}."""
     import orbax.checkpoint as ocp
 
+    places.make_folder((folder / name).parent)
     # files of 64 MB: Orbax gathers a whole file in memory before it writes it, and the default is no limit
     arguments = ocp.args.PyTreeSave(params, ocdbt_target_data_file_size=64 * 2**20)
     me = jax.process_index()  # a bundle is written by one process, which must not wait for others
     alone = ocp.options.MultiprocessingOptions(me, {me}, 'bundle')
     handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
     with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
-        checkpointer.save(places.absolute(folder), args=arguments)
+        attempts.write(partial(checkpointer.save, places.absolute(folder / name), args=arguments))
+    return {name: hashes.of_tree(params)}
 
 
 def _save_safetensors(tree: Tree, path: Path) -> None:
     from safetensors.numpy import save_file
 
     tensors = {name: np.ascontiguousarray(value) for name, value in trees.flatten(tree).items()}
-    atomic.write(path, lambda beside: save_file(tensors, beside))
+    save = partial(save_file, tensors)
+    places.write_here(path, lambda here: attempts.write(partial(save, here)))
 
 
-def load(path_or_name: str | Path, dtype: Any = None) -> Bundle:
-    """The embedded model 'nano', or a folder, as numpy arrays; UserError says what is wrong with it.
+def load(
+    path_or_name: str | Path, dtype: Any = None, *, mesh: Mesh | None = None, only: Iterable[str] | None = None
+) -> Bundle:
+    """The embedded model 'nano', or a folder; UserError says what is wrong with it.
 
-    dtype: of floating tensors, cast one network at a time; None keeps what is stored.
+    dtype: of floating tensors, cast one network at a time; None keeps what is stored. mesh: of devices that get the
+    tensors, each by `sharding.RULES`, so that a process holds its own devices' shares alone; None: numpy arrays. only:
+    the parts to load, of those that it has; the others are missing from `params`.
     """
+    folder, record, spec = _opened(path_or_name)
+    parts = [part for part in record['parts'] if only is None or part in only]
+    wanted = expected(spec, parts)
+    if record['form'] == 'safetensors':
+        params = _load_safetensors(folder, record, parts, dtype)
+    else:
+        params = _load_orbax(folder, record, wanted, dtype, mesh)
+    check(params, wanted, folder)
+    if mesh is not None:
+        params = sharding.put_params(params, mesh)
+    return Bundle(spec, params, folder / 'tokenizer', record['info'])
+
+
+def described(path_or_name: str | Path) -> Bundle:
+    """What `load` loads, with shapes in the place of tensors; that a folder's files have them is looked at."""
+    folder, record, spec = _opened(path_or_name)
+    wanted = expected(spec, record['parts'])
+    if record['form'] == 'safetensors':
+        found = _load_safetensors(folder, record, record['parts'], None)
+        check(found, wanted, folder)
+        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), found)
+    else:
+        shapes = trees.unflatten({name: tree for name, _, tree in _stored(folder, wanted)})
+    return Bundle(spec, shapes, folder / 'tokenizer', record['info'])
+
+
+def _opened(path_or_name: str | Path) -> tuple[Path, dict[str, Any], ModelSpec]:
+    """A folder of weights, its model.json and the spec in that."""
     folder = NANO if str(path_or_name) == 'nano' else places.place(path_or_name)
     with places.answering(folder, 'read'):
         there = (folder / MODEL_FILE).exists()
@@ -173,19 +199,14 @@ def load(path_or_name: str | Path, dtype: Any = None) -> Bundle:
         raise UserError(
             f"{folder} holds no {MODEL_FILE}: give 'nano', or a folder that training (final/) or convert wrote"
         )
+    record = model_file.read(folder)
     try:
-        record = json_file.read(folder / MODEL_FILE, 'copy the folder again')
-        spec = specs.from_json(ModelSpec, record['spec'])
-        form, parts, info = record['form'], record['parts'], record['info']
+        return folder, record, specs.from_json(ModelSpec, record['spec'])
     except (UserError, ValueError, KeyError, TypeError) as error:
         raise UserError(f'{folder / MODEL_FILE} cannot be read: {error}') from error
-    wanted = expected(spec, parts)
-    params = _load_safetensors(folder, parts, dtype) if form == 'safetensors' else _load_orbax(folder, wanted, dtype)
-    check(params, wanted, folder)
-    return Bundle(spec, params, folder / 'tokenizer', info)
 
 
-def _load_safetensors(folder: Path, parts: list[str], dtype: Any) -> dict[str, Tree]:
+def _load_safetensors(folder: Path, record: Mapping[str, Any], parts: list[str], dtype: Any) -> dict[str, Tree]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -194,29 +215,60 @@ def _load_safetensors(folder: Path, parts: list[str], dtype: Any) -> dict[str, T
         path = folder / f'{part}.safetensors'
         try:
             with places.on_this_machine(path) as file:
-                params[part] = trees.cast(trees.unflatten(load_file(file)), dtype)
+                stored = trees.unflatten(load_file(file))
         except (SafetensorError, OSError, ValueError) as error:
             raise UserError(f'{path} cannot be read ({error}): download or convert it again') from error
+        params[part] = _checked(stored, record, f'params/{part}', path, dtype)
     return params
 
 
-def _load_orbax(folder: Path, wanted: dict[str, Tree], dtype: Any) -> dict[str, Tree]:
-    import orbax.checkpoint as ocp
+def _checked(stored: Tree, record: Mapping[str, Any], name: str, path: Path, dtype: Any) -> Tree:
+    """The tree in `dtype`, after a look at whether it is what was written, and numbers."""
+    model_file.check(record, name, hashes.of_tree(stored), path)
+    finite.check(stored, path)
+    return trees.cast(stored, dtype)
 
+
+def _load_orbax(
+    folder: Path, record: Mapping[str, Any], wanted: dict[str, Tree], dtype: Any, mesh: Mesh | None
+) -> dict[str, Tree]:
     flat = {}
-    with ocp.StandardCheckpointer() as checkpointer:
-        for part, tree in wanted.items():
-            for network, shapes in networks_of(part, tree).items():
-                path = places.absolute(folder / 'params' / network)
-                try:
-                    saved = checkpointer.metadata(path).item_metadata.tree
-                    abstract = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), dict(saved))
-                    check(abstract, shapes, path)
-                    restored = checkpointer.restore(path, jax.tree.map(_on_one_device, trees.retyped(abstract, dtype)))
-                except (FileNotFoundError, ValueError, AttributeError, KeyError) as error:
-                    raise UserError(f'{path} cannot be read ({_first_line(error)}): the folder is damaged') from error
-                flat[network] = _to_host(restored)
+    for network, path, stored in _stored(folder, wanted):
+        found: list[int] = []  # hashes of tensors
+
+        def kept(
+            arrays: restoring.Arrays, network: str = network, path: Path = path, found: list[int] = found
+        ) -> restoring.Arrays:
+            found += [hashes.of_array(name, array) for name, array in arrays.items()]
+            finite.check(arrays, path)
+            arrays = trees.cast(arrays, dtype)
+            return arrays if mesh is None else sharding.put_params({network: arrays}, mesh)[network]
+
+        with _readable(path):
+            flat[network] = restoring.restored(path, stored, kept)
+        model_file.check(record, f'params/{network}', hashes.text(sum(found)), path)
     return trees.unflatten(flat)
+
+
+def _stored(folder: Path, wanted: dict[str, Tree]) -> Iterator[tuple[str, Path, Tree]]:
+    """(network, its place, shapes as they are stored) of an Orbax bundle, which are those that are wanted."""
+    for part, tree in wanted.items():
+        for network, shapes in networks_of(part, tree).items():
+            path = places.absolute(folder / 'params' / network)
+            with _readable(path):
+                stored = restoring.described(path)
+            check(stored, shapes, path)
+            yield network, path, stored
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Whatever Orbax says of a folder that it cannot read becomes one line."""
+    try:
+        with attempts.attempted():
+            yield
+    except attempts.Failed as error:
+        raise UserError(f'{path} cannot be read ({error}): the folder is damaged') from error
 
 
 def has_beside(path_or_name: str | Path, name: str) -> bool:
@@ -226,23 +278,30 @@ def has_beside(path_or_name: str | Path, name: str) -> bool:
 
 def load_beside(path_or_name: str | Path, name: str, abstract: Tree) -> Tree:
     """The tree `name` beside a bundle's weights, of the structure, shapes and dtypes of `abstract`."""
+    folder = places.place(path_or_name)
+    path = places.absolute(folder / name)
+    try:
+        before, restored = attempts.attempt(partial(_read_beside, path, abstract))
+    except attempts.Failed as error:
+        raise UserError(
+            f'{path} does not fit this run ({error}): delete that folder to start with a new discriminator'
+        ) from error
+    restored = _checked(restored, model_file.read(folder), name, path, None)
+    return older.with_parts(restored, abstract) if before else restored
+
+
+def _read_beside(path: Path, abstract: Tree) -> tuple[bool, Tree]:
+    """(whether version 0.1 wrote it, the tree on the host)."""
     import orbax.checkpoint as ocp
 
-    path = places.absolute(places.place(path_or_name) / name)
-    try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            saved = checkpointer.metadata(path).item_metadata.tree
-            before = older.is_older(saved)
-            wanted = older.without_parts(abstract) if before else abstract
-            wrong = differences(saved, wanted)
-            if wrong:
-                raise ValueError(wrong[0])
-            restored = _to_host(checkpointer.restore(path, jax.tree.map(_on_one_device, wanted)))
-            return older.with_parts(restored, abstract) if before else restored
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f'{path} does not fit this run ({_first_line(error)}): delete that folder to start with a new discriminator'
-        ) from error
+    with ocp.StandardCheckpointer() as checkpointer:
+        saved = checkpointer.metadata(path).item_metadata.tree
+        before = older.is_older(saved)
+        wanted = older.without_parts(abstract) if before else abstract
+        wrong = differences(saved, wanted)
+        if wrong:
+            raise ValueError(wrong[0])
+        return before, _to_host(checkpointer.restore(path, jax.tree.map(_on_one_device, wanted)))
 
 
 def _to_host(tree: Tree) -> Tree:
@@ -253,10 +312,6 @@ def _to_host(tree: Tree) -> Tree:
 def _on_one_device(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def check(params: Tree, wanted: Tree, folder: Path) -> None:

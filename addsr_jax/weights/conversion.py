@@ -22,7 +22,7 @@ from addsr_jax.sizes import SD2
 from addsr_jax.specs import ModelSpec
 from addsr_jax.trees import Tree
 from addsr_jax.weights import bundle as bundles
-from addsr_jax.weights import layout, published, torch_writer
+from addsr_jax.weights import finite, layout, published, tensor_file, torch_writer
 from addsr_jax.weights.bundle import Bundle
 from addsr_jax.weights.reader import open_file, open_folder
 from addsr_jax.weights.stored import Stored
@@ -149,17 +149,16 @@ def from_pytorch(made: Plan, output: Path, report: Callable[[str], None]) -> dic
     _check_space(output, sum(t.nbytes for s in made.sources for t in s.tensors.values()))
     parts = sorted({source.network.split('/')[0] for source in made.sources})
     entries: list[dict[str, Any]] = []
-    try:
-        with bundles.writing(output) as unfinished:
-            for source in made.sources:
-                report(f'{source.network}: {len(source.tensors)} tensors of {source.path}')
-                bundles.write_network(unfinished, source.network, _converted(source, entries))
-            summary = _report(entries)
-            (unfinished / REPORT).write_text(json.dumps(summary, indent=1) + '\n', encoding='utf-8')
-            info = {'converted': [s.network for s in made.sources], 'sha256': summary['sha256']}
-            bundles.write_record(unfinished, Bundle(made.spec, {}, made.tokenizer, info), 'orbax', parts)
-    except OSError as error:
-        raise UserError(f'{output} could not be written ({error})') from error
+    written: dict[str, str] = {}
+    with bundles.writing(output) as unfinished:
+        for source in made.sources:
+            report(f'{source.network}: {len(source.tensors)} tensors of {source.path}')
+            tree = _converted(source, entries)
+            written |= bundles.write_network(unfinished, source.network, tree)
+        summary = _report(entries)
+        (unfinished / REPORT).write_text(json.dumps(summary, indent=1) + '\n', encoding='utf-8')
+        info = {'converted': [s.network for s in made.sources], 'sha256': summary['sha256']}
+        bundles.write_record(unfinished, Bundle(made.spec, {}, made.tokenizer, info), 'orbax', parts, written)
     return summary
 
 
@@ -204,6 +203,7 @@ def _converted(source: Source, entries: list[dict[str, Any]]) -> Tree:
     def tensors() -> Iterable[tuple[str, np.ndarray]]:
         for name, stored in source.tensors.items():
             value = _read(source, name, stored)
+            finite.check_tensor(name, value, source.path)
             entries.append(
                 {
                     'name': f'{source.network}/{name}',
@@ -250,7 +250,7 @@ def to_pytorch(path: Path | str, output: Path, part: str, report: Callable[[str]
         _write_folder(unfinished / 'controlnet', 'controlnet', denoiser['controlnet'], config)
         for name, stem in (('autoencoder', 'vae/diffusion_pytorch_model'), ('text_encoder', 'text_encoder/model')):
             if name in made.params:
-                _write_safetensors(unfinished / f'{stem}.safetensors', layout.to_state_dict(name, made.params[name]))
+                tensor_file.write(unfinished / f'{stem}.safetensors', layout.to_state_dict(name, made.params[name]))
         if 'prompt_extractor' in made.params:
             state = layout.to_state_dict('prompt_extractor', made.params['prompt_extractor'])
             torch_writer.write(unfinished / 'ram.pth', {'model': state})
@@ -264,15 +264,8 @@ def to_pytorch(path: Path | str, output: Path, part: str, report: Callable[[str]
 
 
 def _write_folder(folder: Path, kind: str, params: Tree, config: dict[str, Any]) -> None:
-    _write_safetensors(folder / f'{DIFFUSERS[0]}.safetensors', layout.to_state_dict(kind, params))
+    tensor_file.write(folder / f'{DIFFUSERS[0]}.safetensors', layout.to_state_dict(kind, params))
     (folder / 'config.json').write_text(json.dumps(config, indent=2) + '\n', encoding='utf-8')
-
-
-def _write_safetensors(path: Path, state: Mapping[str, np.ndarray]) -> None:
-    from safetensors.numpy import save_file
-
-    path.parent.mkdir(parents=True)
-    save_file(dict(state), path, metadata={'format': 'pt'})
 
 
 def inspect(path: Path) -> list[str]:

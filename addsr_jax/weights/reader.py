@@ -8,7 +8,7 @@ import numpy as np
 
 from addsr_jax import json_file
 from addsr_jax.errors import UserError
-from addsr_jax.weights import torch_pickle
+from addsr_jax.weights import tensor_file, torch_pickle
 from addsr_jax.weights.stored import Stored
 
 
@@ -53,11 +53,14 @@ def _open_safetensors(path: Path) -> dict[str, Stored]:
 
     def load(name: str) -> np.ndarray:
         with safe_open(path, framework='numpy') as file:
-            return file.get_tensor(name)
+            tensor = file.get_tensor(name)
+        tensor_file.check(path, made, name, tensor)
+        return tensor
 
     try:
         with safe_open(path, framework='numpy') as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118, it is no dict
+            made = tensor_file.written(path, file.metadata(), set(slices))
             return {
                 name: Stored(tuple(part.get_shape()), _dtype(path, part.get_dtype()), lambda name=name: load(name))
                 for name, part in slices.items()

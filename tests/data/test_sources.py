@@ -78,7 +78,7 @@ def test_the_held_out_photograph_is_not_trained_on():
 
 
 def test_an_unknown_source_is_refused_with_the_choices():
-    with pytest.raises(UserError, match='folder, tfds, sample_photos'):
+    with pytest.raises(UserError, match='folder, packed, tfds, sample_photos'):
         sources.open_source('zip', '')
 
 

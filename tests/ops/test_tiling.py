@@ -12,7 +12,7 @@ SIZES = [(32, 32), (192, 192), (200, 700), (1000, 193), (512, 513)]
 
 @pytest.mark.parametrize('size', SIZES)
 def test_every_pixel_is_covered_on_the_grid_with_enough_overlap(size):
-    plan = tiling.plan(*size, side=192, grid=16)
+    plan = tiling.plan(*size, sides=(192, 192), grid=16)
     assert all(n % 16 == 0 for n in plan.padded)
     covered = np.zeros(plan.padded, int)
     for top, left in plan.offsets:
@@ -26,14 +26,14 @@ def test_every_pixel_is_covered_on_the_grid_with_enough_overlap(size):
 @pytest.mark.parametrize('size', SIZES)
 def test_cutting_and_blending_changes_nothing(size):
     image = np.random.default_rng(0).normal(size=(*size, 3)).astype(np.float32)
-    plan = tiling.plan(*size, side=192, grid=16)
+    plan = tiling.plan(*size, sides=(192, 192), grid=16)
     tiles = tiling.cut(tiling.pad(image, plan), plan)
     assert tiles.shape == (len(plan.offsets), 192, 192, 3)
     np.testing.assert_allclose(tiling.blend(tiles, plan, *size), image, atol=1e-5)
 
 
 def test_latents_are_cut_at_the_same_places():
-    plan = tiling.plan(300, 400, side=192, grid=16)
+    plan = tiling.plan(300, 400, sides=(192, 192), grid=16)
     rows = np.arange(plan.padded[0] // 4)[:, None, None] * np.ones((1, plan.padded[1] // 4, 1))
     tiles = tiling.cut(rows[None], plan, 4)
     assert tiles.shape[1:] == (1, 48, 48, 1)
@@ -43,7 +43,7 @@ def test_latents_are_cut_at_the_same_places():
 @pytest.mark.parametrize('side', [100, 128])
 def test_tiles_that_are_off_the_grid_or_all_overlap_are_refused(side):
     with pytest.raises(ValueError, match='multiple of 16'):
-        tiling.plan(300, 300, side=side, grid=16)
+        tiling.plan(300, 300, sides=(192, side), grid=16)
 
 
 def test_the_whole_picture_is_a_plan_of_one_tile():

@@ -1,16 +1,20 @@
-"""Image files: found and checked before work starts, written whole or not at all."""
+"""Image files: found, named and checked before work starts, written whole or not at all."""
 
+import dataclasses
 import os
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from addsr_jax.data import pictures
+from addsr_jax.data import formats, pictures
 from addsr_jax.errors import UserError
 from addsr_jax.restoration import files
+from addsr_jax.restoration.files import Naming
+from addsr_jax.restoration.settings import Settings
 
 GREY = np.full((12, 16, 3), 90, np.uint8)
+USUAL = Settings()
 
 
 @pytest.fixture
@@ -24,42 +28,96 @@ def photos(tmp_path):
     return folder
 
 
-def test_results_are_named_after_their_source_and_the_scale(photos, tmp_path):
-    jobs = files.plan_jobs([str(photos)], tmp_path / 'out', 4)
-    assert [j.target.name for j in jobs] == ['a_x4.png', 'b_x4.png', 'c_x4.png']
-    (job,) = files.plan_jobs([str(photos / 'a.png')], tmp_path / 'one.png', 4)
-    assert job.target == tmp_path / 'one.png'
+def plan(inputs, output, settings=USUAL, **naming):
+    return files.plan_jobs([str(i) for i in inputs], Naming(output, **naming), settings)[0]
+
+
+def names(jobs):
+    return [job.target.name for job in jobs]
+
+
+def test_results_are_named_after_their_source_and_the_scale_and_keep_its_kind(photos, tmp_path):
+    jobs, left_out = files.plan_jobs([str(photos)], Naming(tmp_path / 'out'), USUAL)
+    assert names(jobs) == ['a_x4.png', 'b_x4.jpg', 'c_x4.webp']
+    assert [job.format for job in jobs] == ['PNG', 'JPEG', 'WEBP']
+    assert left_out == f'{photos}: left out 1 hidden'
+    assert names(plan([photos], tmp_path / 'out', format='tif', suffix='')) == ['a.tif', 'b.tif', 'c.tif']
+
+
+@pytest.mark.parametrize(
+    ('settings', 'label'),
+    [
+        ({}, '_x4'),
+        ({'scale': 1.5}, '_x1.5'),
+        ({'width': 1000}, '_w1000'),
+        ({'width': 1000, 'height': 90}, '_w1000_h90'),
+        ({'max_side': 2000}, '_x4_max2000'),
+    ],
+    ids=str,
+)
+def test_names_say_the_size_that_was_asked_for(settings, label):
+    assert files.label(Settings(**settings)) == label
+
+
+@pytest.mark.parametrize('ending', formats.WRITABLE)
+def test_the_ending_of_an_output_for_one_image_says_its_kind(photos, tmp_path, ending):
+    (job,) = plan([photos / 'a.png'], tmp_path / f'one{ending}')
+    assert job.target == tmp_path / f'one{ending}'
+    assert job.format == formats.of_ending(ending)
+
+
+def test_a_kind_that_cannot_hold_the_result_becomes_png_and_says_why(photos, tmp_path):
+    Image.fromarray(GREY).save(photos / 'd.gif')
+    Image.fromarray(np.zeros((2, 5000, 3), np.uint8)).save(photos / 'wide.webp')
+    jobs = {job.source.name: job for job in plan([photos], tmp_path / 'out')}
+    assert (jobs['d.gif'].target.name, jobs['d.gif'].remark) == (
+        'd_x4.png',
+        'as PNG, since results are not written as GIF',
+    )
+    assert jobs['wide.webp'].target.name == 'wide_x4.png'
+    assert jobs['wide.webp'].remark == 'as PNG, since WEBP holds 16383 pixels a side'
+    with pytest.raises(UserError, match=r'wide_x4\.webp would have more than 16383 pixels a side'):
+        plan([photos], tmp_path / 'out', format='webp')
 
 
 def test_existing_results_are_refused_unless_overwritten_or_left(photos, tmp_path):
     out = tmp_path / 'out'
     out.mkdir()
-    (out / 'b_x4.png').write_bytes(b'mine')
-    jobs = files.plan_jobs([str(photos)], out, 4)
-    with pytest.raises(UserError, match=r'b_x4\.png exists: add --resume'):
+    (out / 'b_x4.jpg').write_bytes(b'mine')
+    jobs = plan([photos], out)
+    with pytest.raises(UserError, match=r'b_x4\.jpg exists: add --resume'):
         files.remaining(jobs, overwrite=False, resume=False)
     assert files.remaining(jobs, overwrite=True, resume=False) == jobs
     left = files.remaining(jobs, overwrite=False, resume=True)
-    assert [job.target.name for job in left] == ['a_x4.png', 'c_x4.png']
-    assert (out / 'b_x4.png').read_bytes() == b'mine'
+    assert names(left) == ['a_x4.png', 'c_x4.webp']
+    assert (out / 'b_x4.jpg').read_bytes() == b'mine'
 
 
 def test_a_result_never_falls_on_another_input(photos):
     Image.fromarray(GREY).save(photos / 'a_x4.png')
     with pytest.raises(UserError, match=r'would replace .*a_x4\.png, another input'):
-        files.plan_jobs([str(photos)], photos, 4)
+        plan([photos], photos)
+
+
+def test_two_endings_of_one_stem_do_not_meet(photos, tmp_path):
+    Image.fromarray(GREY).save(photos / 'a.bmp')
+    assert names(plan([photos], tmp_path / 'out'))[:2] == ['a_x4.bmp', 'a_x4.png']
+    assert names(plan([photos], tmp_path / 'out', format='png'))[:2] == ['a_bmp_x4.png', 'a_x4.png']
+    assert names(plan([photos], tmp_path / 'out', format='jpg'))[:2] == ['a_bmp_x4.jpg', 'a_png_x4.jpg']
 
 
 def test_two_sources_of_one_name_are_refused(photos, tmp_path):
-    Image.fromarray(GREY).save(photos / 'a.bmp')
+    other = tmp_path / 'other'
+    other.mkdir()
+    Image.fromarray(GREY).save(other / 'a.png')
     with pytest.raises(UserError, match='would both become'):
-        files.plan_jobs([str(photos)], tmp_path / 'out', 4)
+        plan([photos, other], tmp_path / 'out')
 
 
 def test_a_result_never_falls_on_its_source(photos):
     source = photos / 'a.png'
     with pytest.raises(UserError, match='would replace its own source'):
-        files.plan_jobs([str(source)], source, 4)
+        plan([source], source)
 
 
 @pytest.mark.parametrize(
@@ -68,15 +126,72 @@ def test_a_result_never_falls_on_its_source(photos):
         (['missing.png'], 'out', 'there is no file or folder'),
         (['in'], 'one.png', 'cannot go into the one file'),
         (['in/a.png'], 'in/notes.txt', 'is a file'),
+        (['in/a.png'], 'in/notes.txt/out', 'cannot be a folder, since .*notes.txt is a file'),
+        (['in/a.png'], 'one.gif', 'results are not written as GIF: choose one of .png'),
+        (['in/a.png'], f'{"x" * 250}.png', 'too long a name: 246 bytes at most'),
         (['empty'], 'out', 'holds no images'),
         (['pipe.png'], 'out', 'is no regular file'),
+        (['/dev/null'], 'out', 'is no regular file'),
     ],
 )
 def test_impossible_inputs_and_outputs_are_refused(photos, tmp_path, inputs, output, message):
     (tmp_path / 'empty').mkdir()
     os.mkfifo(tmp_path / 'pipe.png')
     with pytest.raises(UserError, match=message):
-        files.plan_jobs([str(tmp_path / i) for i in inputs], tmp_path / output, 4)
+        plan([tmp_path / i for i in inputs], tmp_path / output)
+
+
+def test_an_output_and_a_format_that_disagree_are_refused(photos, tmp_path):
+    with pytest.raises(UserError, match='say two kinds of file'):
+        plan([photos / 'a.png'], tmp_path / 'one.png', format='jpg')
+    with pytest.raises(UserError, match='--suffix is for names in a folder'):
+        plan([photos / 'a.png'], tmp_path / 'one.png', suffix='_big')
+
+
+def test_a_folder_that_takes_no_files_is_refused_before_work_starts(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, 'access', lambda path, mode: path != tmp_path)  # root may write anywhere
+    with pytest.raises(UserError, match='nothing can be written into'):
+        plan([photos], tmp_path / 'new' / 'out')
+
+
+def test_without_pillow_heif_its_files_are_left_out_with_the_command_that_installs_it(photos, tmp_path, monkeypatch):
+    (photos / 'phone.HEIC').write_bytes(b'')
+    monkeypatch.setattr(formats, 'has_heif', lambda: False)
+    _, left_out = files.plan_jobs([str(photos)], Naming(tmp_path / 'out'), USUAL)
+    assert "1 HEIC files need pillow-heif: pip install 'addsr-jax[heic]'" in left_out
+    with pytest.raises(UserError, match=r"pip install 'addsr-jax\[heic\]'"):
+        plan([photos / 'a.png'], tmp_path / 'one.heic')
+
+
+@pytest.mark.parametrize('stem', ['x' * 251, 'ж' * 125, 'x' * 200 + os.fsdecode(b'\xff' * 51)], ids=['a', 'ж', 'bytes'])
+def test_names_that_would_be_too_long_are_shortened_and_differ_where_their_ends_do(stem, tmp_path):
+    short = files.short(stem, '_x4.png')
+    assert len(os.fsencode(short)) <= files.LONGEST_NAME
+    assert short.endswith('_x4.png')
+    assert short == files.short(stem, '_x4.png') != files.short(stem[:-1] + 'y', '_x4.png')
+    files.write_image(tmp_path / short, GREY)
+
+
+def test_names_with_spaces_and_other_letters_stay_as_they_are(tmp_path):
+    Image.fromarray(GREY).save(tmp_path / 'Ünder the  sea 写真.png')
+    assert names(plan([tmp_path], tmp_path / 'out')) == ['Ünder the  sea 写真_x4.png']
+
+
+def test_the_size_of_a_result_follows_from_what_was_asked():
+    sizes = {
+        (): (400, 200),
+        ('scale', 1.5): (150, 75),
+        ('width', 60): (60, 30),
+        ('height', 60): (120, 60),
+        ('max_side', 300): (300, 150),
+        ('max_side', 500): (400, 200),
+    }
+    for asked, wanted in sizes.items():
+        assert dataclasses.replace(USUAL, **dict([asked] if asked else [])).size(100, 50) == wanted
+    assert Settings(width=60, height=10).size(100, 50) == (20, 10)
+    assert Settings(scale=1).size(1, 1) == (1, 1)
+    with pytest.raises(UserError, match='scale and width or height both say'):
+        Settings(scale=2, width=60)
 
 
 def test_a_picture_is_written_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -48,3 +48,37 @@ def test_a_large_picture_is_finished_in_blocks_as_it_is_whole(monkeypatch, color
     assert shapes == {(2 * HALO + 32, 2 * HALO + 32, 3)}
     assert np.abs(blocks.astype(int) - whole).max() <= 1
     assert (blocks != whole).mean() < 1e-3
+
+
+def test_one_colour_and_clean_gradients_are_calm_and_what_has_noise_or_is_near_an_edge_is_not():
+    flat = np.full((40, 60, 3), 90, np.uint8)
+    gradient = np.add.outer(np.arange(40), np.arange(60))[..., None].repeat(3, 2) // 3 + 50
+    for calm in (flat, gradient.astype(np.uint8), flat.astype(np.uint16) * 257):
+        places = finish.calm_places(calm, 0.7, 240, 160)
+        assert places is not None
+        assert places.shape == (160, 240)
+        assert places.min() == 1
+    noisy = flat + (RNG.random((40, 60, 1)) < 0.05).astype(np.uint8)  # a level, here and there
+    assert (found := finish.calm_places(noisy, 0.7, 60, 40)) is None or found.mean() < 0.2
+    edge = flat.copy()
+    edge[:, 30:] = 200
+    places = finish.calm_places(edge, 0.7, 60, 40)
+    assert places is not None
+    assert places[:, 25:35].max() == 0
+    assert places[:, :23].min() == 1
+
+
+def test_where_it_is_calm_the_result_stays_within_a_level_of_the_enlarged_picture():
+    calm = np.zeros(LQ.shape[:2], np.float32)
+    calm[:20] = 1
+    plain = finished(RESTORED, LQ, 'none', 0, truncates=False)
+    kept = finished(RESTORED, LQ, 'none', 0, truncates=False, calm=calm)
+    enlarged = finished(LQ, LQ, 'none', 0, truncates=False)
+    np.testing.assert_array_equal(kept[20:], plain[20:])
+    assert np.abs(kept[:20].astype(int) - enlarged[:20]).max() <= 1
+
+
+def test_sixteen_bits_are_not_rounded_to_eight_in_between():
+    deep = finished(RESTORED, LQ, 'none', 0, truncates=True, kind=np.uint16)
+    assert deep.dtype == np.uint16
+    np.testing.assert_allclose(deep / 65535, (RESTORED + 1) / 2, atol=1e-5)

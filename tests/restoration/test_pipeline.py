@@ -43,7 +43,7 @@ def difference(a, b):
     return np.abs(a.astype(int) - b.astype(int)).max()
 
 
-@pytest.mark.parametrize('size', [(8, 8), (9, 61), (60, 60), (33, 100)])
+@pytest.mark.parametrize('size', [(1, 1), (3, 2), (8, 8), (9, 61), (60, 60), (33, 100)])
 def test_an_image_of_any_size_becomes_four_times_larger(model, size):
     image = np.resize(IMAGE, (*size, 3))
     out = model.upscale(image, **FAST)
@@ -113,9 +113,37 @@ def test_the_sampler_alone_goes_through_windows(model):
     assert np.abs(np.asarray(windows - whole)).max() > 0
 
 
-@pytest.mark.parametrize('scale', [1, 2, 3])
+@pytest.mark.parametrize('scale', [1, 1.5, 3])
 def test_other_scales(model, scale):
     assert model.upscale(SMALL, scale=scale, **FAST).shape == (32 * scale, 32 * scale, 3)
+
+
+@pytest.mark.parametrize(('asked', 'size'), [({'width': 50}, (25, 50)), ({'max_side': 20}, (10, 20))], ids=str)
+def test_other_sizes(model, asked, size):
+    assert model.upscale(SMALL[:16], **asked, **FAST).shape == (*size, 3)
+
+
+def test_sixteen_bits_stay_sixteen_and_are_restored_as_eight_are(model):
+    eight = model.upscale(SMALL, **FAST)
+    sixteen = model.upscale(SMALL.astype(np.uint16) * 257, **FAST)
+    assert sixteen.dtype == np.uint16
+    assert np.abs(sixteen / 257 - eight).max() < 6  # enlarged without rounding in between, and not cut off
+    assert (sixteen % 257 != 0).mean() > 0.9
+
+
+def test_one_colour_stays_one_colour_and_a_photograph_is_left_to_the_network(model):
+    flat = np.full((24, 32, 3), (200, 90, 30), np.uint8)
+    own = {**FAST, 'calm': 0.7}
+    assert difference(model.upscale(flat, **own), flat.repeat(4, 0).repeat(4, 1)) <= 1
+    assert difference(model.upscale(flat, **FAST, calm=0.0), flat.repeat(4, 0).repeat(4, 1)) > 2
+    np.testing.assert_array_equal(model.upscale(SMALL, **own), model.upscale(SMALL, **FAST, calm=0.0))
+
+
+def test_long_and_thin_pictures_take_thin_tiles(model):
+    plan = model._plan(36, 6000, 512)
+    assert plan.shape == (64, 512)
+    assert model._plan(300, 100, 512).shape == (512, 512)  # one tile of few kinds
+    assert model._plan(600, 300, 512).shape == (512, 512)
 
 
 def test_the_same_call_gives_the_same_picture_and_the_seed_and_the_name_another(model):
@@ -220,7 +248,7 @@ def test_pillow_images_are_taken_as_arrays_are(model):
         ({'color': 'sepia'}, 'guided, wavelet, adain, none'),
         ({'grain': -1.0}, r'0\.\.20'),
         ({'steps': 0}, r'1\.\.1000'),
-        ({'scale': 9}, r'1\.\.8'),
+        ({'scale': 17}, r'1\.\.16'),
         ({'psr_weight': 2.0}, r'0\.\.1'),
         ({'tile': 200}, 'multiple of 64'),
         ({'tile': 64}, '^upscale: tile is 64: .*at least 192, or 0'),
@@ -243,7 +271,7 @@ def test_impossible_settings_are_refused(model, settings, message):
 
 
 @pytest.mark.parametrize(
-    'image', [np.zeros((7, 60, 3), np.uint8), np.zeros((60, 60), np.uint8), np.zeros((60, 60, 3), np.float32)]
+    'image', [np.zeros((0, 60, 3), np.uint8), np.zeros((60, 60), np.uint8), np.zeros((60, 60, 3), np.float32)]
 )
 def test_arrays_that_are_no_pictures_are_refused(model, image):
     with pytest.raises(UserError, match='an image'):

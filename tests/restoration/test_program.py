@@ -57,7 +57,7 @@ def test_tokens_of_the_file_are_inputs_where_the_model_looks_at_files():
     (_, batch, _), _ = program.trace(spec, sampling, sharding.make_mesh('data:8'), 8, 64, 64).lower().in_avals
     bundle = dataclasses.replace(tiny.bundle(tiny.LEAST), spec=spec)
     own = pipeline.built(bundle, sharding.make_mesh('data:1', jax.devices()[:1]), jnp.float32)
-    tokens = own._file_tokens(pipeline._as_pillow(np.zeros((20, 30, 3), np.uint8)))
+    tokens = own._file_tokens(np.zeros((20, 30, 3), np.uint8))
     assert batch['image_tokens'].shape[1:] == tokens.shape[1:]
     assert batch['image_tokens'].dtype == tokens.dtype
 

@@ -38,6 +38,7 @@ def run(
     workdir: Path,
     *,
     made=None,
+    params=None,
     batches=None,
     report=None,
     mesh='data:2',
@@ -50,7 +51,7 @@ def run(
     with mock.patch.object(loop, 'compile_step', compile_once):
         return train(
             made or toy.stage('seesr'),
-            jax.device_get(toy.bundle()),
+            params or (lambda: jax.device_get(toy.bundle())),
             batches or tiny.Batches(),
             dataclasses.replace(OPTIONS, **changes),
             workdir=workdir,

@@ -101,15 +101,38 @@ def test_fine_tuning_goes_on_with_the_student_and_the_discriminator_that_are_kep
     options = configured(final, **{'objective.start': 'student'})
     start, stage = job.starting_weights(options), job.make_stage(options, SPEC, sharding.make_mesh('data:8'))
     init = jax.jit(stage.init)
-    state = init(jax.random.key(0), {**start.params, **job.kept_training(options, stage, start)})
+    given = bundles.load(final).params
+    state = init(jax.random.key(0), {**given, **job.kept_training(options, stage, start)})
     kept = bundles.load_beside(final, 'training', resumable(jax.eval_shape(lambda: state)))
     for a, b in zip(jax.tree.leaves(state.discriminator), jax.tree.leaves(kept['discriminator']), strict=True):
         np.testing.assert_array_equal(a, b)
     assert not np.array_equal(
-        *(jax.tree.leaves(s.discriminator['params'])[0] for s in (state, init(jax.random.key(0), start.params)))
+        *(jax.tree.leaves(s.discriminator['params'])[0] for s in (state, init(jax.random.key(0), given)))
     )
     student, first = trees.flatten(bundles.load(final).params['student']), trees.flatten(state.params['student'])
     assert all(np.array_equal(first[p], student[p]) for p in student)
+
+
+@pytest.mark.parametrize(
+    ('stage', 'changes', 'parts'),
+    [
+        ('dape', {}, {'prompt_extractor'}),
+        ('autoencoder', {}, {'autoencoder', 'prompt_extractor'}),
+        ('addsr', {}, {'autoencoder', 'prompt_extractor', 'teacher', 'text_encoder'}),
+        ('addsr', {'objective.start': 'student'}, set(tiny.PARTS)),
+        ('addsr', {'objective.start': 'student', 'objective.trainable': 'lora'}, set(tiny.PARTS)),
+    ],
+    ids=str,
+)
+def test_a_stage_loads_the_parts_that_it_needs_onto_its_mesh(weights, stage, changes, parts):
+    options = configured(weights, stage, **changes)
+    _, mesh, start, made, known = job.prepared(options)
+    assert not any(isinstance(leaf, np.ndarray | jax.Array) for leaf in jax.tree.leaves(start.params))
+    given = job.tensors(options, made, start, mesh)
+    assert set(given) == parts
+    assert {leaf.sharding.mesh for leaf in jax.tree.leaves(given)} == {mesh}
+    shapes, fewer = step.state_shapes(made, known, mesh), step.state_shapes(made, given, mesh)
+    assert (shapes.state, shapes.frozen) == (fewer.state, fewer.frozen)
 
 
 def test_the_next_stage_starts_from_final(first, final):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from addsr_jax.training.checkpoints import Checkpoints
 from addsr_jax.training.options import ProfileOptions
 from addsr_jax.weights import older
 from tests import tiny
+from tests.stages import toy
 from tests.training.common import assert_equal, run
 
 
@@ -51,6 +53,21 @@ class Troubled(tiny.Batches):
 def whole(tmp_path_factory):
     """A run that nothing interrupts."""
     return run(tmp_path_factory.mktemp('whole'))
+
+
+def test_weights_that_the_state_was_made_of_are_let_go_before_the_first_batch(tmp_path):
+    given = [jax.tree.map(jax.numpy.copy, toy.bundle())]
+    leaves = [weakref.ref(leaf) for leaf in jax.tree.leaves(given[0])]
+    alive: list[int] = []
+
+    @dataclasses.dataclass(frozen=True)
+    class Watching(tiny.Batches):
+        def __call__(self, start):
+            alive.append(sum(leaf() is not None for leaf in leaves))
+            yield from super().__call__(start)
+
+    run(tmp_path, params=given.pop, batches=Watching(), steps=1)
+    assert alive == [0]
 
 
 def test_a_run_stopped_at_half_and_started_again_ends_bit_for_bit_the_same(tmp_path, whole):

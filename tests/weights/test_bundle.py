@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from addsr_jax import sizes, trees
+from addsr_jax import sharding, sizes, trees
 from addsr_jax.errors import UserError
 from addsr_jax.weights import bundle as bundles
+from addsr_jax.weights import restoring
 from tests import tiny
 
 
@@ -51,7 +52,7 @@ def test_a_write_that_fails_leaves_the_old_folder_alone(folder, monkeypatch):
         raise OSError('no space left')
 
     monkeypatch.setattr(bundles.places, 'copy', full)
-    with pytest.raises(OSError, match='no space'):
+    with pytest.raises(UserError, match=r'model cannot be written: no space'):
         bundles.save(tiny.bundle(), folder, 'safetensors')
     equal(bundles.load(folder).params, tiny.bundle().params)
 
@@ -60,6 +61,7 @@ def test_missing_unexpected_and_misshapen_tensors_are_named_together(folder):
     record = json.loads((folder / 'model.json').read_text())
     record['spec']['text_encoder']['mlp_width'] = 24
     record['spec']['text_encoder']['layers'] = 2
+    del record['hashes']  # changed on purpose
     (folder / 'model.json').write_text(json.dumps(record))
     with pytest.raises(UserError, match=r'fc1.* is \(1, 8, 16\), not \(2, 8, 24\)'):
         bundles.load(folder)
@@ -67,6 +69,47 @@ def test_missing_unexpected_and_misshapen_tensors_are_named_together(folder):
     wanted = {'a': {'kernel': np.zeros(3)}, 'b': np.zeros(1)}
     with pytest.raises(UserError, match=r'b missing; c unexpected; a/kernel is \(2,\), not \(3,\)'):
         bundles.check(tree, wanted, folder)
+
+
+@pytest.mark.parametrize('dtype', [None, 'bfloat16'])
+def test_tensors_go_to_the_devices_that_hold_them(folder, monkeypatch, dtype):
+    monkeypatch.setattr(sharding, 'SMALL', 64)  # else all of these would be whole everywhere
+    mesh = sharding.make_mesh('data:2,fsdp:4')
+    loaded, expected = bundles.load(folder, dtype, mesh=mesh).params, trees.cast(tiny.bundle().params, dtype)
+    equal(loaded, expected)
+    places = jax.tree.leaves(sharding.state_shardings(mesh, expected))
+    leaves = jax.tree.leaves(loaded)
+    assert [leaf.sharding for leaf in leaves] == places
+    assert sum(not leaf.is_fully_replicated for leaf in leaves) > 100
+
+
+def test_parts_that_nobody_asks_for_are_not_read(tmp_path):
+    bundles.save(tiny.bundle(), tmp_path / 'model', 'orbax')
+    bundles.shutil.rmtree(tmp_path / 'model' / 'params' / 'student')
+    loaded = bundles.load(tmp_path / 'model', only=['teacher', 'autoencoder'])
+    equal(loaded.params, {part: tiny.bundle().params[part] for part in ('teacher', 'autoencoder')})
+    with pytest.raises(UserError, match=r'student/\w+ cannot be read'):
+        bundles.load(tmp_path / 'model')
+
+
+def test_a_description_has_the_shapes_of_what_would_be_loaded(folder):
+    found = bundles.described(folder)
+    shapes = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), bundles.load(folder).params)
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), found.params) == shapes
+    assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(found.params))
+    assert (found.spec, found.tokenizer, found.info) == (tiny.SPEC, folder / 'tokenizer', {})
+
+
+def test_a_network_is_read_in_portions_of_bounded_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(restoring, 'TOGETHER', 2000)
+    params = tiny.bundle().params['text_encoder']
+    bundles.save(dataclasses.replace(tiny.bundle(), params={'text_encoder': params}), tmp_path / 'model', 'orbax')
+    path = tmp_path / 'model' / 'params' / 'text_encoder'
+    seen = []
+    found = restoring.restored(path, restoring.described(path), lambda arrays: seen.append(arrays) or arrays)
+    equal(found, params)
+    assert len(seen) > 2
+    assert all(len(arrays) == 1 or trees.bytes_of(arrays) <= 2000 for arrays in seen)
 
 
 def test_a_truncated_file_is_named(tmp_path):
@@ -118,8 +161,38 @@ def test_the_embedded_model_is_whole_and_small():
     size = sum(p.stat().st_size for p in bundles.NANO.rglob('*') if p.is_file())
     assert size < 24e6
     assert all(np.isfinite(np.asarray(x, np.float32)).all() for x in jax.tree.leaves(loaded.params))
+    assert 'params/student' in json.loads((bundles.NANO / 'model.json').read_text())['hashes']
 
 
 def test_only_the_small_text_encoder_has_a_shipped_tokenizer():
     assert bundles.shipped_tokenizer(sizes.SD2) is None
     assert bundles.shipped_tokenizer(sizes.NANO) == bundles.NANO / 'tokenizer'
+
+
+def test_a_number_of_the_model_file_or_a_word_of_the_tokenizer_that_changed_is_refused(folder):
+    text = (folder / 'model.json').read_text()
+    for path, content, message in (
+        (
+            'model.json',
+            text.replace('"scaling_factor": 1.5', '"scaling_factor": 1.7'),
+            'written.*"hashes"',
+        ),
+        ('model.json', text.replace('"hashes"', '"hashez"'), 'holds other keys'),
+        ('tokenizer/merges.txt', 'a b\n', r'merges\.txt is not what was written'),
+    ):
+        before = (folder / path).read_text()
+        assert content != before
+        (folder / path).write_text(content)
+        with pytest.raises(UserError, match=message):
+            bundles.load(folder)
+        (folder / path).write_text(before)
+    (folder / 'tokenizer' / 'vocab.json').unlink()
+    with pytest.raises(UserError, match=r'vocab\.json cannot be read'):
+        bundles.load(folder)
+
+
+def test_folders_without_hashes_load_as_they_are(folder):
+    record = json.loads((folder / 'model.json').read_text())
+    del record['hashes']
+    (folder / 'model.json').write_text(json.dumps(record))
+    equal(bundles.load(folder).params, tiny.bundle().params)

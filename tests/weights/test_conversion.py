@@ -1,15 +1,17 @@
 """From the originals' files to a bundle and back: strict, bit for bit, whole or not at all."""
 
 import json
+import re
 import shutil
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from addsr_jax import trees
 from addsr_jax.errors import UserError
 from addsr_jax.weights import bundle as bundles
-from addsr_jax.weights import conversion, torch_writer
+from addsr_jax.weights import conversion, tensor_file, torch_writer
 from addsr_jax.weights.reader import open_file, open_folder
 from tests import golden
 from tests.golden import originals, specs
@@ -228,3 +230,28 @@ def test_inspect_says_what_files_and_models_hold(converted, files):
     assert any('student' in line and '1.440 M' in line for line in conversion.inspect(converted[0]))
     assert '28 tensors' not in conversion.inspect(files[1]['dape'])[0]  # real files hold more than is used
     assert '780 tensors' in conversion.inspect(files[1]['addsr'] / 'unet')[0]
+
+
+def test_numbers_that_are_not_finite_are_named_with_their_file(copied, tmp_path):
+    path = next(copied['sd'].glob('vae/*.safetensors'))
+    tensors = load_file(path)
+    name = sorted(tensors)[3]
+    tensors[name].reshape(-1)[0] = np.nan
+    save_file(tensors, path)
+    with pytest.raises(UserError, match=rf'vae: {re.escape(name)} holds NaN or infinity'):
+        conversion.from_pytorch(conversion.plan(sd=copied['sd']), tmp_path / 'out', print)
+    assert not (tmp_path / 'out').exists()
+
+
+def test_one_flipped_bit_of_a_file_that_we_wrote_is_named_and_others_files_are_taken_as_they_are(tmp_path):
+    path, numbers = tmp_path / 'x.safetensors', {'a': np.zeros(4, np.float32), 'b': np.ones(4, np.float32)}
+    tensor_file.write(path, numbers)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    found = open_file(path)
+    np.testing.assert_array_equal(found['a'].read(), numbers['a'])
+    with pytest.raises(UserError, match=r'x\.safetensors is damaged: b is not what was written'):
+        found['b'].read()
+    save_file({'a': numbers['a'], 'b': found['a'].read() + 2}, path)
+    np.testing.assert_array_equal(open_file(path)['b'].read(), numbers['a'] + 2)

@@ -1,0 +1,140 @@
+"""Pictures of 16 bits and of floats, which Pillow would make 8 bits of: decoded and encoded by OpenCV."""
+
+import io
+import zlib
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
+
+TAGS = ExifTags.Base
+PNG = b'\x89PNG\r\n\x1a\n'
+FLOATS = 3  # of SampleFormat
+LARGEST_TIFF = 2**32 - 2**24  # bytes of its pixels
+LOG = cv2.utils.logging
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether a picture that Pillow has opened, not yet decoded, is of colours of 16 bits. Grey Pillow reads itself."""
+    if image.mode not in ('RGB', 'RGBA', 'RGBX') or not getattr(image, 'tile', None):
+        return False
+    if image.format == 'TIFF':
+        bits = getattr(image, 'tag_v2', {}).get(TAGS.BitsPerSample, (8,))
+        return max(bits) > 8
+    arguments = image.tile[0].args  # pyright: ignore[reportAttributeAccessIssue]
+    if image.format == 'PNG':
+        return str(arguments).endswith(';16B')
+    return image.format == 'PPM' and tuple(arguments)[1:] == (65535,)
+
+
+def float_tiff(data: bytes) -> tuple[int, int] | None:
+    """(width, height) of a TIFF of floats, which Pillow opens only in grey; None for other files."""
+    if data[:4] not in (b'II*\0', b'MM\0*'):
+        return None
+    tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+    file = io.BytesIO(data)
+    file.seek(tags.next)
+    tags.load(file)
+    if set(tags.get(TAGS.SampleFormat, (1,))) != {FLOATS}:
+        return None
+    return int(tags[TAGS.ImageWidth]), int(tags[TAGS.ImageLength])
+
+
+def decoded(data: bytes) -> np.ndarray:
+    """[H, W] or [H, W, 3 or 4], RGB(A), of the file's own type: uint16, float32 or float64, not turned.
+
+    ValueError for damage.
+    """
+    data = _bare(data) if data[:8] == PNG else _unturned(data)
+    before = LOG.setLogLevel(LOG.LOG_LEVEL_SILENT)  # or OpenCV would tell stderr in its own way
+    try:
+        found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise ValueError('OpenCV cannot decode it') from error
+    finally:
+        LOG.setLogLevel(before)
+    if found is None:
+        raise ValueError('OpenCV cannot decode it, so it is damaged')
+    return found if found.ndim == 2 else found[..., [2, 1, 0, 3][: found.shape[2]]]
+
+
+def _bare(png: bytes) -> bytes:
+    """A PNG with nothing beside its pixels, of which libpng might warn on stderr."""
+    return PNG + b''.join(chunk for kind, chunk in _chunks(png) if kind in (b'IHDR', b'IDAT', b'IEND'))
+
+
+def _unturned(data: bytes) -> bytes:
+    """A TIFF whose orientation says 1: OpenCV turns TIFFs, other files not."""
+    order: Literal['little', 'big'] = 'little' if data[:2] == b'II' else 'big'
+    if data[:4] not in (b'II*\0', b'MM\0*'):
+        return data
+    tags = int.from_bytes(data[4:8], order)
+    for i in range(int.from_bytes(data[tags : tags + 2], order)):
+        at = tags + 2 + 12 * i
+        if int.from_bytes(data[at : at + 2], order) == TAGS.Orientation:
+            return data[: at + 8] + (1).to_bytes(2, order) + data[at + 10 :]
+    return data
+
+
+def encoded_png(values: np.ndarray, said: PngImagePlugin.PngInfo, **options: Any) -> bytes:
+    """uint16 [H, W, 1 to 4] as PNG: L, LA, RGB or RGBA, with Pillow's options of what stands beside the pixels.
+
+    Pillow writes no such colours, and OpenCV nothing beside them: the chunks of a small file of Pillow's go into
+    OpenCV's.
+    """
+    small = io.BytesIO()
+    Image.new('L', (1, 1)).save(small, 'PNG', pnginfo=said, **options)
+    beside = b''.join(chunk for kind, chunk in _chunks(small.getvalue()) if kind not in (b'IHDR', b'IDAT', b'IEND'))
+    whole = _opencv('.png', values, (cv2.IMWRITE_PNG_COMPRESSION, 6))
+    after = len(whole[:8]) + 25  # the signature and IHDR
+    return whole[:after] + beside + whole[after:]
+
+
+def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(kind, whole chunk) of a PNG."""
+    at = 8
+    while at < len(png):
+        size = 12 + int.from_bytes(png[at : at + 4], 'big')
+        yield png[at + 4 : at + 8], png[at : at + size]
+        at += size
+
+
+def _opencv(ending: str, values: np.ndarray, options: tuple[int, ...]) -> bytes:
+    channels = values.shape[2]
+    if channels == 2:  # OpenCV has no grey with alpha
+        values = values[..., [0, 0, 0, 1]]
+    order = {1: [0], 3: [2, 1, 0]}.get(values.shape[2], [2, 1, 0, 3])
+    done, buffer = cv2.imencode(ending, values[..., order], options)
+    if not done:
+        raise OSError('OpenCV cannot encode it')
+    return buffer.tobytes()
+
+
+def encoded_tiff(values: np.ndarray, tags: TiffImagePlugin.ImageFileDirectory_v2, *, inks: bool = False) -> bytes:
+    """uint8, uint16 or float32 [H, W, 1 to 4] as TIFF, deflated, with `tags` beside what says how the pixels lie.
+
+    The last of 2 or 4 channels is alpha, unless four are `inks`, CMYK. Pillow writes 8 bits alone, and OpenCV no tags.
+    """
+    height, width, channels = values.shape
+    rows = max(1, (1 << 20) // (width * channels * values.itemsize))
+    little = values.astype(values.dtype.newbyteorder('<'))
+    strips = [zlib.compress(little[top : top + rows].tobytes(), 6) for top in range(0, height, rows)]
+    tags[TAGS.ImageWidth], tags[TAGS.ImageLength] = width, height
+    tags[TAGS.BitsPerSample] = (8 * values.itemsize,) * channels
+    tags[TAGS.SampleFormat] = (FLOATS if values.dtype.kind == 'f' else 1,) * channels
+    tags[TAGS.Compression] = 8
+    tags[TAGS.PhotometricInterpretation] = 5 if inks else 2 if channels > 2 else 1
+    tags[TAGS.SamplesPerPixel], tags[TAGS.RowsPerStrip] = channels, rows
+    tags[TAGS.StripByteCounts] = tuple(map(len, strips))
+    starts = np.cumsum([0, *map(len, strips[:-1])])
+    tags[TAGS.StripOffsets] = tuple(int(start) for start in starts)  # written from the end of the tags on
+    if channels in (2, 4) and not inks:
+        tags[TAGS.ExtraSamples] = 2  # alpha, not premultiplied
+    if sum(map(len, strips)) > LARGEST_TIFF:
+        raise ValueError('a TIFF holds 4 GB')
+    file = io.BytesIO()
+    file.write(b'II*\0\x08\0\0\0')
+    tags.save(file)
+    return file.getvalue() + b''.join(strips)

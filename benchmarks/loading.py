@@ -1,0 +1,112 @@
+"""Weights of Stable Diffusion 2 size from disk to the devices of this machine: seconds, and host memory at its peak.
+
+    python benchmarks/loading.py DIR [--devices 8] [--keep]
+
+Nobody's weights are needed: 9 GB of random numbers, a student and all that it works with, are written to DIR once. Then
+each way of loading runs in a process of its own. On CPUs the devices' memory is the host's: the peak has the weights
+in it, 9.0 GB in float32. `read` is the same without jax: every file of DIR, byte by byte, which is what the disk takes.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+PARTS = ('prompt_extractor', 'autoencoder', 'text_encoder', 'student')
+WAYS = {
+    'read': 'files alone',
+    'float32': 'addsr_jax.load, one device',
+    'bfloat16': 'addsr_jax.load, one device',
+    'split': 'addsr_jax.load, float32 split over the devices',
+    'dape': 'the start of `train`, stage dape, which needs the prompt extractor alone',
+}
+
+
+def write(folder: Path) -> None:
+    import jax.numpy as jnp
+
+    from addsr_jax import sizes
+    from addsr_jax.weights import bundle as bundles
+    from addsr_jax.weights.random import random_params
+
+    params = random_params(bundles.expected(sizes.SD2, list(PARTS)), jnp.float32)
+    bundles.save(bundles.Bundle(sizes.SD2, params, bundles.NANO / 'tokenizer', {}), folder, 'orbax')
+
+
+def read(folder: Path) -> None:
+    for path in sorted(folder.rglob('*')):
+        if path.is_file():
+            with path.open('rb', buffering=0) as file:
+                while file.read(2**24):
+                    pass
+
+
+def start_of_training(folder: Path) -> Any:
+    """State and frozen parameters before the first step of stage dape."""
+    import jax
+
+    from addsr_jax.training import job, step
+    from addsr_jax.training.config import train_options
+
+    options = train_options('configs/dape.py', (('weights', str(folder)), ('mesh', 'data:1'), ('batch_size', '1')))
+    _, mesh, start, stage, known = job.prepared(options)
+    shapes = step.state_shapes(stage, known, mesh)
+    given = job.tensors(options, stage, start, mesh)
+    frozen = jax.device_put(stage.freeze(given), shapes.frozen_shardings)
+    return frozen, step.first_state(stage, given, shapes, 0)
+
+
+def run(way: str, folder: Path, devices: int) -> None:
+    """Prints the seconds of one way of loading, imports not counted."""
+    import jax
+
+    import addsr_jax
+    from addsr_jax import sharding
+
+    mesh = sharding.make_mesh(f'fsdp:{devices}' if way == 'split' else 'data:1')
+    began = time.monotonic()
+    if way == 'read':
+        read(folder)
+    elif way == 'dape':
+        jax.block_until_ready(start_of_training(folder))
+    else:
+        jax.block_until_ready(addsr_jax.load(folder, mesh, 'bfloat16' if way == 'bfloat16' else 'float32').params)
+    print(f'{time.monotonic() - began:.1f} s', end=', ', flush=True)  # noqa: T201
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('folder', type=Path)
+    parser.add_argument('--devices', type=int, default=8)
+    parser.add_argument('--ways', default=','.join(WAYS), help='of %(default)s')
+    parser.add_argument('--keep', action='store_true', help='leave DIR there for another time')
+    parser.add_argument('--way', help=argparse.SUPPRESS)
+    values = parser.parse_args()
+    if values.way == 'write':
+        write(values.folder)
+    elif values.way:
+        run(values.way, values.folder, values.devices)
+    if values.way:
+        return
+    ways = ['write'] * (not values.folder.exists()) + values.ways.split(',')
+    for way in ways:
+        devices = values.devices if way == 'split' else 1
+        flags = f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count={devices}'
+        command = [sys.executable, __file__, str(values.folder), '--devices', str(devices), '--way', way]
+        print(f'{way} ({WAYS.get(way, "random weights")}): ', end='', flush=True)  # noqa: T201
+        process = subprocess.Popen(command, env={**os.environ, 'XLA_FLAGS': flags})
+        _, status, usage = os.wait4(process.pid, 0)
+        cpu = usage.ru_utime + usage.ru_stime
+        print(f'{cpu:.0f} s of CPU, {usage.ru_maxrss * 1024 / 1e9:.1f} GB at most', flush=True)  # noqa: T201
+        if status:
+            sys.exit(f'{way} failed')
+    if not values.keep:
+        shutil.rmtree(values.folder)
+
+
+if __name__ == '__main__':
+    main()

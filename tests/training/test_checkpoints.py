@@ -1,0 +1,112 @@
+"""Checkpoints are right or refused, on whatever mesh; past a damaged one a run goes on from the one before."""
+
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from addsr_jax import sharding
+from addsr_jax.errors import UserError
+from addsr_jax.training import record
+from addsr_jax.training.checkpoints import Checkpoints
+from tests.training.common import assert_equal, run
+
+
+def spread(text, tree):
+    """A tree over the first devices, split wherever its leaves can be."""
+    mesh = sharding.make_mesh(text, jax.devices()[: 8 if text != 'data:1' else 1])
+    return jax.device_put(tree, sharding.state_shardings(mesh, tree))
+
+
+@pytest.fixture
+def tree(monkeypatch):
+    monkeypatch.setattr(sharding, 'SMALL', 1)
+    rng = np.random.default_rng(0)
+    kernel = rng.standard_normal((8, 16)).astype(np.float32)
+    return {'params': {'kernel': kernel, 'bias': kernel[0, :8].astype(jnp.bfloat16)}, 'step': np.int32(3)}
+
+
+def test_a_record_holds_on_every_mesh(tree):
+    for saved in ('data:8', 'fsdp:8', 'data:2,fsdp:4', 'data:1'):
+        made = json.loads(json.dumps(record.made(spread(saved, tree), 7)))
+        for restored in ('fsdp:8', 'data:4,fsdp:2', 'data:1'):
+            assert record.damaged(made, spread(restored, tree)) == [], (saved, restored)
+    assert record.made(spread('fsdp:8', tree), 7)['leaves']['params/kernel']['cut'] == [1, 8]
+
+
+@pytest.mark.parametrize('restored', ['fsdp:8', 'data:8'])
+def test_one_bit_and_pieces_that_have_changed_places_are_named(tree, restored):
+    made = record.made(spread('fsdp:8', tree), 7)
+    kernel = tree['params']['kernel']
+    flipped = kernel.copy()
+    flipped.view(np.uint32)[5, 6] ^= 1
+    for other in (flipped, np.concatenate([kernel[:, 2:4], kernel[:, :2], kernel[:, 4:]], axis=1)):
+        assert record.damaged(made, spread(restored, {**tree, 'params': {**tree['params'], 'kernel': other}})) == [
+            'params/kernel'
+        ]
+
+
+def kept(workdir, trees):
+    opened = Checkpoints.open(workdir, keep=5)
+    for step, tree in trees.items():
+        opened.save(step, spread('data:1', tree), step, None)
+    opened.close()
+
+
+def restored(workdir, tree, lines):
+    placed = spread('data:1', tree)
+    abstract = jax.eval_shape(lambda: placed)
+    return Checkpoints.open(workdir, keep=5).restore(abstract, jax.tree.map(lambda x: x.sharding, placed), lines.append)
+
+
+def test_a_checkpoint_without_hashes_is_restored_as_it_is(tmp_path, tree):
+    kept(tmp_path, {3: tree})
+    (tmp_path / 'checkpoints' / '3' / 'data' / 'metadata').write_text('{"batches": 3}')
+    lines = []
+    state, batches = restored(tmp_path, tree, lines)
+    assert (batches, lines) == (3, [])
+    np.testing.assert_array_equal(state['params']['kernel'], tree['params']['kernel'])
+
+
+def test_numbers_that_are_not_those_of_the_record_are_damage_and_none_whole_is_one_line(tmp_path, tree):
+    other = {**tree, 'params': {**tree['params'], 'kernel': tree['params']['kernel'] + 1}}
+    kept(tmp_path / 'a', {3: tree})
+    kept(tmp_path / 'b', {2: other, 3: other})
+    place = 'checkpoints/3/data/metadata'
+    shutil.copy(tmp_path / 'a' / place, tmp_path / 'b' / place)
+    lines = []
+    state, batches = restored(tmp_path / 'b', tree, lines)
+    assert batches == 2
+    np.testing.assert_array_equal(state['params']['kernel'], other['params']['kernel'])
+    assert len(lines) == 1
+    assert 'checkpoints/3 is damaged (params/kernel differ' in lines[0]
+    assert (tmp_path / 'b' / 'damaged' / '3' / 'state').is_dir()
+
+    shutil.rmtree(tmp_path / 'b' / 'checkpoints' / '2' / 'state')
+    with pytest.raises(UserError, match=r'checkpoints/2 is not whole .*choose another --workdir'):
+        restored(tmp_path / 'b', tree, lines)
+    assert (tmp_path / 'b' / 'checkpoints' / '2').is_dir(), 'nothing is moved where nothing can go on'
+
+
+def test_a_checkpoint_of_another_run_is_no_damage(tmp_path, tree):
+    kept(tmp_path, {3: tree})
+    with pytest.raises(UserError, match=r'3 is of another run \(extra is not in it\)'):
+        restored(tmp_path, {**tree, 'extra': np.zeros(3, np.float32)}, [])
+    assert (tmp_path / 'checkpoints' / '3').is_dir()
+
+
+def test_a_run_with_a_damaged_newest_checkpoint_goes_on_from_the_one_before_to_the_same_end(tmp_path):
+    whole = run(tmp_path / 'whole')
+    run(tmp_path / 'run', steps=4)
+    for path in (tmp_path / 'run' / 'checkpoints' / '4').rglob('*'):
+        if path.is_file() and path.stat().st_size > 1000 and path.parent.name == 'd':
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    lines: list[str] = []
+    again = run(tmp_path / 'run', report=lines.append)
+    assert 'checkpoints/4 is damaged' in lines[0]
+    assert lines[1] == 'resuming at step 2'
+    assert_equal(again.state, whole.state)
+    assert sorted(p.name for p in (tmp_path / 'run' / 'checkpoints').iterdir()) == ['4', '6']
