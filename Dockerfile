@@ -13,10 +13,10 @@ ENTRYPOINT ["addsr"]
 CMD ["--help"]
 
 FROM base AS tpu
-RUN pip install --no-cache-dir '.[train,tpu]'
+RUN pip install --no-cache-dir '.[train,gcs,tpu]'
 
 FROM base AS gpu
-RUN pip install --no-cache-dir '.[train,cuda]'
+RUN pip install --no-cache-dir '.[train,gcs,cuda]'
 
 FROM base AS cpu
-RUN pip install --no-cache-dir '.[train]'
+RUN pip install --no-cache-dir '.[train,gcs]'

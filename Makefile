@@ -16,7 +16,7 @@ $(VENV)/.installed: pyproject.toml
 		{ echo 'the venv module is missing: sudo apt install python3-venv'; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet $(LOCK) -e '.[train,test]'
+	$(BIN)/pip install --quiet $(LOCK) -e '.[train,gcs,test]'
 	touch $@
 
 demo: install
@@ -33,7 +33,7 @@ test: lint
 # torch 2.13.0 has a CPU build; timm goes without torchvision, which has none
 $(VENV)/.parity: $(VENV)/.installed
 	$(BIN)/pip install --quiet $(LOCK) torch==2.13.0
-	$(BIN)/pip install --quiet $(LOCK) -e '.[train,test,parity]'
+	$(BIN)/pip install --quiet $(LOCK) -e '.[train,gcs,test,parity]'
 	$(BIN)/pip install --quiet $(LOCK) --no-deps 'timm>=1.0.20' pyyaml
 	touch $@
 

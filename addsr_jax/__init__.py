@@ -18,8 +18,11 @@ def load(path_or_name: Any, mesh: Any = None, dtype: Any = None, attention: str 
 
     mesh: a jax Mesh to spread tiles over (default: the first device). dtype: of weights and compute (default:
     float32 on CPU, bfloat16 elsewhere). attention: 'cudnn' is faster on NVIDIA GPUs
-    (docs/gpu.md). `errors.UserError` says what is wrong with a folder.
+    (docs/gpu.md). `errors.UserError` says what is wrong with a folder, which may lie in a bucket (`gs://`). Compiled
+    programs are kept as the commands keep them, unless jax has been told where.
     """
     from addsr_jax.restoration import pipeline  # jax and the networks are imported when they are needed
+    from addsr_jax.runtime import keep_programs
 
+    keep_programs()
     return pipeline.load(path_or_name, mesh, dtype, attention)

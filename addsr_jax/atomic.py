@@ -1,7 +1,9 @@
 """Files and folders that appear whole or not at all: written under a temporary name, then moved to their place.
 
+
 A process that is killed at any point leaves the old or the new. Temporary names are short, whatever the final name, and
-random: two that write the same file do not share one.
+random: two that write the same file do not share one. Objects of a bucket appear whole by themselves, and are made on
+this machine first.
 """
 
 import ctypes
@@ -18,6 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from addsr_jax import places
 from addsr_jax.errors import UserError
 
 TEMPORARY = re.compile(r'\.[0-9a-f]{16}\.writing')
@@ -26,10 +29,13 @@ HERE = -100  # AT_FDCWD
 
 
 def write(path: Path, how: Callable[[Path], object]) -> None:
-    """`how` writes to the path that it is given, where an empty file lies; folders are made.
+    """`how` writes to the path that it is given, where an empty file lies unless it is for a bucket; folders are made.
 
-    UserError where the disk refuses.
+    UserError where the disk refuses, or the bucket.
     """
+    if places.in_bucket(path):
+        places.write_here(path, how)
+        return
     temporary = beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from addsr_jax import places
 from addsr_jax.errors import UserError, guard
 from addsr_jax.flags import Parser, say, take
 from addsr_jax.options import Options, option, to_data
@@ -72,7 +73,9 @@ def to_pytorch(arguments: Sequence[str]) -> None:
 
 def inspect(arguments: Sequence[str]) -> None:
     p = Parser('convert inspect', 'Says what a folder of weights or a file of tensors holds.')
-    p.add_argument('path', metavar='PATH', type=Path, help="'nano', a folder, or a .safetensors, .bin or .pth file")
+    p.add_argument(
+        'path', metavar='PATH', type=places.local, help="'nano', a folder, or a .safetensors, .bin or .pth file"
+    )
     values = p.parse_args(arguments)
     from addsr_jax.weights import conversion
 

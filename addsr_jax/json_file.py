@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from addsr_jax import places
 from addsr_jax.errors import UserError, printable
 
 LARGEST = 4 << 20  # bytes; a tokenizer's vocabulary takes 1 MB, an index of 10,000 tensors as much
@@ -21,9 +22,9 @@ _BRACKETS = re.compile(
 def read(path: Path, advice: str, *, finite: bool = True) -> dict[str, Any]:
     """The object in a file; a UserError says what is wrong with it, and `advice`. finite: no infinity and no NaN."""
     try:
-        if path.exists() and not path.is_file():
+        if places.kind(path) == 'other':
             raise ValueError('it is no regular file')
-        if (size := path.stat().st_size) > LARGEST:
+        if (size := places.size(path)) > LARGEST:
             raise ValueError(f'{size} bytes, more than {LARGEST}')
         return of_text(path.read_text(encoding='utf-8'), finite=finite)
     except (OSError, ValueError) as error:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from addsr_jax import places
 from addsr_jax.errors import UserError, printable
 
 Kind = TypeVar('Kind', bound='Options')
@@ -43,6 +44,7 @@ class Option:
     unit: str = ''
     group: str = ''  # heading of a help text under which it stands; '': at the top
     free: bool = False  # may change between the starts of one training run
+    bucket: bool = False  # of a path: it may lie in a bucket
     short: str = ''  # one letter that a flag has as well
     unset: str = ''  # what it is where nobody gives a value
 
@@ -161,7 +163,9 @@ def _value(kind: type[Options], name: str, annotation: Any, value: Any, where: s
     try:
         said = dataclasses.replace(describe(kind, name), help='', unit='', group='', free=False, short='', unset='')
         return _adapter(annotation, said).validate_python(value.item() if type(value).__module__ == 'numpy' else value)
-    except (ValidationError, AttributeError, ValueError) as error:
+    except UserError as error:
+        raise UserError(f'{where}{name}: {error}') from error
+    except (ValidationError, AttributeError, ValueError, TypeError) as error:
         wanted = requirement(annotation, describe(kind, name))
         raise UserError(f'{where}{name} is {_shown(value)}: {wanted}') from error
 
@@ -205,7 +209,7 @@ def _adapter(annotation: Any, said: Option) -> Any:
 
 def _constrained(annotation: Any, said: Option) -> Any:
     """The type as pydantic checks it: numbers are not made of text, nor whole ones of fractions."""
-    from pydantic import AfterValidator, Field, Strict
+    from pydantic import AfterValidator, Field, PlainValidator, Strict
 
     origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
     inner = dataclasses.replace(said, least_items=0, most_items=None)  # counts are of the outermost tuple or dict
@@ -223,6 +227,8 @@ def _constrained(annotation: Any, said: Option) -> Any:
         annotation = typing.Annotated[annotation, _no_bool()]
     elif annotation in (bool, str):
         annotation = typing.Annotated[annotation, Strict()]
+    elif annotation is Path:
+        annotation = typing.Annotated[annotation, PlainValidator(places.place if said.bucket else places.local)]
     if said.choices is not None and annotation is not type(None):
         annotation = typing.Annotated[annotation, AfterValidator(functools.partial(_one_of, said.choices))]
     return annotation

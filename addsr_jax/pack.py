@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from addsr_jax import places
 from addsr_jax.errors import UserError, complain, guard
 from addsr_jax.flags import Parser, require, say, take
 from addsr_jax.options import Options, option
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str]) -> None:
         'Packs photographs, with the texts beside them as captions, for --config.data.source=packed. Pictures that '
         'training could not use are named and left out. A call that was stopped goes on when it is given again.',
     )
-    p.add_argument('folders', nargs='+', type=Path, metavar='FOLDER', help='photographs, in subfolders too')
+    p.add_argument('folders', nargs='+', type=places.local, metavar='FOLDER', help='photographs, in subfolders too')
     p.declare(Command)
     values = p.parse_args(arguments)
     command = take(values, Command)
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str]) -> None:
     from addsr_jax.data import packing
     from addsr_jax.training import lock
 
-    output = command.output.expanduser()
+    output = command.output
     if output.exists():
         raise UserError(f'{output} exists already: choose another --output, or remove it first')
     found = packing.listed(values.folders)

@@ -8,18 +8,34 @@ import sys
 from pathlib import Path
 
 import jax
+from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh
+
+from addsr_jax import places
 
 
 def prepare() -> None:
-    """What a door does before it computes: compiled programs are kept in $ADDSR_CACHE, or ~/.cache/addsr_jax.
+    """What a door does before it computes: compiled programs are kept, and there is room for tracing.
 
     Python's collector of garbage runs seldom: tracing makes a million objects that live, and looking through them
     again and again took a tenth of the time to the first picture.
     """
     gc.set_threshold(50_000, 20, 20)
-    folder = os.environ.get('ADDSR_CACHE') or str(Path.home() / '.cache' / 'addsr_jax')
-    jax.config.update('jax_compilation_cache_dir', folder)
+    keep_programs()
+
+
+def keep_programs() -> None:
+    """Compiled programs are kept in $ADDSR_CACHE, else where jax was told, else in ~/.cache/addsr_jax.
+
+    The first two may lie in a bucket.
+    """
+    chosen = os.environ.get('ADDSR_CACHE')
+    if not chosen and jax.config.jax_compilation_cache_dir:  # pyright: ignore
+        return
+    folder = places.place(chosen or Path.home() / '.cache' / 'addsr_jax')
+    places.check_writable(folder)
+    jax.config.update('jax_compilation_cache_dir', str(folder))
+    compilation_cache.reset_cache()  # a program that was compiled before has settled that there is none
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
     jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
 

@@ -25,7 +25,7 @@ class Command(Options):
     """What `train` takes beside the keys of its config."""
 
     config: str = option('configs/STAGE.py, or configs/STAGE.py:nano')
-    workdir: Path = option('where checkpoints/ and final/ go')
+    workdir: Path = option('where checkpoints/ and final/ go; gs://BUCKET/... too', bucket=True)
     compile_only: bool = option(
         'compile the step into the cache of compiled programs ($ADDSR_CACHE), and stop', default=False
     )
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> None:
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # tensorflow only writes the logs here
     os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
     require('train', 'clu', 'grain', 'ml_collections', 'tensorflow')
-    from addsr_jax import processes  # what is slow to import is not imported for the help
+    from addsr_jax import places, processes  # what is slow to import is not imported for the help
     from addsr_jax.runtime import prepare
     from addsr_jax.training import config, job
 
@@ -79,6 +79,8 @@ def main(arguments: Sequence[str]) -> None:
         if command.compile_only:
             job.compile_only(options, report)
             return
+        if processes.first():
+            places.check_writable(command.workdir)
         finished = job.run(options, command.workdir, report)
     if not finished:
         sys.exit(UNFINISHED)

@@ -30,7 +30,9 @@ MACHINE = 'machine'
 class Command(Options):
     """What `upscale` takes beside the settings of a picture."""
 
-    output: Path = option('folder for the results, or a file for one image: its ending says the kind', short='o')
+    output: Path = option(
+        'folder for the results, or a file for one image: its ending says the kind', short='o', bucket=True
+    )
     format: str | None = option(
         'kind of the results',
         default=None,

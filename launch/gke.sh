@@ -3,7 +3,7 @@
 #   launch/gke.sh [--dry_run] NAME IMAGE --config configs/addsr.py --workdir DIR [train flags ...]
 # Environment: ACCELERATOR (tpu-v5-lite-podslice), TOPOLOGY (4x4), CHIPS of a host (4), RESTARTS (100).
 # The cluster has the JobSet API and a node pool of that slice; IMAGE is the Dockerfile's target `tpu`; DIR is a folder that
-# every pod reaches. A pod that ends restarts the set, and training goes on from the newest checkpoint.
+# every pod reaches, or gs://BUCKET/... A pod that ends restarts the set, and training goes on from the newest checkpoint.
 set -euo pipefail
 
 # shellcheck source=launch/common.bash

@@ -9,7 +9,7 @@
 #     keep     create, install and train, and all of it again each time the slice is taken away, until training is done
 #     delete   gives the slice back
 # Environment: ZONE, TYPE (v5litepod-16), VERSION (v2-alpha-tpuv5-lite), SPOT, REPOSITORY (URL of the checkout to install).
-# --workdir is a folder that every worker reaches. The same flags again go on from the newest checkpoint.
+# --workdir is a folder that every worker reaches, or gs://BUCKET/... The same flags again go on from the newest checkpoint.
 set -euo pipefail
 
 # shellcheck source=launch/common.bash
@@ -41,7 +41,7 @@ state() { run "${tpu[@]}" queued-resources describe "$name" "--zone=$ZONE" '--fo
 remove() { run "${tpu[@]}" queued-resources delete "$name" "--zone=$ZONE" --force --quiet; }
 install() {
   [[ -n "${REPOSITORY:-}" ]] || usage "set REPOSITORY to the URL to clone"
-  on all "test -d addsr_jax || git clone $(printf '%q' "$REPOSITORY") addsr_jax && cd addsr_jax && python3 -m venv .venv && .venv/bin/pip install -e '.[train,tpu]'"
+  on all "test -d addsr_jax || git clone $(printf '%q' "$REPOSITORY") addsr_jax && cd addsr_jax && python3 -m venv .venv && .venv/bin/pip install -e '.[train,gcs,tpu]'"
 }
 train() {
   [[ ${#flags[@]} -gt 0 ]] || usage "give the flags of python -m addsr_jax.train"

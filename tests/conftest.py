@@ -37,6 +37,7 @@ LONG = (
     'test_parity_train_step.py',
     'test_job.py',
     'test_processes.py',
+    'test_buckets.py',
     'test_pipeline.py',
     'test_parity_unet.py',
     'test_original_weights.py',

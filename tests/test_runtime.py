@@ -4,9 +4,13 @@ import os
 import subprocess
 import sys
 
+import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
+import addsr_jax
 from addsr_jax import runtime
+from addsr_jax.errors import UserError
 
 RESIDENT = """
 import re, numpy as np
@@ -38,3 +42,33 @@ def test_a_training_process_has_a_power_of_two_devices_and_keeps_what_the_caller
 def test_freed_memory_goes_back_to_the_system():
     done = subprocess.run([sys.executable, '-c', RESIDENT], capture_output=True, text=True, check=True)
     assert int(done.stdout) > 150  # MB of 200
+
+
+@pytest.fixture
+def told(monkeypatch, tmp_path):
+    """Sets where jax has been told to keep programs; as it was afterwards."""
+    names = ('compilation_cache_dir', 'persistent_cache_min_compile_time_secs', 'persistent_cache_min_entry_size_bytes')
+    before = {f'jax_{name}': getattr(jax.config, f'jax_{name}') for name in names}
+    monkeypatch.delenv('ADDSR_CACHE')
+    monkeypatch.setenv('HOME', str(tmp_path))
+    yield lambda folder: jax.config.update('jax_compilation_cache_dir', folder)
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+
+
+@pytest.mark.parametrize(
+    ('chosen', 'by_jax', 'kept'),
+    [
+        ('', None, '{home}/.cache/addsr_jax'),
+        ('', '/mine', '/mine'),
+        ('{home}/x', '/mine', '{home}/x'),
+        ('~/x', None, '{home}/x'),
+    ],
+)
+def test_load_keeps_compiled_programs_where_the_commands_do(told, monkeypatch, tmp_path, chosen, by_jax, kept):
+    told(by_jax)
+    monkeypatch.setenv('ADDSR_CACHE', chosen.format(home=tmp_path))
+    with pytest.raises(UserError, match=r'holds no model\.json'):
+        addsr_jax.load(tmp_path)
+    assert jax.config.jax_compilation_cache_dir == kept.format(home=tmp_path)  # pyright: ignore

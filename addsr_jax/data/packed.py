@@ -5,17 +5,19 @@ A folder with `packed.json` and files of ArrayRecord, which Grain reads at rando
 is kept for the low-quality picture of a pair, encoded like 'image'.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, SupportsIndex
 
-from addsr_jax import json_file
+from addsr_jax import json_file, places
 from addsr_jax.errors import UserError, printable
 
 INDEX = 'packed.json'
 VERSION = 1
 # Grain reads single records, for which each has to be a group of its own; pictures are compressed already.
 WRITER = 'group_size:1,uncompressed'
+TOGETHER = 16  # files that are looked at together, for a bucket answers late
 AGAIN = 'copy the folder again, or pack it again'
 
 
@@ -97,14 +99,14 @@ def packed(path: str) -> PackedSource:
     """The photographs of a folder that `addsr pack` wrote; every file is opened, so that none is found short later."""
     from grain.sources import ArrayRecordDataSource
 
-    folder = Path(path).expanduser()
-    if not path or not folder.is_dir():
+    folder = places.place(path)
+    if not path or places.kind(folder) != 'folder':
         raise UserError(
             f'there is no folder {printable(repr(path), 4096)}: set --config.data.path to one that `addsr pack` wrote'
         )
     index = read_index(folder)
-    for name, size, records in zip(index.names, index.sizes, index.records, strict=True):
-        check_shard(folder / name, size, records)
+    with ThreadPoolExecutor(TOGETHER) as pool:
+        list(pool.map(check_shard, [folder / name for name in index.names], index.sizes, index.records))
     return PackedSource(ArrayRecordDataSource([str(folder / name) for name in index.names]), printable(path, 4096))
 
 
@@ -112,9 +114,9 @@ def check_shard(path: Path, size: int, records: int) -> None:
     """A UserError where a file is not the one that was packed, as far as its size and its end say."""
     from array_record.python.array_record_module import ArrayRecordReader
 
-    if not path.is_file():
+    if places.kind(path) != 'file':
         raise UserError(f'{path} is gone: {AGAIN}')
-    if (have := path.stat().st_size) != size:
+    if (have := places.size(path)) != size:
         raise UserError(f'{path} has {have} bytes and not {size}, it is truncated or another file: {AGAIN}')
     try:
         reader = ArrayRecordReader(str(path))

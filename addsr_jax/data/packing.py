@@ -49,10 +49,9 @@ def listed(folders: Sequence[Path]) -> Listed:
     paths: list[Path] = []
     names, remarks = [], []
     for folder in folders:
-        found = photographs(folder.expanduser(), recursive=True)
-        whole = folder.expanduser()
+        found = photographs(folder, recursive=True)
         paths += found.paths
-        names += [printable(f'{whole.resolve().name}/{path.relative_to(whole)}', 4096) for path in found.paths]
+        names += [printable(f'{folder.resolve().name}/{path.relative_to(folder)}', 4096) for path in found.paths]
         remarks += [f'{folder}: {found.remark}'] if found.remark else []
     seen: set[Path] = set()
     for path in paths:

@@ -1,11 +1,11 @@
 """The one rule of which files of a folder are photographs, for training and the commands alike."""
 
-import os
 import stat
 from collections import Counter, deque
 from dataclasses import dataclass
 from pathlib import Path
 
+from addsr_jax import places
 from addsr_jax.data import formats
 from addsr_jax.errors import UserError, printable
 
@@ -16,6 +16,7 @@ class Found:
 
     paths: tuple[Path, ...]
     left_out: dict[str, int]
+    texts: frozenset[Path] | None = None  # those of a bucket, where looking for each would take long
 
     @property
     def remark(self) -> str:
@@ -30,7 +31,41 @@ def photographs(folder: Path, *, recursive: bool, without: Path | None = None) -
     reach twice is searched once, and `without`, a folder of results, is not. Text files are no photographs and not
     counted: they are captions. UserError where there is no such folder or no photograph.
     """
-    if not os.path.isdir(folder):
+    search = _in_bucket if places.in_bucket(folder) else _here
+    found = search(folder, recursive, without)
+    if not found.paths:
+        more = f' (left out: {found.remark})' if found.remark else ''
+        raise UserError(f'{printable(str(folder), 4096)} holds no images{more}')
+    return found
+
+
+def _in_bucket(folder: Path, recursive: bool, without: Path | None) -> Found:
+    """One question for each folder, none for each file; text files are told as well."""
+    paths: list[Path] = []
+    texts: set[Path] = set()
+    left_out: Counter[str] = Counter()
+    with places.answering(folder, 'read'):
+        for place, folders, names in places.walk(folder):
+            if any(_hidden(part) for part in place.relative_to(folder).parts):
+                continue
+            if without not in (None, folder) and without in (place, *place.parents):
+                continue
+            left_out['hidden'] += sum(map(_hidden, folders)) if recursive else 0
+            for name in names:
+                kind = 'hidden' if _hidden(name) else _kind_of_file(place / name)
+                if kind == 'photograph':
+                    paths.append(place / name)
+                elif kind == 'text':
+                    texts.add(place / name)
+                else:
+                    left_out[kind] += 1
+            if not recursive:
+                break
+    return Found(tuple(sorted(paths)), dict(+left_out), frozenset(texts))
+
+
+def _here(folder: Path, recursive: bool, without: Path | None) -> Found:
+    if places.kind(folder) != 'folder':
         raise UserError(f'there is no folder {printable(repr(str(folder)), 4096)}')
     paths: list[Path] = []
     left_out: Counter[str] = Counter()
@@ -59,16 +94,12 @@ def photographs(folder: Path, *, recursive: bool, without: Path | None = None) -
                     (linked if path.is_symlink() else real).append(path)
             elif kind != 'text':
                 left_out[kind] += 1
-    found = Found(tuple(sorted(paths)), dict(left_out))
-    if not paths:
-        more = f' (left out: {found.remark})' if found.remark else ''
-        raise UserError(f'{printable(str(folder), 4096)} holds no images{more}')
-    return found
+    return Found(tuple(sorted(paths)), dict(left_out))
 
 
 def _identity(folder: Path | None) -> set[tuple[int, int]]:
     """What tells a folder from others whatever its name, if it is there."""
-    if folder is None or not os.path.isdir(folder):
+    if folder is None or places.in_bucket(folder) or places.kind(folder) != 'folder':
         return set()
     status = folder.stat()
     return {(status.st_dev, status.st_ino)}
@@ -76,7 +107,7 @@ def _identity(folder: Path | None) -> set[tuple[int, int]]:
 
 def _kind(path: Path) -> str:
     """'photograph', 'folder', 'text', or the reason to leave an entry out."""
-    if path.name.startswith('.') or path.name == '__MACOSX':
+    if _hidden(path.name):
         return 'hidden'
     try:
         mode = path.stat().st_mode
@@ -84,9 +115,19 @@ def _kind(path: Path) -> str:
         return 'that cannot be opened'
     if stat.S_ISDIR(mode):
         return 'folder'
+    kind = _kind_of_file(path)
+    return kind if kind != 'photograph' or stat.S_ISREG(mode) else 'no regular files'
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith('.') or name == '__MACOSX'
+
+
+def _kind_of_file(path: Path) -> str:
+    """By its ending."""
     ending = path.suffix.lower()
     if formats.of_ending(ending) == formats.HEIF and not formats.has_heif():
         return formats.HEIF_MISSING
-    if ending not in formats.ENDINGS:
-        return 'text' if ending == '.txt' else 'of another kind'
-    return 'photograph' if stat.S_ISREG(mode) else 'no regular files'
+    if ending in formats.ENDINGS:
+        return 'photograph'
+    return 'text' if ending == '.txt' else 'of another kind'

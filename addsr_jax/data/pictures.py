@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from addsr_jax import places
 from addsr_jax.data import containers, deep, formats, metadata, profiles
 from addsr_jax.data.formats import LIMIT
 from addsr_jax.data.metadata import TAGS, Beside
@@ -119,9 +120,7 @@ def size_of(path: Path) -> tuple[int, int] | None:
 def _content(path: Path, limit: int) -> bytes:
     """Of a regular file. Read whole, since a decoder would reserve as much as a damaged length inside asks for."""
     with _named(str(path), limit):
-        if path.exists() and not path.is_file():
-            raise ValueError('it is no regular file')
-        return path.read_bytes()
+        return places.read_bytes(path)
 
 
 def _picture(image: Image.Image, limit: int, data: bytes | None = None) -> Picture:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, SupportsIndex
 
+from addsr_jax import places
 from addsr_jax.data.packed import packed
 from addsr_jax.data.photographs import photographs
 from addsr_jax.errors import UserError, printable
@@ -33,13 +34,16 @@ class FileSource:
 
     paths: tuple[Path, ...]
     left_out: str = ''
+    texts: frozenset[Path] | None = None  # sidecars that there are; None: each is looked for
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
         path, name = self.paths[index], self.name_of(index)
-        caption = _caption(path.with_suffix('.txt'), name)
+        sidecar = path.with_suffix('.txt')
+        there = sidecar.exists() if self.texts is None else sidecar in self.texts
+        caption = _caption(sidecar, name) if there else ''
         return {'image': _content(path, name), 'caption': caption, 'name': name}
 
     def name_of(self, index: SupportsIndex) -> str:
@@ -47,9 +51,7 @@ class FileSource:
 
 
 def _caption(sidecar: Path, name: str) -> str:
-    """UTF-8, with or without a byte-order mark; '' where there is no file."""
-    if not sidecar.exists():
-        return ''
+    """UTF-8, with or without a byte-order mark."""
     try:
         return _content(sidecar, name).decode('utf-8-sig').strip()
     except UnicodeDecodeError as error:
@@ -59,9 +61,9 @@ def _caption(sidecar: Path, name: str) -> str:
 def _content(path: Path, name: str) -> bytes:
     """Of a regular file; nothing else is opened."""
     try:
-        if path.is_file():
-            return path.read_bytes()
-        reason = 'it is no regular file' if path.exists() else 'it is gone'
+        return places.read_bytes(path)
+    except FileNotFoundError:
+        reason = 'it is gone'
     except (OSError, MemoryError) as error:
         reason = printable(getattr(error, 'strerror', '') or type(error).__name__)
     raise UserError(f'{name} cannot be read ({printable(path.name)}): {reason}')
@@ -96,10 +98,10 @@ def folder(path: str) -> FileSource:
     try:
         if not path:
             raise UserError("there is no folder ''")
-        found = photographs(Path(path).expanduser(), recursive=True)
+        found = photographs(places.place(path), recursive=True)
     except UserError as error:
         raise UserError(f'{error}: set --config.data.path to a folder of photographs') from error
-    return FileSource(found.paths, found.remark)
+    return FileSource(found.paths, found.remark, found.texts)
 
 
 def sample_photos() -> FileSource:

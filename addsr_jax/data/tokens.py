@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from addsr_jax import json_file, options
+from addsr_jax import json_file, options, places
 from addsr_jax.errors import UserError, printable
 
 FILES = ('vocab.json', 'merges.txt', 'special_tokens_map.json', 'tokenizer_config.json')
@@ -28,11 +28,11 @@ class Tokenizer:
     @cached_property
     def _clip(self) -> Any:
         os.environ.setdefault('TRANSFORMERS_NO_ADVISORY_WARNINGS', '1')
-        with _LOADING:
+        with _LOADING, places.on_this_machine(self.folder) as folder:
             from transformers import CLIPTokenizer
 
             try:
-                return CLIPTokenizer.from_pretrained(str(self.folder), local_files_only=True)
+                return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
             except Exception as error:  # whatever the library raises at files that are none of a tokenizer
                 reason = printable(str(error)) or type(error).__name__
                 raise UserError(f'{self.folder} cannot be used as a tokenizer ({reason}): copy it again') from error
@@ -50,7 +50,7 @@ class Tokenizer:
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
     """The tokenizer in a folder; a UserError names the files it lacks, or that are not what they should be."""
-    folder = Path(folder)
+    folder = places.place(folder)
     missing = [name for name in FILES if not (folder / name).exists()]
     if missing:
         raise UserError(f'{folder} is no tokenizer folder: {", ".join(missing)} missing')
@@ -58,6 +58,6 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
         content = json_file.read(path, ADVICE)
         if path.name == 'vocab.json':
             options.typed(dict[str, int], content, f'{path}')
-    if (size := (folder / 'merges.txt').stat().st_size) > json_file.LARGEST:
+    if (size := places.size(folder / 'merges.txt')) > json_file.LARGEST:
         raise UserError(f'{folder / "merges.txt"} has {size} bytes, more than {json_file.LARGEST}: {ADVICE}')
     return Tokenizer(folder)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from addsr_jax import atomic
+from addsr_jax import atomic, places
 from addsr_jax.data import formats, pictures
 from addsr_jax.data.formats import LIMIT, WRITTEN
 from addsr_jax.errors import UserError
@@ -69,7 +69,7 @@ def plan_jobs(inputs: Sequence[str], naming: Naming, settings: Settings, limit: 
 
 def _sized(job: Job, settings: Settings, limit: int) -> Job:
     """With the size that its file's head says; 0 x 0 where it cannot be read, and is named then."""
-    size = pictures.size_of(job.source)
+    size = None if places.in_bucket(job.source) else pictures.size_of(job.source)  # whose answers are slow
     if size is None or size[0] * size[1] > limit:
         return job
     width, height = settings.size(*size)
@@ -90,7 +90,7 @@ def _without_results(jobs: list[Job], sources: Sequence[Source], left_out: str) 
 def _is_one_file(naming: Naming) -> bool:
     """Whether the output is a file's name; UserError for one of a kind that is not written."""
     format_ = formats.of_ending(naming.output.suffix)
-    if not format_ or os.path.isdir(naming.output):
+    if not format_ or places.kind(naming.output) == 'folder':
         return False
     _check_name(naming.output)
     _check_written(format_, f'-o {naming.output}')
@@ -167,12 +167,13 @@ def short(stem: str, rest: str) -> str:
 def check_targets(jobs: Sequence[Job]) -> None:
     """Refuses two results of one name, and results that would replace a source before or after it is read."""
     seen: dict[Path, Path] = {}
-    sources = {identity(job.source): job.source for job in jobs}
+    sources = {places.identity(job.source): job.source for job in jobs}
+    existing = places.existing(job.target for job in jobs)
     for job in jobs:
         if job.target in seen:
             raise UserError(f'{seen[job.target]} and {job.source} would both become {job.target}: rename one')
         seen[job.target] = job.source
-        if job.target.exists() and (source := sources.get(identity(job.target))):
+        if job.target in existing and (source := sources.get(places.identity(job.target))):
             own = source == job.source
             raise UserError(
                 f'{job.target} would replace its own source: choose another -o'
@@ -184,24 +185,31 @@ def check_targets(jobs: Sequence[Job]) -> None:
 def check_places(jobs: Sequence[Job]) -> None:
     """Refuses results that no folder takes, or no format."""
     for folder in {job.target.parent for job in jobs}:
-        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        if not there.is_dir():
-            raise UserError(f'{folder} cannot be a folder, since {there} is a file: choose another -o')
-        if not os.access(there, os.W_OK | os.X_OK):
-            raise UserError(f'nothing can be written into {there}: choose another -o')
+        check_folder(folder)
     for job in jobs:
         _check_name(job.target)
-        if job.longest > WRITTEN[job.format].longest:
-            raise UserError(
-                f'{job.target} would have more than {WRITTEN[job.format].longest} pixels a side, the most that '
-                f'{job.format} holds: choose another format'
-            )
+        check_size(job, job.longest)
 
 
-def identity(path: Path) -> tuple[int, int]:
-    """Of a file, whatever its name."""
-    found = path.stat()
-    return found.st_dev, found.st_ino
+def check_folder(folder: Path) -> None:
+    if places.in_bucket(folder):
+        places.check_writable(folder)
+        return
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise UserError(f'{folder} cannot be a folder, since {there} is a file: choose another -o')
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f'nothing can be written into {there}: choose another -o')
+
+
+def check_size(job: Job, longest: int) -> None:
+    """Refuses a result that its format cannot hold; `longest` is its longer side."""
+    most = WRITTEN[job.format].longest
+    if longest > most:
+        raise UserError(
+            f'{job.target} would have more than {most} pixels a side, the most that {job.format} holds: choose '
+            'another format'
+        )
 
 
 def remaining(jobs: Sequence[Job], wanted: Callable[[str], str | None], *, overwrite: bool, resume: bool) -> list[Job]:
@@ -210,7 +218,8 @@ def remaining(jobs: Sequence[Job], wanted: Callable[[str], str | None], *, overw
     wanted: what the result of a picture of that name would say of its making. One that says the same is finished; any
     other is refused, unless `resume` leaves it or `overwrite` replaces it.
     """
-    existing = [job for job in jobs if not overwrite and job.target.exists()]
+    there = set() if overwrite else places.existing(job.target for job in jobs)
+    existing = [job for job in jobs if job.target in there]
     other = [] if resume else [job for job in existing if not _is_finished(job, wanted(job.source.name))]
     if other:
         more = f' and {len(other) - 1} more' if len(other) > 1 else ''
@@ -219,7 +228,6 @@ def remaining(jobs: Sequence[Job], wanted: Callable[[str], str | None], *, overw
             f'{other[0].target}{more} exists and {say} nothing of these settings: add --resume to leave it, '
             '--overwrite to replace it, or choose another -o'
         )
-    there = {job.target for job in existing}
     return [job for job in jobs if job.target not in there]
 
 

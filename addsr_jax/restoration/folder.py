@@ -13,7 +13,7 @@ from addsr_jax.data.pictures import Picture
 from addsr_jax.errors import UserError
 from addsr_jax.restoration import results, stream
 from addsr_jax.restoration.cut import Cut
-from addsr_jax.restoration.files import Job
+from addsr_jax.restoration.files import Job, check_size
 from addsr_jax.restoration.settings import Settings
 from addsr_jax.restoration.tags import Vocabulary
 
@@ -70,6 +70,7 @@ def restore_all(
     def read(opened: Opened) -> Cut:
         opened.start = time.monotonic()
         picture = opened.picture = pictures.open_picture(opened.job.source, how.limit)
+        check_size(opened.job, max(how.settings.size(*picture.size)))  # of a bucket's picture not known before
         image, settings = results.visible(picture), how.settings
         if how.vocabulary is not None:
             tags = how.vocabulary.text(model.tag_probabilities(image))

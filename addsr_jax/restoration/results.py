@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-from addsr_jax import atomic
+from addsr_jax import atomic, places
 from addsr_jax.data import deep, formats, metadata, profiles
 from addsr_jax.data.formats import HEIF, WRITTEN
 from addsr_jax.data.metadata import TAGS, Beside
@@ -74,7 +74,7 @@ def line(version: str, weights: str, name: str, settings: Settings) -> str:
 def made_by(path: Path) -> str | None:
     """The line that `write` has put into a file; None where there is none."""
     try:
-        with Image.open(path, formats=formats.readable()) as image:
+        with places.on_this_machine(path) as file, Image.open(file, formats=formats.readable()) as image:
             if image.format == 'PNG':
                 return image.info.get(KEY)
             found = image.getexif().get(metadata.MADE_BY)

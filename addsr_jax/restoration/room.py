@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from addsr_jax import places
 from addsr_jax.errors import UserError
 from addsr_jax.restoration.files import Job
 from addsr_jax.restoration.pipeline import SMALLEST_TILE
@@ -33,6 +34,8 @@ def check_disk(jobs: Sequence[Job]) -> None:
     """A UserError where the results will not fit on their disk."""
     by_folder: dict[Path, float] = {}
     for job in jobs:
+        if places.in_bucket(job.target):  # which has no end
+            continue
         folder = next(path for path in (job.target.parent, *job.target.absolute().parents) if path.exists())
         by_folder[folder] = by_folder.get(folder, 0.0) + ON_DISK[job.format] * job.pixels
     by_disk: dict[int, tuple[Path, float]] = {}

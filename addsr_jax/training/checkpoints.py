@@ -12,7 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
-from addsr_jax import attempts, processes
+from addsr_jax import attempts, places, processes
 from addsr_jax.errors import UserError
 from addsr_jax.training import record
 from addsr_jax.training.record import Damage
@@ -20,6 +20,7 @@ from addsr_jax.trees import Tree
 from addsr_jax.weights import older
 
 ASIDE = 'damaged'  # beside checkpoints/: what is not whole, and stands in nobody's way there
+COMMITTED = 'commit_success.txt'  # of a checkpoint in a bucket, which Orbax writes last
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Checkpoints:
 
     @classmethod
     def open(cls, workdir: Path, keep: int) -> 'Checkpoints':
-        return cls(workdir.absolute(), keep)
+        return cls(places.absolute(workdir), keep)
 
     @property
     def folder(self) -> Path:
@@ -47,14 +48,15 @@ class Checkpoints:
             enable_async_checkpointing=True,
         )
         attempts.quiet_in_background()
-        with attempts.quiet():  # notes of Orbax's own that are damaged change nothing
+        with attempts.quiet(), places.answering(self.folder, 'opened'):  # damaged notes of Orbax's own change nothing
             return ocp.CheckpointManager(self.folder, options=options)
 
     @property
     def steps(self) -> list[int]:
-        """On the disk, from the oldest to the newest."""
-        found = ocp.path.step.standard_name_format().find_all(self.folder)
-        return sorted(metadata.step for metadata in found)
+        """In the folder, from the oldest to the newest."""
+        with places.answering(self.folder, 'read'):
+            found = ocp.path.step.standard_name_format().find_all(self.folder)
+            return sorted(metadata.step for metadata in found)
 
     @property
     def latest(self) -> int | None:
@@ -122,8 +124,7 @@ class Checkpoints:
             target = self.workdir / ASIDE / f'{step}-{n}'
         if processes.first():
             try:
-                target.parent.mkdir(exist_ok=True)
-                source.rename(target)
+                places.move_folder(source, target, first=COMMITTED)
             except OSError as error:
                 raise UserError(
                     f'{source} is damaged and cannot be moved to {target} ({error.strerror}): move it away'

@@ -1,10 +1,14 @@
-"""One run at a time in a workdir: a lock of the system's, which ends with the process however that ends."""
+"""One run at a time in a workdir: a lock of the system's, which ends with the process however that ends.
+
+A bucket has none that would end with a killed process: there it is for people to see to, and is said.
+"""
 
 import fcntl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from addsr_jax import places
 from addsr_jax.errors import UserError
 
 NAME = '.lock'
@@ -15,6 +19,10 @@ def alone(
     workdir: Path, report: Callable[[str], None], who: str = 'another run trains in', flag: str = '--workdir'
 ) -> Iterator[None]:
     """While inside nobody else comes in; a UserError where somebody is there already."""
+    if places.in_bucket(workdir):
+        report(f'{workdir} cannot be locked (a bucket has no locks): see that no other run trains there')
+        yield
+        return
     with (workdir / NAME).open('a') as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

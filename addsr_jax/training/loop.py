@@ -19,7 +19,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from addsr_jax import processes, sharding
+from addsr_jax import places, processes, sharding
 from addsr_jax.data.batches import Batches, Shapes
 from addsr_jax.errors import UserError, complain
 from addsr_jax.evaluation.metrics import psnr_y
@@ -88,7 +88,7 @@ def train(
         writers.start(start, state.params)
         undecodable = Undecodable(record_name, report, files)
         log = Log(options, writers, undecodable, checkpoints, rates_of)
-        trace = Trace(options.profile, workdir / 'profile', report, start)
+        trace = Trace(options.profile, places.Outbox(workdir / 'profile'), report, start)
         done = start
         try:
             signals.orderly = True
@@ -118,6 +118,7 @@ def train(
                     if due(step, options.checkpoint_every, options) or score is not None:
                         log.flush()  # a state whose own metrics are not finite is never saved
                         checkpoints.save(step, state, step, None if score is None else {'psnr': score})
+                        writers.keep()
                 trace.end(done)
                 log.flush()
                 if done > (checkpoints.latest or 0):
@@ -263,7 +264,7 @@ class Trace:
     """A trace of a few updates, for TensorBoard; every start of a run makes one, a resumed one too."""
 
     options: ProfileOptions
-    folder: Path
+    outbox: places.Outbox
     report: Callable[[str], None]
     resumed: int  # updates done before this start of the run
     running: bool = False
@@ -278,13 +279,14 @@ class Trace:
         if self.running and done == self.first + self.options.steps:
             self.end(done)
         if self.options.steps and done == self.first:
-            jax.profiler.start_trace(str(self.folder.absolute()))
+            jax.profiler.start_trace(str(places.absolute(self.outbox.here)))
             self.running = True
 
     def end(self, done: int) -> None:
         """Writes the trace, if one runs."""
         if self.running:
             jax.profiler.stop_trace()
+            self.outbox.send(self.report)
             self.running = False
             self.report(f'profile of steps {self.first} to {done} written')
 

@@ -1,4 +1,7 @@
-"""Where a run's numbers go: TensorBoard through clu, and one line of progress. Imports tensorflow: training only."""
+"""Where a run's numbers go: TensorBoard through clu, and one line of progress. Imports tensorflow: training only.
+
+A bucket gets the files of TensorBoard with every checkpoint, so that they end where a killed run goes on.
+"""
 
 import time
 from collections.abc import Callable, Mapping
@@ -10,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from clu import metric_writers, parameter_overview, periodic_actions
 
-from addsr_jax import attempts, processes
+from addsr_jax import attempts, places, processes
 from addsr_jax.errors import UserError
 
 Value = TypeVar('Value')
@@ -21,8 +24,8 @@ COLUMNS = ('LQ', 'student', 'teacher', 'reconstruction', 'HR')  # of a grid, fro
 class Writers:
     """Scalars and image grids under DIR/tensorboard; `report` gets the progress line."""
 
-    folder: Path
     writer: metric_writers.MetricWriter
+    outbox: places.Outbox
     progress: Callable[[int, float], Any]
     report: Callable[[str], None]
     steps: int
@@ -34,13 +37,13 @@ class Writers:
     def open(
         cls, workdir: Path, steps: int, batch_size: int, log_every: int, report: Callable[[str], None]
     ) -> 'Writers':
-        logs = workdir / 'tensorboard'
+        outbox = places.Outbox(workdir / 'tensorboard')
         make = partial(metric_writers.create_default_writer, just_logging=not processes.first(), asynchronous=False)
-        writer = written(logs, partial(make, str(logs)))
+        writer = written(outbox.here, partial(make, str(outbox.here)))
         progress = periodic_actions.ReportProgress(
             num_train_steps=steps, every_steps=log_every, every_secs=None, writer=writer
         )
-        return cls(logs, writer, lambda step, t: progress(step, t), report, steps, batch_size)
+        return cls(writer, outbox, lambda step, t: progress(step, t), report, steps, batch_size)
 
     def start(self, step: int, params: Any) -> None:
         """The clock starts after compilation; parameters are listed once."""
@@ -77,12 +80,18 @@ class Writers:
         """A step was dispatched."""
         self._write(partial(self.progress, step, time.time()))
 
+    def keep(self) -> None:
+        """What was written so far stays, whatever comes."""
+        self._write(self.writer.flush)
+        self.outbox.send(self.report)
+
     def close(self) -> None:
         self._write(self.writer.flush)
         self._write(self.writer.close)
+        self.outbox.send(self.report)
 
     def _write(self, work: Callable[[], object]) -> None:
-        written(self.folder, work)
+        written(self.outbox.here, work)
 
 
 def written(folder: Path, work: Callable[[], Value]) -> Value:

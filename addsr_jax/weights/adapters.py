@@ -22,5 +22,4 @@ def write(folder: Path, factors: Tree) -> None:
             f'{network}.{names.to_name(path)}.weight': np.ascontiguousarray(np.asarray(value, np.float32))
             for path, value in trees.flatten(tree).items()
         }
-        (folder / network).mkdir(parents=True)
         tensor_file.write(folder / network / FILE, tensors)

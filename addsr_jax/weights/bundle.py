@@ -1,8 +1,8 @@
 """Weights at rest: a folder with `model.json`, a tokenizer, and the parts of a model.
 
 Two forms: one safetensors file per part (the embedded model), or one Orbax checkpoint per network (`final/` of a run,
-converted weights). Both are written beside their place and moved into it whole. Loading is strict: every tensor that
-the networks have, no other.
+converted weights). Both are written beside their place and moved into it whole; a bucket knows no moves, and gets
+`model.json` last, without which nothing is loaded. Loading is strict: every tensor that the networks have, no other.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from addsr_jax import atomic, attempts, hashes, json_file, options, sharding, specs, trees
+from addsr_jax import atomic, attempts, hashes, json_file, options, places, sharding, specs, trees
 from addsr_jax.errors import UserError, printable
 from addsr_jax.networks.build import build
 from addsr_jax.networks.prompt_extractor import dape
@@ -78,7 +78,7 @@ def save(
     if form not in FORMS:
         raise ValueError(f"form is 'orbax' or 'safetensors', not {form!r}")
     made: dict[str, str] = {}
-    with writing(Path(folder)) as unfinished:
+    with writing(places.place(folder)) as unfinished:
         for part, tree in bundle.params.items():
             if form == 'safetensors':
                 tree = trees.cast(tree, dtype)
@@ -96,7 +96,20 @@ def save(
 
 @contextmanager
 def writing(folder: Path) -> Iterator[Path]:
-    """A folder beside its place, which is moved there when all went well and vanishes when not."""
+    """A folder beside its place, which is moved there when all went well and vanishes when not.
+
+    In a bucket its place itself, which is no bundle before `write_record` has ended.
+    """
+    if places.in_bucket(folder):
+        notes = {name: (folder / name).read_bytes() for name in NOTES if (folder / name).exists()}
+        places.remove(folder, first=MODEL_FILE)
+        try:
+            for name, content in notes.items():
+                (folder / name).write_bytes(content)
+            yield folder
+        except OSError as error:
+            raise UserError(f'{folder} cannot be written: {error}') from error
+        return
     with atomic.folder(folder) as unfinished:
         yield unfinished
         for name in NOTES:  # a model card and a licence stay with the weights that they are about
@@ -116,7 +129,7 @@ def write_network(folder: Path, network: str, params: Tree) -> dict[str, str]:
 
 def write_record(folder: Path, bundle: Bundle, form: str, parts: list[str], made: Mapping[str, str]) -> None:
     """Tokenizer and model.json, which is written last, with the hashes of what was written."""
-    shutil.copytree(bundle.tokenizer, folder / 'tokenizer')
+    places.copy(bundle.tokenizer, folder / 'tokenizer')
     record = {'form': form, 'parts': sorted(parts), 'spec': specs.to_json(bundle.spec), 'info': bundle.info}
     model_file.write(folder, record, made)
 
@@ -125,14 +138,14 @@ def _save_orbax(params: Tree, folder: Path, name: str) -> dict[str, str]:
     """Writes a tree to `folder`/`name`; {name: its hash}."""
     import orbax.checkpoint as ocp
 
-    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    places.make_folder((folder / name).parent)
     # files of 64 MB: Orbax gathers a whole file in memory before it writes it, and the default is no limit
     arguments = ocp.args.PyTreeSave(params, ocdbt_target_data_file_size=64 * 2**20)
     me = jax.process_index()  # a bundle is written by one process, which must not wait for others
     alone = ocp.options.MultiprocessingOptions(me, {me}, 'bundle')
     handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
     with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
-        attempts.write(partial(checkpointer.save, (folder / name).absolute(), args=arguments))
+        attempts.write(partial(checkpointer.save, places.absolute(folder / name), args=arguments))
     return {name: hashes.of_tree(params)}
 
 
@@ -140,7 +153,8 @@ def _save_safetensors(tree: Tree, path: Path) -> None:
     from safetensors.numpy import save_file
 
     tensors = {name: np.ascontiguousarray(value) for name, value in trees.flatten(tree).items()}
-    attempts.write(partial(save_file, tensors, path))
+    save = partial(save_file, tensors)
+    places.write_here(path, lambda here: attempts.write(partial(save, here)))
 
 
 def load(
@@ -182,8 +196,10 @@ def described(path_or_name: str | Path) -> Bundle:
 
 def _opened(path_or_name: str | Path) -> tuple[Path, dict[str, Any], ModelSpec]:
     """A folder of weights, its model.json and the spec in that."""
-    folder = NANO if str(path_or_name) == 'nano' else Path(path_or_name).expanduser()
-    if not (folder / MODEL_FILE).exists():
+    folder = NANO if str(path_or_name) == 'nano' else places.place(path_or_name)
+    with places.answering(folder, 'read'):
+        there = (folder / MODEL_FILE).exists()
+    if not there:
         raise UserError(
             f"{folder} holds no {MODEL_FILE}: give 'nano', or a folder that training (final/) or convert wrote"
         )
@@ -229,7 +245,8 @@ def _load_safetensors(folder: Path, record: Mapping[str, Any], parts: list[str],
         path = folder / f'{part}.safetensors'
         check_header(path)
         try:
-            stored = trees.unflatten(load_file(path))
+            with places.on_this_machine(path) as file:
+                stored = trees.unflatten(load_file(file))
         except (SafetensorError, OSError, ValueError) as error:
             raise UserError(f'{path} cannot be read ({error}): download or convert it again') from error
         params[part] = _checked(stored, record, f'params/{part}', path, dtype)
@@ -268,7 +285,7 @@ def _stored(folder: Path, wanted: dict[str, Tree]) -> Iterator[tuple[str, Path, 
     """(network, its place, shapes as they are stored) of an Orbax bundle, which are those that are wanted."""
     for part, tree in wanted.items():
         for network, shapes in networks_of(part, tree).items():
-            path = (folder / 'params' / network).absolute()
+            path = places.absolute(folder / 'params' / network)
             with _readable(path):
                 stored = restoring.described(path)
             check(stored, shapes, path)
@@ -287,13 +304,13 @@ def _readable(path: Path) -> Iterator[None]:
 
 def has_beside(path_or_name: str | Path, name: str) -> bool:
     """Whether a bundle's folder keeps the tree `name` beside its weights."""
-    return str(path_or_name) != 'nano' and (Path(path_or_name).expanduser() / name).is_dir()
+    return str(path_or_name) != 'nano' and (places.place(path_or_name) / name).is_dir()
 
 
 def load_beside(path_or_name: str | Path, name: str, abstract: Tree) -> Tree:
     """The tree `name` beside a bundle's weights, of the structure, shapes and dtypes of `abstract`."""
-    folder = Path(path_or_name).expanduser()
-    path = (folder / name).absolute()
+    folder = places.place(path_or_name)
+    path = places.absolute(folder / name)
     try:
         before, restored = attempts.attempt(partial(_read_beside, path, abstract))
     except attempts.Failed as error:

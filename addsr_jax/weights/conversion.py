@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from addsr_jax import trees
+from addsr_jax import places, trees
 from addsr_jax.errors import UserError, printable
 from addsr_jax.sizes import SD2
 from addsr_jax.specs import ModelSpec
@@ -252,27 +252,22 @@ def to_pytorch(path: Path | str, output: Path, part: str, report: Callable[[str]
         _write_folder(unfinished / 'controlnet', 'controlnet', denoiser['controlnet'], config)
         for name, stem in (('autoencoder', 'vae/diffusion_pytorch_model'), ('text_encoder', 'text_encoder/model')):
             if name in made.params:
-                _write_safetensors(unfinished / f'{stem}.safetensors', layout.to_state_dict(name, made.params[name]))
+                tensor_file.write(unfinished / f'{stem}.safetensors', layout.to_state_dict(name, made.params[name]))
         if 'prompt_extractor' in made.params:
             state = layout.to_state_dict('prompt_extractor', made.params['prompt_extractor'])
             torch_writer.write(unfinished / 'ram.pth', {'model': state})
         if 'dape' in made.params:
             torch_writer.write(unfinished / 'DAPE.pth', layout.to_state_dict('dape', made.params['dape']))
-        adapters = Path(path).expanduser() / bundles.LORA
+        adapters = places.place(path) / bundles.LORA
         if part == 'student' and adapters.is_dir():  # they are in the weights, and here once more as files of their own
-            shutil.copytree(adapters, unfinished / bundles.LORA)
+            places.copy(adapters, unfinished / bundles.LORA)
         for file in sorted(p for p in unfinished.rglob('*') if p.is_file()):
             report(f'{output / file.relative_to(unfinished)}  {file.stat().st_size / 1e6:.1f} MB')
 
 
 def _write_folder(folder: Path, kind: str, params: Tree, config: dict[str, Any]) -> None:
-    _write_safetensors(folder / f'{DIFFUSERS[0]}.safetensors', layout.to_state_dict(kind, params))
+    tensor_file.write(folder / f'{DIFFUSERS[0]}.safetensors', layout.to_state_dict(kind, params))
     (folder / 'config.json').write_text(json.dumps(config, indent=2) + '\n', encoding='utf-8')
-
-
-def _write_safetensors(path: Path, state: Mapping[str, np.ndarray]) -> None:
-    path.parent.mkdir(parents=True)
-    tensor_file.write(path, state)
 
 
 def inspect(path: Path) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from addsr_jax import hashes, json_file
+from addsr_jax import hashes, json_file, places
 from addsr_jax.errors import UserError, printable
 
 NAME = 'model.json'
@@ -20,11 +20,12 @@ FILES = ('tokenizer/', 'lora/')  # folders of files, which are hashed as they ar
 
 def write(folder: Path, record: Mapping[str, Any], made: Mapping[str, str]) -> None:
     """Plain data with KEYS, the hashes of trees, and those of all files that lie in `folder` beside the trees."""
-    files = (path for name in FILES for path in sorted((folder / name).rglob('*')) if path.is_file())
-    made = {**made, **{path.relative_to(folder).as_posix(): hashes.of_file(path) for path in files}}
+    files = [path for name in FILES for path in places.files(folder / name)]
+    made = {**made, **{path.relative_to(folder).as_posix(): _hash_of(path) for path in files}}
     made[NAME] = hashes.of_json({**record, HASHES: made})
     text = json.dumps({**record, HASHES: made}, indent=1) + '\n'
-    (folder / NAME).write_text(text, encoding='utf-8')
+    with places.answering(folder / NAME, 'written'):
+        (folder / NAME).write_text(text, encoding='utf-8')
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -50,7 +51,8 @@ def read(folder: Path) -> dict[str, Any]:
 
 def _hash_of(path: Path) -> str:
     try:
-        return hashes.of_file(path)
+        with places.answering(path, 'read'):
+            return hashes.of_file(path)
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise UserError(f'{path} cannot be read ({printable(str(error))}): copy the folder again') from error
 

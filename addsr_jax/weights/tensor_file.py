@@ -8,17 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from addsr_jax import attempts, hashes, json_file
+from addsr_jax import attempts, hashes, json_file, places
 from addsr_jax.errors import UserError
 
 
 def write(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """As libraries of PyTorch read it."""
+    """As libraries of PyTorch read it; folders are made."""
     from safetensors.numpy import save_file
 
     made = {name: hashes.text(hashes.of_array(name, tensor)) for name, tensor in tensors.items()}
     metadata = {'format': 'pt', hashes.NAME: json.dumps(made)}
-    attempts.write(partial(save_file, dict(tensors), path, metadata=metadata))
+    save = partial(save_file, dict(tensors), metadata=metadata)
+    places.write_here(path, lambda here: attempts.write(partial(save, here)))
 
 
 def written(path: Path, metadata: Mapping[str, str] | None, names: set[str]) -> dict[str, Any]:

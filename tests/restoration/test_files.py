@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from addsr_jax import places
 from addsr_jax.data import formats, pictures
 from addsr_jax.errors import UserError
 from addsr_jax.restoration import files
@@ -82,6 +83,13 @@ def test_a_kind_that_cannot_hold_the_result_becomes_png_and_says_why(photos, tmp
 
 def made_by(name):
     return None
+
+
+def test_a_result_of_a_bucket_s_picture_that_its_format_cannot_hold_is_refused_when_its_size_is_known():
+    job = files.Job(places.place('gs://b/wide.webp'), places.place('gs://b/out/wide_x4.webp'))
+    with pytest.raises(UserError, match=r'gs://b/out/wide_x4\.webp would have more than 16383 pixels a side'):
+        files.check_size(job, 16_384)
+    files.check_size(job, 16_383)
 
 
 def test_existing_results_are_refused_unless_overwritten_or_left(photos, tmp_path):

@@ -41,4 +41,4 @@ def test_a_disk_without_locks_is_said_and_does_not_stop_a_run(tmp_path, monkeypa
     lines = []
     with lock.alone(tmp_path, lines.append):
         pass
-    assert lines == [f'{tmp_path} cannot be locked (No locks available): see that no other run trains there']
+    assert lines == [f'{tmp_path} cannot be locked (No locks available): see that nobody else writes there']
