@@ -68,7 +68,7 @@ def line(version: str, weights: str, name: str, settings: Settings) -> str:
     """What made a result, as JSON in ASCII: settings that are not the default ones."""
     usual = to_data(Settings())
     given = {key: value for key, value in to_data(settings).items() if value != usual[key]}
-    return json.dumps({'addsr': version, 'weights': weights, 'source': name, **given})
+    return json.dumps({KEY: version, 'weights': weights, 'source': name, **given})
 
 
 def made_by(path: Path) -> str | None:
