@@ -63,7 +63,7 @@ def executing(folder):
         (raising, 'ZeroDivisionError'),
         (executing, 'EXECUTED'),
         (lambda folder: ['\x1b[2J'], 'RAW'),
-        (lambda folder: [str(len(b'x' * 40_000_000))], 'too large'),
+        (lambda folder: [str(len(b'x' * 200_000_000))], 'too large'),
         (lambda folder: [str(sum(i * i for i in range(1_000_000)))], 'too slow'),
     ],
     ids=['raises', 'executes', 'raw', 'large', 'slow'],
