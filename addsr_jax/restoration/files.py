@@ -29,8 +29,17 @@ class Job:
     target: Path
     remark: str = ''  # why the result is of another kind than the source
     size: tuple[int, int] = (0, 0)  # width and height of the source, as far as its head says
-    pixels: int = 0  # of the result
-    longest: int = 0  # side of it
+    result: tuple[int, int] = (0, 0)  # width and height of the result
+
+    @property
+    def pixels(self) -> int:
+        """Of the result."""
+        return self.result[0] * self.result[1]
+
+    @property
+    def longest(self) -> int:
+        """The result's longer side."""
+        return max(self.result)
 
     @property
     def format(self) -> str:
@@ -72,8 +81,7 @@ def _sized(job: Job, settings: Settings, limit: int) -> Job:
     size = None if places.in_bucket(job.source) else pictures.size_of(job.source)  # whose answers are slow
     if size is None or size[0] * size[1] > limit:
         return job
-    width, height = settings.size(*size)
-    return replace(job, size=size, pixels=width * height, longest=max(width, height))
+    return replace(job, size=size, result=settings.size(*size))
 
 
 def _without_results(jobs: list[Job], sources: Sequence[Source], left_out: str) -> tuple[list[Job], str]:
@@ -232,6 +240,9 @@ def remaining(jobs: Sequence[Job], wanted: Callable[[str], str | None], *, overw
 
 
 def _is_finished(job: Job, wanted: str | None) -> bool:
+    """Whether a result is of the wanted making. BMP has no place to say so: there its size decides."""
+    if job.format == 'BMP' and wanted is not None and job.pixels:
+        return pictures.size_of(job.target) == job.result
     found = results.made_by(job.target)
     return wanted is not None and found is not None and results.is_same(found, wanted)
 

@@ -14,6 +14,7 @@ FIXES = {'guided': guided_filter.guided, 'wavelet': image_ops.wavelet, 'adain': 
 
 # A large picture is finished in blocks: memory for one, and one program for all sizes.
 BLOCK = 768  # pixels a side
+SIDES = (128, 256, 512, BLOCK)  # small pictures are mirrored up to one of these: filters take seconds to compile
 CALM = np.float32(1 / 127.5)  # how far a result may be from the enlarged picture where that is calm
 REACH = 5  # pixels of the small picture that have to be calm around a calm one
 HALO = 64  # of them again in the next block; no filter here reaches further (guided: 31 + 7 + 2 * 12)
@@ -44,9 +45,9 @@ def finished(
     if color == 'adain':  # takes means over the whole picture
         restored = np.asarray(_fixed(restored, signed(lq), color=color))
     elif color != 'none':
-        restored = in_blocks(partial(_fixed, color=color), restored, lq)
+        restored = in_blocks(partial(_fixed, color=color), restored, lq, mirrored=color == 'guided')
     if grain:
-        restored = in_blocks(partial(_without_grain, grain=grain), restored)
+        restored = in_blocks(partial(_without_grain, grain=grain), restored, mirrored=True)
     out = np.empty(restored.shape, kind)
     for start in range(0, len(out), BLOCK):  # in strips: floats of a whole large picture take gigabytes
         rows = slice(start, start + BLOCK)
@@ -73,22 +74,29 @@ def calm_places(small: np.ndarray, below: float, width: int, height: int) -> np.
     return cv2.resize(calm, (width, height), interpolation=cv2.INTER_LINEAR) if calm.any() else None
 
 
-def in_blocks(local: Callable[..., jax.Array], *images: np.ndarray) -> np.ndarray:
+def in_blocks(local: Callable[..., jax.Array], *images: np.ndarray, mirrored: bool) -> np.ndarray:
     """local(*images), [H, W, 3] in [-1, 1] or whole numbers, block by block.
 
-    A pixel of its result sees HALO pixels around at most.
+    A pixel of its result sees HALO pixels around at most. mirrored: blocks have the next of SIDES.
     """
     height, width = images[0].shape[:2]
     out = np.empty((height, width, 3), np.float32)
     for rows, keep_rows in _blocks(height):
         for columns, keep_columns in _blocks(width):
-            done = np.asarray(local(*(signed(image[rows, columns]) for image in images)))
+            parts = (signed(image[rows, columns]) for image in images)
+            done = np.asarray(local(*(_mirrored(part) if mirrored else part for part in parts)))
             inside = np.s_[
                 keep_rows.start - rows.start : keep_rows.stop - rows.start,
                 keep_columns.start - columns.start : keep_columns.stop - columns.start,
             ]
             out[keep_rows, keep_columns] = done[inside]
     return out
+
+
+def _mirrored(part: np.ndarray) -> np.ndarray:
+    """[H, W, 3] continued to the right and below, until its sides are of SIDES."""
+    more = [(0, next(side for side in SIDES if side >= n) - n) for n in part.shape[:2]]
+    return np.pad(part, (*more, (0, 0)), mode='symmetric')
 
 
 def _blocks(n: int) -> Iterator[tuple[slice, slice]]:

@@ -39,9 +39,12 @@ def test_grain_is_smoothed_whatever_the_colour_fix():
 @pytest.mark.parametrize('size', [(2 * HALO + 33, 301), (170, 171)], ids=str)
 def test_a_large_picture_is_finished_in_blocks_as_it_is_whole(monkeypatch, color, size):
     images = [RNG.uniform(-0.6, 0.6, (*size, 3)).astype(np.float32) for _ in range(2)]
-    whole = finished(*images, color, 40.0, truncates=False)
+    with monkeypatch.context() as exact:
+        exact.setattr(finish, '_mirrored', lambda part: part)
+        whole = finished(*images, color, 40.0, truncates=False)
     shapes = set()
     monkeypatch.setattr(finish, 'BLOCK', 2 * HALO + 32)
+    monkeypatch.setattr(finish, 'SIDES', (2 * HALO + 32,))
     local = finish._without_grain
     monkeypatch.setattr(finish, '_without_grain', lambda x, grain: shapes.add(x.shape) or local(x, grain))
     blocks = finished(*images, color, 40.0, truncates=False)
@@ -82,3 +85,17 @@ def test_sixteen_bits_are_not_rounded_to_eight_in_between():
     deep = finished(RESTORED, LQ, 'none', 0, truncates=True, kind=np.uint16)
     assert deep.dtype == np.uint16
     np.testing.assert_allclose(deep / 65535, (RESTORED + 1) / 2, atol=1e-5)
+
+
+def test_pictures_of_any_small_size_are_finished_by_few_programs_and_nearly_as_by_their_own(monkeypatch):
+    shapes, local = set(), finish._fixed
+    monkeypatch.setattr(finish, '_fixed', lambda x, y, color: shapes.add(x.shape) or local(x, y, color=color))
+    rng = np.random.default_rng(0)
+    for size in ((100, 128), (77, 90), (128, 120)):
+        restored, lq = (rng.uniform(-1, 1, (*size, 3)).astype(np.float32) for _ in range(2))
+        made = finish.finished(restored, lq, 'guided', 0.0, truncates=False).astype(int)
+        own = np.asarray(local(restored, lq, color='guided'))
+        away = np.abs(made - (np.clip(own, -1, 1) + 1) * 127.5)
+        assert away[: -finish.HALO, : -finish.HALO].max() <= 0.51
+        assert away.mean() < 4
+    assert shapes == {(128, 128, 3)}

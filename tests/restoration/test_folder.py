@@ -111,3 +111,13 @@ def test_tiles_of_several_pictures_go_together(place):
         Image.new('RGB', (8, 8)).save(path)
     run(jobs_of(*map(str, same)), model, Settings(batch=2))
     assert model.calls == [(2, 2), (2, 2)]
+
+
+def test_a_bmp_which_cannot_say_what_made_it_is_known_by_its_size(place):
+    Image.new('RGB', (8, 8)).save('in/d.bmp')
+    jobs = jobs_of('in/d.bmp')
+    run(jobs)
+    assert left(jobs, Settings()) == []
+    Image.new('RGB', (16, 16)).save('out/d_x4.bmp')
+    with pytest.raises(UserError, match=r'd_x4\.bmp exists'):
+        left(jobs, Settings())

@@ -11,8 +11,8 @@ from addsr_jax.restoration.files import Job
 from addsr_jax.restoration.settings import Settings
 from tests.restoration.nearest import Nearest
 
-SMALL = Job(Path('a.png'), Path('out/a_x4.png'), size=(100, 100), pixels=160_000)
-HUGE = Job(Path('b.jpg'), Path('out/b_x4.jpg'), size=(10_000, 8_000), pixels=1_280_000_000)
+SMALL = Job(Path('a.png'), Path('out/a_x4.png'), size=(100, 100), result=(400, 400))
+HUGE = Job(Path('b.jpg'), Path('out/b_x4.jpg'), size=(10_000, 8_000), result=(40_000, 32_000))
 
 
 def test_what_fits_stays_as_asked_for():
@@ -46,7 +46,7 @@ def test_pictures_under_way_share_what_is_left():
 
 
 def test_results_that_do_not_fit_on_the_disk_are_refused_before_the_first(tmp_path, monkeypatch):
-    jobs = [Job(Path('a.png'), tmp_path / 'new' / f'{i}.png', pixels=10**6) for i in range(10)]
+    jobs = [Job(Path('a.png'), tmp_path / 'new' / f'{i}.png', result=(1000, 1000)) for i in range(10)]
     room.check_disk(jobs)
     monkeypatch.setattr(shutil, 'disk_usage', lambda path: shutil._ntuple_diskusage(10**8, 10**8 - 10**7, 10**7))
     with pytest.raises(UserError, match=r'the results need about 0\.0 GB, and the disk of .* has 0\.0 GB left'):
