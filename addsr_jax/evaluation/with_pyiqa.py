@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from addsr_jax.errors import UserError
 
@@ -22,10 +23,7 @@ def introduced() -> str:
 
 def figure(name: str, image: np.ndarray) -> float:
     """A figure of one picture uint8 [H, W, 3] without a reference; more is better."""
-    import torch
-
-    tensor = torch.from_numpy(image.astype(np.float32) / 255).permute(2, 0, 1)[None]
-    return float(_metric(name)(tensor))
+    return float(_metric(name)(Image.fromarray(image)))
 
 
 def fid(pictures: Path, truth: Path) -> float:
