@@ -215,7 +215,7 @@ def ready(jobs: 'Sequence[Job]', command: Command, settings: Settings, told: Tel
         vocabulary = tags.read_vocabulary(command.tag_list, command.thresholds, classes)
     told.note('compiling, or looking up what is compiled')
     limit = None if command.memory is None else 1e9 * command.memory
-    chosen = room.choose(model, jobs, settings, limit)
+    chosen = room.choose(model, jobs, room.no_more_than_there_are(model, jobs, settings), limit)
     settings = chosen.settings
     tile = f'of {settings.tile} pixels or less' if settings.tile else 'of whole pictures'
     told.note(

@@ -1,7 +1,6 @@
 """What a user's image goes through: bicubic upsampling, fixed-shape tiles, a sampler, the finish."""
 
 import dataclasses
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,15 +18,15 @@ from addsr_jax.data import pictures
 from addsr_jax.data.tokens import Tokenizer, load_tokenizer
 from addsr_jax.diffusion.sampler import Sampling
 from addsr_jax.diffusion.windows import Windows
-from addsr_jax.errors import Cancelled, PictureError, UserError
+from addsr_jax.errors import PictureError, UserError
 from addsr_jax.networks.build import Networks, apply, build
 from addsr_jax.networks.prompt_extractor import normalise
 from addsr_jax.ops import tiling
 from addsr_jax.ops.attention import KERNELS
 from addsr_jax.options import from_data
-from addsr_jax.restoration import finish, kinds, program, results, stream, views
+from addsr_jax.restoration import finish, kinds, noise, program, results, stream, views
 from addsr_jax.restoration.cut import Cut
-from addsr_jax.restoration.settings import Settings
+from addsr_jax.restoration.settings import SMALLEST_TILE, Settings
 from addsr_jax.runtime import compiler_options, free_memory
 from addsr_jax.specs import PromptSpec, with_attention
 from addsr_jax.trees import Tree
@@ -38,8 +37,6 @@ SMALLEST = 8  # pixels of an input's shorter side; one of less is mirrored
 # Settings of `upscale` that the sampler alone has no use for.
 OF_FILES = ('batch', 'calm', 'color', 'grain', 'height', 'max_side', 'scale', 'seed', 'tile', 'width')
 TILES = (128, 256)  # output pixels: an image that fits into a smaller tile need not pay for a whole one
-SMALLEST_TILE = 192  # output pixels: neighbours share 64 on either side
-NOISE_BLOCK = 512  # output pixels a side of the blocks that noise is drawn in
 THIN = (64, *TILES)  # the same of the shorter side of one that takes several tiles
 
 
@@ -80,23 +77,6 @@ def built(bundle: Bundle, mesh: Mesh, dtype: Any) -> 'Pipeline':
     )
 
 
-Progress = Callable[[int, int | None], bool | None]  # of tiles done and in all
-
-
-@dataclass
-class Counted:
-    """Tiles as they are restored, told to the caller, who may end it."""
-
-    tell: Progress | None
-    total: int | None
-    done: int = 0
-
-    def more(self, tiles: int) -> None:
-        self.done += tiles
-        if self.tell is not None and self.tell(self.done, self.total) is False:
-            raise Cancelled(f'stopped after {self.done} tiles')
-
-
 @dataclass(frozen=True)
 class Pipeline:
     """Networks with their parameters on the devices; `upscale` for images, `sample` for arrays."""
@@ -107,7 +87,9 @@ class Pipeline:
     mesh: Mesh
     _programs: dict[Any, Any] = field(default_factory=dict, repr=False)
 
-    def upscale(self, image: Any, *, name: str | None = None, progress: Progress | None = None, **settings: Any) -> Any:
+    def upscale(
+        self, image: Any, *, name: str | None = None, progress: stream.Progress | None = None, **settings: Any
+    ) -> Any:
         """A picture, four times larger unless `settings` say otherwise, of the kind that it is given as.
 
         image: a path, read as the command reads it, whose result is Pillow's; Pillow's, with its profile and
@@ -120,17 +102,14 @@ class Pipeline:
         chosen, taken = from_data(Settings, settings, 'upscale.'), kinds.taken(image)
         given = taken.name if name is None else name
         cuts = [self.cut(results.visible(picture), chosen, given) for picture in taken.pictures]
-        count = Counted(progress, sum(cut.count for cut in cuts))
-        items = range(len(cuts))
-        works = stream.restored(self, items, cuts.__getitem__, chosen.batch, clock=stream.Clock(tell=count.more))
-        return taken.back([self._result(work) for work in stream.in_order(works, items.index)])
+        return taken.back(self._all(cuts, progress))
 
     def upscale_many(
         self,
         images: Iterable[Any],
         *,
         on_error: Callable[[int, UserError], object] | None = None,
-        progress: Progress | None = None,
+        progress: stream.Progress | None = None,
         **settings: Any,
     ) -> Iterator[Any]:
         """`upscale` of each image, in their order, as they are done: read ahead, with tiles of several in one call.
@@ -149,8 +128,7 @@ class Pipeline:
             backs[number] = taken.back
             return self.cut(results.visible(taken.pictures[0]), chosen, taken.name)
 
-        count = Counted(progress, None)
-        clock = stream.Clock(tell=count.more)
+        clock = stream.Clock(tell=stream.Counted(progress, None).more)
         works = stream.restored(self, enumerate(images), read, chosen.batch, clock=clock)
         for number, work in enumerate(stream.in_order(works, lambda item: item[0])):
             if isinstance(work, stream.Failed) and on_error is not None:
@@ -159,20 +137,22 @@ class Pipeline:
                 result = self._result(work)
                 yield backs.pop(number)([result])
 
+    def restore(self, image: np.ndarray | Image.Image, settings: Settings, name: str) -> np.ndarray:
+        """uint8 or uint16 [H, W, 3], or Pillow's, with checked settings -> its result, an array."""
+        return self._all([self.cut(image, settings, name)], None)[0]
+
+    def _all(self, cuts: Sequence[Cut], progress: stream.Progress | None) -> list[np.ndarray]:
+        """Results of pictures of the same settings; a call has no more tiles than there are."""
+        count = sum(cut.count for cut in cuts)
+        clock = stream.Clock(tell=stream.Counted(progress, count).more)
+        batch = min(cuts[0].settings.batch, count)
+        works = stream.restored(self, range(len(cuts)), cuts.__getitem__, batch, clock=clock)
+        return [self._result(work) for work in stream.in_order(works, int)]
+
     def _result(self, work: stream.Work | stream.Failed) -> np.ndarray:
         if isinstance(work, stream.Failed):
             raise work.error
         return self.joined(work.cut, work.canvas)
-
-    def restore(self, image: np.ndarray | Image.Image, settings: Settings, name: str) -> np.ndarray:
-        """`upscale` with checked settings."""
-        cut = self.cut(image, settings, name)
-        size, canvas = self.whole_calls(min(settings.batch, cut.count)), cut.canvas()
-        for start in range(0, cut.count, size):
-            numbers = range(start, min(start + size, cut.count))
-            for number, tile in zip(numbers, np.asarray(self.call([(cut, i) for i in numbers], size)), strict=False):
-                canvas.add(number, tile)
-        return self.joined(cut, canvas)
 
     def cut(self, image: np.ndarray | Image.Image, settings: Settings, name: str) -> Cut:
         """A picture enlarged and ready to be restored tile by tile; `joined` is the way back."""
@@ -320,9 +300,9 @@ class Pipeline:
             self.networks.spec.unet.out_channels,
         )
         keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(lq.shape[0]))
-        noise = jax.vmap(lambda k: jax.random.normal(k, shape))(keys)
+        drawn = jax.vmap(lambda k: jax.random.normal(k, shape))(keys)
         words = np.repeat(self._words(chosen)[None], lq.shape[0], axis=0)
-        return self._sample(lq, noise, words, None, chosen)
+        return self._sample(lq, drawn, words, None, chosen)
 
     @property
     def factor(self) -> int:
@@ -335,21 +315,11 @@ class Pipeline:
         return self.factor * 2 ** (len(self.networks.spec.unet.block_out_channels) - 1)
 
     def _noise(self, plan: tiling.Plan, settings: Settings, name: str) -> np.ndarray:
-        """[N, h, w, C] of a padded picture. It is cut out of one endless field of the name and the seed, in blocks, so
-        that no tile and no other size of the picture changes the noise of a place."""
-        encoded = name.encode(errors='surrogateescape')
-        key = jax.random.fold_in(jax.random.key(settings.seed), zlib.crc32(encoded) & 0x7FFFFFFF)
+        """[N, h, w, C] of a padded picture."""
         height, width = (n // self.factor for n in plan.padded)
-        side = NOISE_BLOCK // self.factor
-        shape = (self._sampling(settings).noise_fields, side, side, self.networks.spec.unet.out_channels)
-
-        def block(row: int, column: int) -> np.ndarray:
-            own = jax.random.fold_in(jax.random.fold_in(key, row), column) if row or column else key
-            return np.asarray(jax.random.normal(own, shape))
-
-        rows, columns = range(-(-height // side)), range(-(-width // side))
-        field = np.concatenate([np.concatenate([block(r, c) for c in columns], axis=2) for r in rows], axis=1)
-        return field[:, :height, :width]
+        channels, fields = self.networks.spec.unet.out_channels, self._sampling(settings).noise_fields
+        key = noise.key_of(settings.seed, name)
+        return noise.drawn(key, (fields, height, width, channels), noise.BLOCK // self.factor)
 
     def _words(self, settings: Settings) -> np.ndarray:
         """Tokens [2, 77] of the prompt and of the negative prompt."""

@@ -9,8 +9,7 @@ from typing import Any
 from addsr_jax import places
 from addsr_jax.errors import UserError
 from addsr_jax.restoration.files import Job
-from addsr_jax.restoration.pipeline import SMALLEST_TILE
-from addsr_jax.restoration.settings import Settings
+from addsr_jax.restoration.settings import SMALLEST_TILE, Settings
 from addsr_jax.runtime import free_memory
 
 HELD = 36  # bytes of memory for every pixel of a result that is under way: floats before and after the finish
@@ -49,6 +48,11 @@ def check_disk(jobs: Sequence[Job]) -> None:
                 f'the results need about {needed / 1e9:.1f} GB, and the disk of {folder} has {free / 1e9:.1f} GB left: '
                 'choose another -o, --format jpg, or a smaller --scale'
             )
+
+
+def no_more_than_there_are(model: Any, jobs: Sequence[Job], settings: Settings) -> Settings:
+    """With as many tiles in a call as all pictures together have, at most: a call makes up what is missing."""
+    return replace(settings, batch=min(settings.batch, sum(model.tiles(job.size, settings) for job in jobs)))
 
 
 def choose(model: Any, jobs: Sequence[Job], settings: Settings, limit: float | None) -> Room:

@@ -8,6 +8,7 @@ from addsr_jax.options import Options, option
 from addsr_jax.restoration.fidelity import Choice, choice
 
 SCALE, LONGEST = 4, 2**20  # enlargement; pixels of a result's side
+SMALLEST_TILE = 192  # output pixels: neighbours share 64 on either side
 COLORS = ('guided', 'wavelet', 'adain', 'none')
 PSR_WEIGHT = 0.4
 BICUBIC = 'bicubic'  # what evaluations compare with: no method, and no settings
@@ -121,7 +122,7 @@ class Settings(Options):
     tags: str = option("what the prompt extractor's tagging head says of the picture", default='', group=WORDS)
     negative_prompt: str | None = option('what to stay away from', default=None, unset="the model's own", group=WORDS)
     tile: int = option(
-        'side of a tile, 192 or more; 0: the whole picture at once',
+        f'side of a tile, {SMALLEST_TILE} or more; 0: the whole picture at once',
         default=512,
         low=0,
         high=4096,
@@ -164,8 +165,10 @@ class Settings(Options):
     def check_together(self) -> None:
         if self.scale is not None and (self.width or self.height):
             raise UserError('scale and width or height both say how large the result is: give one of them')
-        if 0 < self.tile < 192:
-            raise UserError(f'tile is {self.tile}: it is a multiple of 64, at least 192, or 0 for the whole picture')
+        if 0 < self.tile < SMALLEST_TILE:
+            raise UserError(
+                f'tile is {self.tile}: it is a multiple of 64, at least {SMALLEST_TILE}, or 0 for the whole picture'
+            )
         for name in ('latent_tile', 'encoder_tile', 'decoder_tile'):
             if getattr(self, name) and self.tile:
                 raise UserError(f'{name} is of pictures that are restored whole: set tile to 0 with it')

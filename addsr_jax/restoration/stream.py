@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from addsr_jax.errors import UserError
+from addsr_jax.errors import Cancelled, UserError
 from addsr_jax.ops.tiling import Canvas
 from addsr_jax.restoration.cut import Cut
 
@@ -76,6 +76,23 @@ class Clock:
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.started
+
+
+Progress = Callable[[int, int | None], bool | None]  # of tiles done and in all
+
+
+@dataclass
+class Counted:
+    """Tiles as they are restored, told to the caller, who may end it."""
+
+    tell: Progress | None
+    total: int | None
+    done: int = 0
+
+    def more(self, tiles: int) -> None:
+        self.done += tiles
+        if self.tell is not None and self.tell(self.done, self.total) is False:
+            raise Cancelled(f'stopped after {self.done} tiles')
 
 
 def restored(

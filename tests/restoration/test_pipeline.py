@@ -10,6 +10,7 @@ from PIL import Image
 
 from addsr_jax import sharding
 from addsr_jax.errors import Cancelled, PictureError, UserError
+from addsr_jax.restoration import noise as noise_module
 from addsr_jax.restoration import pipeline, program
 from addsr_jax.restoration.settings import Settings
 from addsr_jax.weights import bundle as bundles
@@ -353,7 +354,7 @@ def test_noise_of_a_place_is_the_same_whatever_the_tile_and_the_size_of_the_pict
     np.testing.assert_array_equal(small, large[:, : small.shape[1], : small.shape[2]])
     rows, columns = (min(a, b) for a, b in zip(large.shape[1:3], other.shape[1:3], strict=True))
     np.testing.assert_array_equal(large[:, :rows, :columns], other[:, :rows, :columns])
-    block = pipeline.NOISE_BLOCK // model.factor
+    block = noise_module.BLOCK // model.factor
     assert large.std() == pytest.approx(1, abs=0.02)
     assert not np.array_equal(large[:, :block, :8], large[:, block : 2 * block, :8])
 
