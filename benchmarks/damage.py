@@ -24,6 +24,7 @@ from addsr_jax.flags import say
 from addsr_jax.training.checkpoints import Checkpoints
 from addsr_jax.weights import adapters, conversion, reader
 from addsr_jax.weights import bundle as bundles
+from addsr_jax.weights.beside import load_beside
 
 FLIPS = (0.0, 0.25, 0.6, 1.0)  # where a bit is flipped, as a share of the file
 DAMAGES = ('deleted', 'emptied', 'halved', *(f'flipped at {share}' for share in FLIPS), 'rubbish')
@@ -124,7 +125,7 @@ def weights(folder: Path, form: str) -> Target:
 
     def read(copy: Path) -> tuple[str, bool]:
         found = bundles.load(copy)
-        trees = [found.params, *(bundles.load_beside(copy, name, tree) for name, tree in beside.items())]
+        trees = [found.params, *(load_beside(copy, name, tree) for name, tree in beside.items())]
         words = ''.join(hashes.of_file(found.tokenizer / name) for name in ('vocab.json', 'merges.txt'))
         if lora is not None:
             of_adapters(copy / bundles.LORA)

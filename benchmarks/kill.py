@@ -33,6 +33,7 @@ from addsr_jax import atomic, hashes, json_file
 from addsr_jax.flags import say
 from addsr_jax.training.checkpoints import Checkpoints
 from addsr_jax.weights import bundle as bundles
+from addsr_jax.weights.beside import has_beside, load_beside
 
 OLD, NEW, NEITHER, FAULT = 'old', 'new', 'NEITHER', 'FAULT'
 OUTCOMES = (OLD, NEW, NEITHER, FAULT)
@@ -73,8 +74,8 @@ def export(folder: Path, n: int, form: str) -> None:
 
 
 def read_export(folder: Path) -> int:
-    if beside := bundles.has_beside(folder / 'final', 'training'):
-        beside = int(bundles.load_beside(folder / 'final', 'training', {'count': np.zeros((), np.int32)})['count'])
+    if beside := has_beside(folder / 'final', 'training'):
+        beside = int(load_beside(folder / 'final', 'training', {'count': np.zeros((), np.int32)})['count'])
     n = bundles.load(folder / 'final').info['n']
     return n if not beside or beside == n else 0
 

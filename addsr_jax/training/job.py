@@ -28,6 +28,7 @@ from addsr_jax.training.optimizers import learning_rate, make_optimizer
 from addsr_jax.training.options import TrainOptions
 from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights import lpips
+from addsr_jax.weights.beside import has_beside, load_beside
 from addsr_jax.weights.bundle import Bundle
 
 
@@ -252,7 +253,7 @@ def starting_weights(options: TrainOptions) -> Bundle:
 
 def kept_training(options: TrainOptions, stage: Stage, start: Bundle) -> dict[str, Any]:
     """{'training': optimisers and discriminator beside the weights}, where the stage goes on from them; else {}."""
-    if not stage.continues or not bundles.has_beside(options.weights, 'training'):
+    if not stage.continues or not has_beside(options.weights, 'training'):
         return {}
     abstract = jax.eval_shape(stage.init, jax.random.key(options.seed), start.params)
-    return {'training': bundles.load_beside(options.weights, 'training', resumable(abstract))}
+    return {'training': load_beside(options.weights, 'training', resumable(abstract))}

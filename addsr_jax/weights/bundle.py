@@ -6,7 +6,6 @@ converted weights). Both are written beside their place and moved into it whole;
 """
 
 import dataclasses
-import hashlib
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from addsr_jax.networks.build import build
 from addsr_jax.networks.prompt_extractor import dape
 from addsr_jax.specs import ModelSpec
 from addsr_jax.trees import Tree
-from addsr_jax.weights import adapters, finite, model_file, older, restoring
+from addsr_jax.weights import adapters, finite, model_file, restoring
 from addsr_jax.weights.reader import check_header
 
 NANO = Path(__file__).parent / 'nano'
@@ -172,11 +171,10 @@ def load(
     wanted = expected(spec, parts)
     if record['form'] == 'safetensors':
         params = _load_safetensors(folder, record, parts, dtype)
+        check(params, wanted, folder)
+        params = params if mesh is None else sharding.put_params(params, mesh)
     else:
         params = _load_orbax(folder, record, wanted, dtype, mesh)
-    check(params, wanted, folder)
-    if mesh is not None:
-        params = sharding.put_params(params, mesh)
     return Bundle(spec, params, folder / 'tokenizer', record['info'])
 
 
@@ -249,11 +247,11 @@ def _load_safetensors(folder: Path, record: Mapping[str, Any], parts: list[str],
                 stored = trees.unflatten(load_file(file))
         except (SafetensorError, OSError, ValueError) as error:
             raise UserError(f'{path} cannot be read ({error}): download or convert it again') from error
-        params[part] = _checked(stored, record, f'params/{part}', path, dtype)
+        params[part] = checked(stored, record, f'params/{part}', path, dtype)
     return params
 
 
-def _checked(stored: Tree, record: Mapping[str, Any], name: str, path: Path, dtype: Any) -> Tree:
+def checked(stored: Tree, record: Mapping[str, Any], name: str, path: Path, dtype: Any) -> Tree:
     """The tree in `dtype`, after a look at whether it is what was written, and numbers."""
     model_file.check(record, name, hashes.of_tree(stored), path)
     finite.check(stored, path)
@@ -302,49 +300,6 @@ def _readable(path: Path) -> Iterator[None]:
         raise UserError(f'{path} cannot be read ({error}): the folder is damaged') from error
 
 
-def has_beside(path_or_name: str | Path, name: str) -> bool:
-    """Whether a bundle's folder keeps the tree `name` beside its weights."""
-    return str(path_or_name) != 'nano' and (places.place(path_or_name) / name).is_dir()
-
-
-def load_beside(path_or_name: str | Path, name: str, abstract: Tree) -> Tree:
-    """The tree `name` beside a bundle's weights, of the structure, shapes and dtypes of `abstract`."""
-    folder = places.place(path_or_name)
-    path = places.absolute(folder / name)
-    try:
-        before, restored = attempts.attempt(partial(_read_beside, path, abstract))
-    except attempts.Failed as error:
-        raise UserError(
-            f'{path} does not fit this run ({error}): delete that folder to start with a new discriminator'
-        ) from error
-    restored = _checked(restored, model_file.read(folder), name, path, None)
-    return older.with_parts(restored, abstract) if before else restored
-
-
-def _read_beside(path: Path, abstract: Tree) -> tuple[bool, Tree]:
-    """(whether version 0.1 wrote it, the tree on the host)."""
-    import orbax.checkpoint as ocp
-
-    with ocp.StandardCheckpointer() as checkpointer:
-        saved = checkpointer.metadata(path).item_metadata.tree
-        before = older.is_older(saved)
-        wanted = older.without_parts(abstract) if before else abstract
-        wrong = differences(saved, wanted)
-        if wrong:
-            raise ValueError(wrong[0])
-        return before, _to_host(checkpointer.restore(path, jax.tree.map(_on_one_device, wanted)))
-
-
-def _to_host(tree: Tree) -> Tree:
-    """numpy arrays, which any mesh takes."""
-    return jax.tree.map(np.asarray, tree)
-
-
-def _on_one_device(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
-
-
 def check(params: Tree, wanted: Tree, folder: Path) -> None:
     """Names missing, unexpected and misshapen tensors together."""
     wrong = differences(params, wanted)
@@ -386,16 +341,6 @@ def _shapes(spec: ModelSpec, part: str) -> Tree:
 @lru_cache(maxsize=64)  # tracing a network takes a second; a size's are asked for again and again
 def _network_shapes(spec: ModelSpec, network: str) -> Tree:
     return build(spec).shapes(network)
-
-
-def tree_hash(tree: Tree) -> str:
-    """sha256 over names, shapes and bytes of all leaves."""
-    digest = hashlib.sha256()
-    for path, leaf in sorted(trees.flatten(tree).items()):
-        array = np.asarray(leaf)
-        digest.update(f'{path} {array.shape} {array.dtype}\n'.encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
 
 
 def shipped_tokenizer(spec: ModelSpec) -> Path | None:

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from addsr_jax import places, trees
+from addsr_jax import hashes, places, trees
 from addsr_jax.errors import UserError, printable
 from addsr_jax.sizes import SD2
 from addsr_jax.specs import ModelSpec
@@ -279,7 +279,7 @@ def inspect(path: Path) -> list[str]:
             leaves = trees.flatten(tree).values()
             kinds = ', '.join(sorted({str(leaf.dtype) for leaf in leaves}))
             count = sum(leaf.size for leaf in leaves)
-            lines.append(f'  {part:17} {count / 1e6:9.3f} M parameters  {kinds}  {bundles.tree_hash(tree)[:16]}')
+            lines.append(f'  {part:17} {count / 1e6:9.3f} M parameters  {kinds}  {hashes.of_tree(tree)[:16]}')
         return lines
     tensors = open_folder(path, (*DIFFUSERS, *TRANSFORMERS)) if path.is_dir() else open_file(path)
     lines = [f'  {printable(name)}  {list(t.shape)}  {t.dtype}' for name, t in sorted(tensors.items())]

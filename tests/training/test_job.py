@@ -18,6 +18,7 @@ from addsr_jax.training import config as config_file
 from addsr_jax.training import job, step
 from addsr_jax.training.options import TRAINING
 from addsr_jax.weights import bundle as bundles
+from addsr_jax.weights.beside import load_beside
 from tests import tiny
 from tests.data import photos
 
@@ -103,7 +104,7 @@ def test_fine_tuning_goes_on_with_the_student_and_the_discriminator_that_are_kep
     init = jax.jit(stage.init)
     given = bundles.load(final).params
     state = init(jax.random.key(0), {**given, **job.kept_training(options, stage, start)})
-    kept = bundles.load_beside(final, 'training', resumable(jax.eval_shape(lambda: state)))
+    kept = load_beside(final, 'training', resumable(jax.eval_shape(lambda: state)))
     for a, b in zip(jax.tree.leaves(state.discriminator), jax.tree.leaves(kept['discriminator']), strict=True):
         np.testing.assert_array_equal(a, b)
     assert not np.array_equal(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from addsr_jax import sharding, sizes, trees
+from addsr_jax import hashes, sharding, sizes, trees
 from addsr_jax.errors import UserError
 from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights import restoring
@@ -148,8 +148,8 @@ def test_smaller_numbers_at_rest(tmp_path):
 def test_the_hash_tells_trees_apart_by_every_bit_and_name():
     tree = {'a': np.zeros(3, np.float32)}
     other = {'a': np.array([0, 0, -0.0], np.float32)}
-    assert bundles.tree_hash(tree) == bundles.tree_hash({'a': np.zeros(3, np.float32)})
-    assert len({bundles.tree_hash(t) for t in (tree, other, {'b': tree['a']})}) == 3
+    assert hashes.of_tree(tree) == hashes.of_tree({'a': np.zeros(3, np.float32)})
+    assert len({hashes.of_tree(t) for t in (tree, other, {'b': tree['a']})}) == 3
 
 
 def test_the_embedded_model_is_whole_and_small():

@@ -9,6 +9,7 @@ import pytest
 from addsr_jax.errors import UserError
 from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights import older
+from addsr_jax.weights.beside import load_beside
 from tests import tiny
 
 UNET, CONTROLNET, TEXT = (np.full(3, float(i), np.float32) for i in range(3))
@@ -47,7 +48,7 @@ def test_the_forms_are_told_apart_and_become_each_other(stage):
 def test_what_stands_beside_a_result_is_read_in_either_form(tmp_path, written):
     state, now = state_of(FORMS['addsr'][written]), state_of(FORMS['addsr'][1])
     bundles.save(tiny.bundle(), tmp_path / 'final', 'orbax', beside={'training': state})
-    loaded = bundles.load_beside(tmp_path / 'final', 'training', jax.eval_shape(lambda: now))
+    loaded = load_beside(tmp_path / 'final', 'training', jax.eval_shape(lambda: now))
     assert jax.tree.structure(loaded) == jax.tree.structure(now)
     for a, b in zip(jax.tree.leaves(loaded), jax.tree.leaves(now), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -56,4 +57,4 @@ def test_what_stands_beside_a_result_is_read_in_either_form(tmp_path, written):
 def test_a_state_of_another_network_is_refused_in_either_form(tmp_path):
     bundles.save(tiny.bundle(), tmp_path / 'final', 'orbax', beside={'training': state_of(FORMS['autoencoder'][0])})
     with pytest.raises(UserError, match='does not fit this run'):
-        bundles.load_beside(tmp_path / 'final', 'training', jax.eval_shape(lambda: state_of(FORMS['addsr'][1])))
+        load_beside(tmp_path / 'final', 'training', jax.eval_shape(lambda: state_of(FORMS['addsr'][1])))
