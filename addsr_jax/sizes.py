@@ -49,6 +49,7 @@ SD2 = ModelSpec(
         mid_attention=True,
         patch=1,
         scaling_factor=0.18215,  # default of AutoencoderKL; the published config has no such key
+        guided_blocks=0,
     ),
     text_encoder=TextEncoderSpec(  # OpenCLIP ViT-H/14 without its last layer
         vocab_size=49408, width=1024, mlp_width=4096, layers=23, heads=16, positions=77, norm_eps=1e-5
@@ -146,6 +147,7 @@ NANO = ModelSpec(
         mid_attention=False,
         patch=2,
         scaling_factor=1.0,
+        guided_blocks=0,
     ),
     text_encoder=TextEncoderSpec(
         vocab_size=512, width=64, mlp_width=128, layers=2, heads=2, positions=77, norm_eps=1e-5

@@ -61,6 +61,12 @@ class AutoencoderSpec(Options):
     mid_attention: bool = option('attention in the middle')
     patch: int = _count('space-to-depth before the encoder, pixel-shuffle after the decoder', high=64)
     scaling_factor: float = option('latents = scaling_factor * sample of the posterior', above=0, high=1e6)
+    guided_blocks: int = option(
+        'residual blocks of a decoder that sees the low-quality picture beside the latents, and adds to it; 0: the '
+        'mirror of the encoder, which sees latents alone',
+        low=0,
+        high=DEEPEST,
+    )
 
     @property
     def factor(self) -> int:
@@ -320,7 +326,10 @@ def to_json(spec: Options) -> dict[str, Any]:
 
 
 # What a folder does that was written before these fields were: it keeps doing it.
-BEFORE: dict[type, dict[str, Any]] = {ViewSpec: {'color': 'wavelet', 'grain': 0.0, 'calm': 0.0}}
+BEFORE: dict[type, dict[str, Any]] = {
+    AutoencoderSpec: {'guided_blocks': 0},
+    ViewSpec: {'color': 'wavelet', 'grain': 0.0, 'calm': 0.0},
+}
 
 
 def from_json(kind: type[options.Kind], data: Any) -> options.Kind:

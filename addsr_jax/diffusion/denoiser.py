@@ -118,11 +118,11 @@ class Denoiser:
         mean, std = posterior(moments)
         return (mean + std * noise).astype(jnp.float32) * self.networks.spec.autoencoder.scaling_factor
 
-    def decode(self, params: Tree, latents: jax.Array) -> jax.Array:
-        """clip(D): images [B, H, W, 3] in [-1, 1] of scaled latents."""
+    def decode(self, params: Tree, latents: jax.Array, lq: jax.Array) -> jax.Array:
+        """clip(D): images [B, H, W, 3] in [-1, 1] of scaled latents; a guided D sees lq, [B, H, W, 3] in [-1, 1]."""
         latents = latents / self.networks.spec.autoencoder.scaling_factor
         images = autoencoder_tiles.decode(
-            self.networks.autoencoder, params['autoencoder'], latents, self.windows.decoder
+            self.networks.autoencoder, params['autoencoder'], latents, self.windows.decoder, lq
         )
         return jnp.clip(images.astype(jnp.float32), -1, 1)
 

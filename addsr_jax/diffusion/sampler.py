@@ -104,7 +104,7 @@ def addsr(model: Denoiser, params: Tree, inputs: Inputs, sampling: Sampling) -> 
         z0 = _guided(model, params, z, t, condition, negative, inputs)
         if sampling.antithetic:
             z0 = jnp.add(*jnp.split(z0, 2)) / 2
-        return (z0, model.decode(params, z0)), None
+        return (z0, model.decode(params, z0, lq)), None
 
     steps = (jnp.asarray(sampling.timesteps, jnp.int32), noise[1:], weights, jnp.arange(count) == 0)
     (_, image), _ = jax.lax.scan(step, (z0, lq), steps)
@@ -140,7 +140,7 @@ def seesr(model: Denoiser, params: Tree, inputs: Inputs, sampling: Sampling) -> 
     coefficients = tuple(jnp.asarray(np.ascontiguousarray(c)) for c in table.T)
     steps = (jnp.asarray(taken, jnp.int32), noise[2 : 2 + len(taken)], coefficients)
     z, _ = jax.lax.scan(step, z, steps)
-    return model.decode(params, z)
+    return model.decode(params, z, lq)
 
 
 def _texts(model: Denoiser, params: Tree, inputs: Inputs, sampling: Sampling) -> tuple[jax.Array, jax.Array | None]:

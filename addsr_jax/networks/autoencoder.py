@@ -1,4 +1,7 @@
-"""KL autoencoder (AutoencoderKL of diffusers 0.25; Rombach et al. 2022), with an optional space-to-depth in front."""
+"""KL autoencoder (AutoencoderKL of diffusers 0.25; Rombach et al. 2022).
+
+Two things that the original has not: a space-to-depth in front, and a decoder that sees the low-quality picture.
+"""
 
 from typing import Any
 
@@ -123,6 +126,27 @@ class Decoder(nn.Module):
         return conv(s.image_channels * s.patch**2, 3, self.dtype, 'conv_out')(x)
 
 
+class GuidedDecoder(nn.Module):
+    """What the low-quality picture lacks, seen from it and from the latents, all at the latents' size.
+
+    Nothing is computed at the size of the picture but the sub-pixel shuffle at the end (Shi et al. 2016), so that it
+    costs less time and memory than the mirror of the encoder. Untrained it adds nothing to the picture.
+    """
+
+    spec: AutoencoderSpec
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, z: jax.Array, picture: jax.Array) -> jax.Array:
+        """[B, h, w, latent channels], [B, h, w, C f f] -> [B, h, w, C f f], f pixels a latent."""
+        s, features = self.spec, self.spec.block_out_channels[-1]
+        x = conv(features, 3, self.dtype, 'conv_in')(jnp.concatenate([z, picture.astype(self.dtype)], axis=-1))
+        for i in range(s.guided_blocks):
+            x = ResnetBlock(features, s.norm_groups, s.norm_eps, self.dtype, name=f'resnets_{i}')(x)
+        x = nn.silu(norm(s.norm_groups, s.norm_eps, self.dtype, 'conv_norm_out')(x))
+        return picture + conv(s.image_channels * s.factor**2, 3, self.dtype, 'conv_out', zero=True)(x)
+
+
 def posterior(moments: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Mean and standard deviation, each [B, h, w, C], of what `Autoencoder.moments` says."""
     mean, log_variance = jnp.split(moments, 2, axis=-1)
@@ -138,7 +162,7 @@ class Autoencoder(nn.Module):
     def setup(self):
         channels = self.spec.latent_channels
         self.encoder = Encoder(self.spec, self.dtype)
-        self.decoder = Decoder(self.spec, self.dtype)
+        self.decoder: Any = (GuidedDecoder if self.spec.guided_blocks else Decoder)(self.spec, self.dtype)
         self.quant_conv = nn.Conv(2 * channels, (1, 1), dtype=self.dtype)
         self.post_quant_conv = nn.Conv(channels, (1, 1), dtype=self.dtype)
 
@@ -151,11 +175,16 @@ class Autoencoder(nn.Module):
         """Mean and standard deviation of the posterior, each [B, h, w, C]."""
         return posterior(self.moments(images))
 
-    def decode(self, latents: jax.Array) -> jax.Array:
-        """[B, h, w, C] -> [B, H, W, 3], not clipped."""
-        x = self.decoder(self.post_quant_conv(latents.astype(self.dtype)))
-        return depth_to_space(x, self.spec.patch)
+    def decode(self, latents: jax.Array, picture: jax.Array | None = None) -> jax.Array:
+        """[B, h, w, C] -> [B, H, W, 3], not clipped; a guided decoder sees the low-quality `picture` [B, H, W, 3]."""
+        z = self.post_quant_conv(latents.astype(self.dtype))
+        if not self.spec.guided_blocks:
+            return depth_to_space(self.decoder(z), self.spec.patch)
+        if picture is None:
+            raise ValueError('a guided decoder needs the low-quality picture')
+        factor = self.spec.factor
+        return depth_to_space(self.decoder(z, space_to_depth(picture, factor)), factor)
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """Reconstruction of the posterior's mean."""
-        return self.decode(self.encode(images)[0])
+        """Reconstruction of the posterior's mean; a guided decoder sees `images` themselves."""
+        return self.decode(self.encode(images)[0], images)

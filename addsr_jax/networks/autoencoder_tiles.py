@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from addsr_jax.networks.autoencoder import Autoencoder, SingleHeadAttention
+from addsr_jax.networks.autoencoder import Autoencoder, SingleHeadAttention, depth_to_space, space_to_depth
 from addsr_jax.networks.build import apply
 from addsr_jax.networks.layers import GroupNorm
 from addsr_jax.trees import Tree
@@ -32,10 +32,20 @@ def moments(module: Autoencoder, params: Tree, images: jax.Array, side: int) -> 
     return _over_tiles(partial(apply, module, params, method='moments'), images, side, ENCODER_PAD, 1, factor)
 
 
-def decode(module: Autoencoder, params: Tree, latents: jax.Array, side: int) -> jax.Array:
+def decode(
+    module: Autoencoder, params: Tree, latents: jax.Array, side: int, picture: jax.Array | None = None
+) -> jax.Array:
     """`Autoencoder.decode` of latents [B, h, w, C] in tiles of about `side` latents; 0: whole."""
-    factor = module.spec.factor
-    return _over_tiles(partial(apply, module, params, method='decode'), latents, side, DECODER_PAD, factor, 1)
+    spec, see = module.spec, partial(apply, module, params, method='decode')
+    if not spec.guided_blocks or picture is None:
+        return _over_tiles(see, latents, side, DECODER_PAD, spec.factor, 1)
+    channels = latents.shape[-1]
+    both = jnp.concatenate([latents, space_to_depth(picture, spec.factor)], axis=-1)  # one array to cut tiles from
+
+    def see_both(x: jax.Array) -> jax.Array:
+        return see(x[..., :channels], depth_to_space(x[..., channels:], spec.factor))
+
+    return _over_tiles(see_both, both, side, DECODER_PAD, spec.factor, 1)
 
 
 @dataclass(frozen=True)

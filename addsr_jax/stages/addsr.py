@@ -47,6 +47,7 @@ PATTERNS = {
     'all': ('.*',),
     'image_attentions': (r'.*image_attentions_\d+/.*', 'controlnet/controlnet_cond_embedding/.*'),
 }
+DECODER = ('decoder/.*', 'post_quant_conv/.*')  # of the autoencoder; the teacher's pictures keep the one it began with
 # Kernels that low-rank adapters are added to: every attention of both networks, to text and to image tokens.
 ADAPTED = (r'(unet|controlnet)/.*attentions_\d+/.*/(to_q|to_k|to_v|to_out_0)/kernel',)
 
@@ -109,7 +110,7 @@ class Losses:
         s = jnp.where(draws.one_step, chain[0], chain[draws.chain_start + 1])
 
         def refined(_):
-            return self.second_condition(trained, frozen, z_hr, lq, draws)
+            return self.second_condition(trained, frozen, z_hr, lq, batch['lq'], draws)
 
         def plain(_):
             return lq, z_hr
@@ -132,14 +133,15 @@ class Losses:
         return jax.lax.stop_gradient(sample)
 
     def second_condition(
-        self, trained: Tree, frozen: Tree, z_hr: jax.Array, lq: Conditioning, draws: Draws
+        self, trained: Tree, frozen: Tree, z_hr: jax.Array, lq: Conditioning, low: jax.Array, draws: Draws
     ) -> tuple[Conditioning, jax.Array]:
         """PSR: the condition of a second step is the decoded first prediction, and so is its latent's start."""
         o, model = self.objective, self.student_model
         s_first = jnp.asarray(o.timesteps)[draws.chain_start]
         z_first = model.add_noise(z_hr, draws.first_noise, s_first)
-        z0 = model.predict_z0(base.assemble(trained, frozen, self.trains), z_first, s_first, lq)
-        x = model.decode(frozen, z0)
+        params = base.assemble(trained, frozen, self.trains)
+        z0 = model.predict_z0(params, z_first, s_first, lq)
+        x = model.decode(params, z0, low)
         x = x if o.psr_range == 'signed' else to_unit(x)
         condition = model.condition(frozen, o.psr_train * x + (1 - o.psr_train) * lq.image, lq.text)
         return condition, z0 if o.second_step_latent == 'student' else z_hr
@@ -151,16 +153,16 @@ class Losses:
             base.recomputing(f, self.remat) for f in (self.student_model.predict_z0, self.student_model.decode)
         )
         z0 = predict_z0({'student': params['student']}, sample.z_s, sample.s, sample.student)
-        return decode({'autoencoder': params['autoencoder']}, z0), z0
+        return decode({'autoencoder': params['autoencoder']}, z0, sample.batch['lq']), z0
 
     def distillation(self, prediction: Prediction, heads: Heads, sample: Sample) -> tuple[jax.Array, Metrics]:
         """mean_k d(s, t_k) mean((x_theta - x_psi,k)^2 / 4): the teacher sees h and repairs the re-noised student."""
-        model, z0 = self.teacher_model, jax.lax.stop_gradient(prediction.z0)
+        model, z0, low = self.teacher_model, jax.lax.stop_gradient(prediction.z0), sample.batch['lq']
 
         def one_teacher(total, k):
             t, noise = k
             z_t = model.add_noise(z0, noise, t)
-            x_psi = model.decode(sample.frozen, model.predict_z0(sample.frozen, z_t, t, sample.teacher))
+            x_psi = model.decode(sample.frozen, model.predict_z0(sample.frozen, z_t, t, sample.teacher), low)
             error = ((prediction.x - jax.lax.stop_gradient(x_psi)) ** 2 / 4).mean(axis=(1, 2, 3))
             return total + distillation_weight(self.objective, model.abar, sample.p, t) * error, None
 
@@ -196,6 +198,11 @@ class Losses:
         loss = lpips('vgg', sample.frozen['lpips'], x, h)
         return loss, {'lpips': loss.mean()}
 
+    def pixels(self, prediction: Prediction, heads: Heads, sample: Sample) -> tuple[jax.Array, Metrics]:
+        """mean(|x_theta - h|) / 2: no part of the paper (docs/differences.md)."""
+        loss = jnp.abs(prediction.x - sample.batch['hr']).mean(axis=(1, 2, 3)) / 2
+        return loss, {'pixels': loss.mean()}
+
     @property
     def terms(self) -> tuple[tuple[float, Term], ...]:
         """L_G: a weight and a function of x_theta in a row each; a row without weight is left out."""
@@ -203,6 +210,7 @@ class Losses:
             (1.0, self.distillation),
             (self.objective.adversarial_weight, self.adversarial),
             (self.objective.lpips_weight, self.likeness),
+            (self.objective.pixel_weight, self.pixels),
         )
         return tuple(row for row in rows if row[0])
 
@@ -318,7 +326,8 @@ def make(recipe: Recipe, objective: AddsrObjective) -> Stage:
         return trees.cast(picked, recipe.dtype)
 
     def export(state: State, bundle: Tree) -> Tree:
-        return {'student': base.assemble(state.ema, {source: bundle[source]}, trains)['student']}
+        learned = base.assemble(state.ema, {t.source: bundle[t.source] for t in trains}, trains)
+        return {t.part: learned[t.part] for t in trains}
 
     return Stage(
         name='addsr',
@@ -342,12 +351,13 @@ def make_losses(recipe: Recipe, objective: AddsrObjective) -> Losses:
         student = Trainable('student', objective.start, adapters=adapters)
     else:
         student = Trainable('student', objective.start, PATTERNS[objective.trainable])
+    decoder = (Trainable('autoencoder', 'autoencoder', DECODER),) if objective.train_decoder else ()
     return Losses(
         student_model=Denoiser(networks, 'student'),
         teacher_model=Denoiser(networks, 'teacher'),
         projection=make_projection(networks, objective.c_norm),
         objective=objective,
-        trains=(student,),
+        trains=(student, *decoder),
         dtype=recipe.dtype,
         remat=recipe.remat,
     )

@@ -1,7 +1,10 @@
 """Stage `autoencoder`: a KL autoencoder on photographs (Rombach et al. 2022, section 3.1).
 
 loss = |D(z) - h| + perceptual * d(D(z), h) + kl * KL(q(z | h) || N(0, 1)), z ~ q(z | h); d compares the first
-stages of the frozen prompt extractor. No adversarial term: the student has one.
+stages of the frozen prompt extractor, and LPIPS may be added. No adversarial term: the student has one.
+
+A guided decoder is D(z | l), with l the low-quality picture. It would not look at l, since z tells all of h, but for
+`latent_noise`: z gets noise of a deviation that is drawn for each picture.
 """
 
 import dataclasses
@@ -13,20 +16,25 @@ import jax.numpy as jnp
 from addsr_jax import trees
 from addsr_jax.diffusion.denoiser import to_unit
 from addsr_jax.networks.build import apply, build
+from addsr_jax.networks.perceptual import lpips
 from addsr_jax.networks.prompt_extractor import normalise
 from addsr_jax.specs import ModelSpec
 from addsr_jax.stages import base
-from addsr_jax.stages.base import Batch, Recipe, Stage, State
+from addsr_jax.stages.base import Batch, Recipe, Stage, State, Trainable
 from addsr_jax.stages.objectives import AutoencoderObjective
 from addsr_jax.trees import Tree
 
 START_LOG_VARIANCE = -14.0
+PATTERNS = {'all': ('.*',), 'decoder': ('decoder/.*', 'post_quant_conv/.*')}
 
 
 def make(recipe: Recipe, objective: AutoencoderObjective) -> Stage:
     spec = recipe.spec
     networks = build(spec, recipe.dtype)
     factor = spec.autoencoder.factor
+
+    trains = (Trainable('autoencoder', 'autoencoder', PATTERNS[objective.trainable]),)
+    distances = ('lpips',) if objective.lpips_weight else ()
 
     encode, decode = (
         base.recomputing(partial(apply, networks.autoencoder, method=method), recipe.remat)
@@ -43,44 +51,69 @@ def make(recipe: Recipe, objective: AutoencoderObjective) -> Stage:
         return stages(seen, objective.perceptual_stages)
 
     def loss(trained: Tree, frozen: Tree, samples: Tree) -> tuple[jax.Array, base.Metrics]:
-        hr, noise = samples['batch']['hr'], samples['draws']
-        mean, std = encode(trained['autoencoder'], hr)
-        latents = mean + std * noise
-        x = decode(trained['autoencoder'], latents).astype(jnp.float32)
+        (hr, lq), draws = (samples['batch'][name] for name in ('hr', 'lq')), samples['draws']
+        params = base.assemble(trained, frozen, trains)['autoencoder']
+        mean, std = encode(params, hr)
+        latents = mean + std * draws['posterior']
+        if objective.latent_noise:
+            deviation = objective.latent_noise / spec.autoencoder.scaling_factor * draws['deviation']
+            latents = latents + deviation[:, None, None, None] * draws['noise']
+        x = decode(params, latents, lq).astype(jnp.float32)
         l1 = _mean(jnp.abs(x - hr))
         kl = _mean(0.5 * (mean**2 + std**2 - 1) - jnp.log(std))
         pairs = zip(features(frozen, x), features(frozen, hr), strict=True)
         perceptual = sum(_mean(jnp.abs(a - b)) for a, b in pairs)
         total = l1 + objective.perceptual * perceptual + objective.kl * kl
         mse = jnp.mean((x - hr) ** 2) / 4
-        return total, {
+        metrics = {
             'l1': l1.mean(),
             'perceptual': jnp.mean(perceptual),
             'kl': kl.mean(),
             'psnr': -10 * jnp.log10(mse),
         }
+        if objective.lpips_weight:
+            distance = lpips('vgg', frozen['lpips'], x.astype(recipe.dtype), hr.astype(recipe.dtype))
+            total, metrics['lpips'] = total + objective.lpips_weight * distance, distance.mean()
+        return total, metrics
 
-    def draw(key: jax.Array, batch: Batch) -> jax.Array:
+    def draw(key: jax.Array, batch: Batch) -> Tree:
         b, h, w, _ = batch['hr'].shape
         shape = (h // factor, w // factor, spec.autoencoder.latent_channels)
-        return base.per_sample(key, 'noise', b, lambda k: jax.random.normal(k, shape))
+        draws = {'posterior': base.per_sample(key, 'noise', b, lambda k: jax.random.normal(k, shape))}
+        if objective.latent_noise:
+            draws['deviation'] = base.per_sample(key, 'deviation', b, jax.random.uniform)
+            draws['noise'] = base.per_sample(key, 'latent_noise', b, lambda k: jax.random.normal(k, shape))
+        return draws
 
     def init(key: jax.Array, bundle: Tree) -> State:
+        begun = begin(key, bundle)
+        return base.simple_state({t.part: t.begin(key, begun) for t in trains}, recipe.optimizers.params)
+
+    def begin(key: jax.Array, bundle: Tree) -> Tree:
         if 'autoencoder' in bundle:
-            params = base.copy(bundle['autoencoder'])
-        else:
-            params = narrow(networks.initial('autoencoder', key))
-        return base.simple_state({'autoencoder': params}, recipe.optimizers.params)
+            return bundle['autoencoder']
+        if objective.trainable != 'all':
+            base.pick(bundle, ('autoencoder',), 'autoencoder')  # says what is missing
+        return narrow(networks.initial('autoencoder', key))
+
+    def kept(bundle: Tree) -> Tree:
+        """What stays of the autoencoder, where not all of it is trained."""
+        return {t.part: t.rest(bundle[t.part]) for t in trains if objective.trainable != 'all'}
 
     def freeze(bundle: Tree) -> Tree:
-        return trees.cast(base.pick(bundle, ('prompt_extractor',), 'autoencoder'), recipe.dtype)
+        parts = base.pick(bundle, ('prompt_extractor', *distances), 'autoencoder')
+        return trees.cast({**parts, **kept(bundle)}, recipe.dtype)
 
     def preview(state: State, frozen: Tree, batch: Batch) -> dict[str, jax.Array]:
-        reconstruction = apply(networks.autoencoder, state.ema['autoencoder'], batch['hr'])
-        return {'reconstruction': jnp.clip(reconstruction.astype(jnp.float32), -1, 1), 'HR': batch['hr']}
+        params = base.assemble(state.ema, frozen, trains)['autoencoder']
+        mean, _ = apply(networks.autoencoder, params, batch['hr'], method='encode')
+        x = apply(networks.autoencoder, params, mean, batch['lq'], method='decode')
+        return {'reconstruction': jnp.clip(x.astype(jnp.float32), -1, 1), 'HR': batch['hr']}
 
     def spec_update(state: State, frozen: Tree, batch: Batch) -> ModelSpec:
         """Latents of unit variance: the scaling factor is measured, as Rombach et al. 2022 (section G) do."""
+        if objective.trainable != 'all':
+            return spec
         mean, _ = apply(networks.autoencoder, state.ema['autoencoder'], batch['hr'], method='encode')
         scale = round(float(1 / jnp.std(mean)), 5)
         return dataclasses.replace(spec, autoencoder=dataclasses.replace(spec.autoencoder, scaling_factor=scale))
@@ -92,8 +125,9 @@ def make(recipe: Recipe, objective: AutoencoderObjective) -> Stage:
         update=base.simple_update(loss, draw, recipe),
         preview=preview,
         scored='reconstruction',
-        export=lambda state, bundle: state.ema,
+        export=lambda state, bundle: base.assemble(state.ema, kept(bundle), trains),
         spec_update=spec_update,
+        distances=distances,
     )
 
 

@@ -32,6 +32,17 @@ class AutoencoderObjective(Options):
     )
     kl: float = option('weight of KL(q(z | h) || N(0, 1))', default=1e-6, low=0, high=1e6)
     perceptual_stages: int = option("how many of the prompt extractor's stages are compared", default=2, low=1, high=8)
+    lpips_weight: float = option('weight of LPIPS (VGG16)', default=0.0, low=0, high=1e6)
+    trainable: str = option(
+        'everything, or the decoder for latents that stay as they are', default='all', choices=('all', 'decoder')
+    )
+    latent_noise: float = option(
+        'largest deviation of the noise that scaled latents get before they are decoded, drawn for each picture: what '
+        'makes a decoder that sees the low-quality picture look at it',
+        default=0.0,
+        low=0,
+        high=100,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +80,12 @@ class AddsrObjective(Options):
         default=0.0,
         low=0,
         high=1e6,
+    )
+    pixel_weight: float = option(
+        'weight of |x_theta - h|, pictures in [0, 1], which the paper does not have', default=0.0, low=0, high=1e6
+    )
+    train_decoder: bool = option(
+        "the autoencoder's decoder learns with the student, which the paper's does not", default=False
     )
     mu: float = option('d(s, t) = sqrt(abar_t) mu nu^(p - 1)', default=0.5, low=0, high=1e6)
     nu: float = option('d(s, t) = sqrt(abar_t) mu nu^(p - 1)', default=2.1, above=0, high=1e6)

@@ -129,7 +129,7 @@ def make(recipe: Recipe, objective: SeesrObjective) -> Stage:
         t = jnp.full(latents.shape[:1], spec.schedule.steps - 1)
         noise = jax.random.normal(jax.random.key(recipe.seed), latents.shape[1:])
         z0 = teacher.predict_z0(params, teacher.add_noise(latents, noise, t), t, condition)
-        return {'LQ': batch['lq'], 'teacher': teacher.decode(frozen, z0), 'HR': batch['hr']}
+        return {'LQ': batch['lq'], 'teacher': teacher.decode(frozen, z0, batch['lq']), 'HR': batch['hr']}
 
     def export(state: State, bundle: Tree) -> Tree:
         params = base.assemble(state.ema, kept(bundle), trains)

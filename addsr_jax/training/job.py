@@ -252,8 +252,12 @@ def starting_weights(options: TrainOptions) -> Bundle:
 
 
 def kept_training(options: TrainOptions, stage: Stage, start: Bundle) -> dict[str, Any]:
-    """{'training': optimisers and discriminator beside the weights}, where the stage goes on from them; else {}."""
-    if not stage.continues or not has_beside(options.weights, 'training'):
+    """{'training': optimisers and discriminator beside the weights}, where the stage goes on from them; else {}.
+
+    What another stage left there is no beginning for this one.
+    """
+    of_another = start.info.get('stage', options.stage) != options.stage
+    if of_another or not stage.continues or not has_beside(options.weights, 'training'):
         return {}
     abstract = jax.eval_shape(stage.init, jax.random.key(options.seed), start.params)
     return {'training': load_beside(options.weights, 'training', resumable(abstract))}

@@ -56,6 +56,7 @@ def autoencoder(config: dict[str, Any] | None = None) -> AutoencoderSpec:
         mid_attention=True,
         patch=1,
         scaling_factor=c['scaling_factor'],
+        guided_blocks=0,
     )
 
 

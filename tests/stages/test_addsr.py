@@ -1,5 +1,7 @@
 """The student's stage with its networks: one step of both players, what is trained, and its switches."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,6 +62,24 @@ def test_a_student_may_start_from_a_student_and_trains_only_what_is_named(start)
     paths = list(trees.flatten(jax.eval_shape(made.init, jax.random.key(0), bundle()).params['student']))
     assert paths
     assert all('image_attentions' in p or 'controlnet_cond_embedding' in p for p in paths)
+
+
+def test_the_decoder_learns_with_the_student_where_it_is_told_to_and_the_encoder_never(plain):
+    spec = dataclasses.replace(
+        tiny.LEAST, autoencoder=dataclasses.replace(tiny.LEAST.autoencoder, guided_blocks=1), name='guided'
+    )
+    made = stage('addsr', spec, train_decoder=True)
+    state, frozen, _ = run(made, bundle(spec))
+    exported = made.export(state, bundle(spec))
+    assert set(exported) == {'student', 'autoencoder'}
+    before, after = (trees.flatten(tree) for tree in (bundle(spec)['autoencoder'], exported['autoencoder']))
+    moved = {path for path in before if (before[path] != after[path]).any()}
+    assert set(after) == set(before)
+    assert moved == {path for path in before if path.startswith(('decoder/', 'post_quant_conv/'))}
+    # the teacher's pictures stay what they are: its decoder is the frozen one
+    assert set(trees.flatten(frozen['autoencoder'])) == set(before)
+    alone = stage('addsr', tiny.LEAST)
+    assert set(jax.eval_shape(alone.export, plain[0], bundle(tiny.LEAST))) == {'student'}
 
 
 def test_adapters_are_added_to_every_attention_of_both_networks_and_to_nothing_else():

@@ -375,6 +375,18 @@ def test_lpips_is_a_row_with_its_weight_and_none_without(paper):
     assert len(toy.losses().terms) == len(losses.terms) - 1
 
 
+def test_the_distance_of_pixels_is_a_row_with_its_weight_of_pictures_between_0_and_1(paper):
+    rng = np.random.default_rng(0)
+    h, x = (rng.uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32) for _ in range(2))
+    losses = toy.losses(pixel_weight=0.7)
+    (weight, term), *more = [row for row in losses.terms if row[1] == losses.pixels]
+    loss, told = term(Prediction(x, x), Heads({}, {}), dataclasses.replace(paper, batch={'hr': h}))
+    assert (weight, more) == (0.7, [])
+    np.testing.assert_allclose(loss, np.abs((x + 1) / 2 - (h + 1) / 2).mean(axis=(1, 2, 3)), rtol=1e-5)
+    assert set(told) == {'pixels'}
+    assert len(toy.losses().terms) == len(losses.terms) - 1
+
+
 def test_only_a_stage_with_lpips_asks_for_its_network():
     assert stage('addsr').distances == ()
     assert stage('addsr', lpips_weight=0.3).distances == ('lpips',)

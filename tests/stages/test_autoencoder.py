@@ -1,12 +1,16 @@
 """The autoencoder's stage."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from addsr_jax import trees
 from addsr_jax.networks.build import apply
 from tests import tiny
+from tests.networks.test_perceptual import random_params
 from tests.stages.common import bundle, empty_batch, first_key, loss_and_draw, run, stage
 
 BATCH = tiny.batch(0, 4)
@@ -65,7 +69,7 @@ def features(images):
 def test_every_term_is_its_formula_on_a_latent_drawn_from_the_posterior(terms):
     params = bundle()['autoencoder']
     mean, std = (np.asarray(x, np.float64) for x in encoded(params, BATCH['hr']))
-    latents = jnp.asarray(mean + std * np.asarray(draws(BATCH)), jnp.float32)
+    latents = jnp.asarray(mean + std * np.asarray(draws(BATCH)['posterior']), jnp.float32)
     x = np.asarray(jax.jit(lambda z: apply(tiny.networks().autoencoder, params, z, method='decode'))(latents))
     l1 = np.abs(x - BATCH['hr']).mean(axis=(1, 2, 3))
     # KL(N(mean, variance) || N(0, 1)) = (mean^2 + variance - 1 - log variance) / 2
@@ -92,8 +96,50 @@ def test_the_loss_is_its_weighted_terms_and_more_stages_see_more(terms):
 
 
 def test_noise_of_the_posterior_is_standard_normal_and_each_samples_own():
-    noise, few = np.asarray(draws(empty_batch(4096))), np.asarray(draws(empty_batch(2)))
+    noise, few = (np.asarray(draws(empty_batch(n))['posterior']) for n in (4096, 2))
     assert abs(noise.mean()) < 0.02
     assert noise.std() == pytest.approx(1, abs=0.015)
     np.testing.assert_array_equal(noise[:2], few)
     assert len(np.unique(noise[:, 0, 0, 0])) > 0.99 * 4096
+
+
+GUIDED = dataclasses.replace(
+    tiny.SPEC, name='guided', autoencoder=dataclasses.replace(tiny.SPEC.autoencoder, guided_blocks=1)
+)
+
+
+def test_a_decoder_learns_for_latents_that_stay():
+    start = {part: bundle(GUIDED)[part] for part in ('autoencoder', 'prompt_extractor')}
+    made = stage('autoencoder', GUIDED, trainable='decoder', latent_noise=0.5)
+    state, frozen, metrics = run(made, start, 8)
+    before, after = trees.flatten(start['autoencoder']), trees.flatten(made.export(state, start)['autoencoder'])
+    moved = {path for path in before if (before[path] != after[path]).any()}
+    assert set(after) == set(before)
+    assert moved == {path for path in before if path.startswith(('decoder/', 'post_quant_conv/'))}
+    assert metrics[-1]['l1'] < metrics[0]['l1']
+    assert made.spec_update(state, frozen, BATCH) == GUIDED  # the scaling factor is that of the latents, which stay
+
+
+def test_noise_on_latents_has_a_deviation_of_each_picture_up_to_the_largest():
+    _, draw = loss_and_draw('autoencoder', latent_noise=0.5)
+    many = draw(first_key(), empty_batch(4096))
+    deviation, noise = np.asarray(many['deviation']), np.asarray(many['noise'])
+    assert deviation.shape == (4096,)
+    np.testing.assert_allclose(np.quantile(deviation, (0, 0.25, 0.5, 0.75, 1)), (0, 0.25, 0.5, 0.75, 1), atol=0.03)
+    assert noise.std() == pytest.approx(1, abs=0.015)
+    assert abs(np.corrcoef(noise.ravel(), np.asarray(many['posterior']).ravel())[0, 1]) < 0.02
+    assert set(loss_and_draw('autoencoder')[1](first_key(), empty_batch(2))) == {'posterior'}
+
+
+def test_lpips_is_added_by_its_weight_and_told():
+    params, batch = random_params('vgg'), tiny.batch(0, 2)
+    plain, draw = loss_and_draw('autoencoder')
+    weighed, _ = loss_and_draw('autoencoder', lpips_weight=0.3)
+    samples, trained = {'batch': batch, 'draws': draw(first_key(), batch)}, {'autoencoder': bundle()['autoencoder']}
+    frozen = {**start(), 'lpips': params}
+    both = jax.jit(lambda: (plain(trained, frozen, samples), weighed(trained, frozen, samples)))
+    (before, _), (after, told) = both()
+    assert float(told['lpips']) > 0
+    assert float((after - before).mean()) == pytest.approx(0.3 * float(told['lpips']), rel=1e-3)
+    assert stage('autoencoder', lpips_weight=0.3).distances == ('lpips',)
+    assert stage('autoencoder').distances == ()

@@ -47,7 +47,7 @@ class ToyDenoiser(Denoiser):
     def encode(self, params, images, noise):
         return pooled(images) + 0.1 * noise
 
-    def decode(self, params, latents):
+    def decode(self, params, latents, lq):
         return jnp.clip(jnp.repeat(jnp.repeat(latents[..., :3], FACTOR, axis=1), FACTOR, axis=2), -1, 1)
 
     def embed_text(self, params, tokens):

@@ -92,6 +92,12 @@ def test_a_discriminator_with_or_without_the_leak_that_the_run_has_is_refused(le
     refused(saved(tmp_path / 'final', **{'objective.d_grad_leak': other}), tmp_path, **{'objective.d_grad_leak': leak})
 
 
+def test_what_another_stage_left_there_is_no_beginning_of_this_one(final):
+    options = configured(final)
+    start = dataclasses.replace(job.starting_weights(options), info={'stage': 'autoencoder'})
+    assert job.kept_training(options, stage_of(options), start) == {}
+
+
 def test_a_student_that_starts_from_its_teacher_leaves_what_is_kept_alone(final):
     options = configured(final, **{'objective.start': 'teacher'})
     assert job.kept_training(options, stage_of(options), job.starting_weights(options)) == {}

@@ -1,0 +1,86 @@
+"""A decoder that sees the low-quality picture beside the latents."""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from addsr_jax import trees
+from addsr_jax.diffusion.denoiser import Denoiser
+from addsr_jax.networks import autoencoder_tiles
+from addsr_jax.networks.build import apply, build
+from addsr_jax.weights import layout
+from tests import tiny
+
+SPEC = dataclasses.replace(tiny.SPEC, autoencoder=dataclasses.replace(tiny.SPEC.autoencoder, guided_blocks=2))
+NETWORKS = build(SPEC)
+Z = np.random.default_rng(0).standard_normal((2, 12, 9, 4)).astype(np.float32)
+PICTURE = np.random.default_rng(1).uniform(-1, 1, (2, 48, 36, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope='module')
+def untrained():
+    return NETWORKS.initial('autoencoder', jax.random.key(0))
+
+
+@pytest.fixture(scope='module')
+def params(untrained):
+    """As trained: what begins at zero is something."""
+    rng = np.random.default_rng(2)
+    return jax.tree.map(lambda x: x + 0.05 * rng.standard_normal(x.shape).astype(np.float32), untrained)
+
+
+@jax.jit
+def decode(params, z, picture):
+    return apply(NETWORKS.autoencoder, params, z, picture, method='decode')
+
+
+def test_untrained_it_is_the_picture_itself(untrained):
+    np.testing.assert_array_equal(decode(untrained, Z, PICTURE), PICTURE)
+
+
+def test_it_looks_at_latents_and_picture_and_at_no_other_sample(params):
+    before = decode(params, Z, PICTURE)
+    for changed in (decode(params, -Z, PICTURE), decode(params, Z, -PICTURE) + 2 * PICTURE):
+        assert float(jnp.abs(changed - before).mean()) > 1e-3
+    other = decode(params, np.stack([Z[0], 2 * Z[1]]), PICTURE)
+    np.testing.assert_allclose(other[0], before[0], atol=1e-5)
+
+
+def test_a_pixel_stays_at_its_place(params):
+    """The residual of a picture moved by four pixels, one latent, is the residual moved, away from the borders."""
+    z, picture = np.roll(Z, 1, axis=1), np.roll(PICTURE, 4, axis=1)
+    residual = decode(params, Z, PICTURE) - PICTURE
+    moved = decode(params, z, picture) - picture
+    np.testing.assert_allclose(moved[:, 28:-20], np.roll(residual, 4, axis=1)[:, 28:-20], atol=1e-4)
+    assert float(jnp.abs(residual[:, 24:-24]).mean()) > 1e-3
+
+
+def test_tiles_and_whole_agree_where_tiles_see_enough(params):
+    z = np.random.default_rng(3).standard_normal((1, 72, 40, 4)).astype(np.float32)
+    picture = np.random.default_rng(4).uniform(-1, 1, (1, 288, 160, 3)).astype(np.float32)
+    tiled = jax.jit(partial(autoencoder_tiles.decode, NETWORKS.autoencoder, side=32))
+    np.testing.assert_allclose(tiled(params, z, picture=picture), decode(params, z, picture), atol=1e-4)
+
+
+def test_the_denoiser_hands_the_picture_on_and_clips(params):
+    scale = SPEC.autoencoder.scaling_factor
+    seen = jax.jit(Denoiser(NETWORKS).decode)({'autoencoder': params}, Z * scale, 2 * PICTURE)
+    np.testing.assert_allclose(seen, np.clip(decode(params, Z, 2 * PICTURE), -1, 1), atol=1e-5)
+
+
+def test_weights_go_to_pytorch_s_layout_and_back(params):
+    found, _, _ = layout.from_tensors(layout.to_state_dict('autoencoder', params).items(), 'autoencoder')
+    for path, leaf in trees.flatten(params).items():
+        np.testing.assert_array_equal(trees.flatten(found)[path], leaf)
+
+
+def test_nothing_has_the_size_of_the_picture_but_the_picture(params):
+    """All convolutions run over latents: what makes it cheap."""
+    text = jax.jit(decode).lower(params, Z, PICTURE).as_text()
+    outputs = [line.rsplit('->', 1)[1] for line in text.splitlines() if 'stablehlo.convolution' in line]
+    assert len(outputs) == 1 + 1 + 2 * 2 + 1
+    assert all('tensor<2x12x9x' in output for output in outputs)
