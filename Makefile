@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOCK := $(if $(CI),-c requirements.lock,)
 export JAX_PLATFORMS ?= cpu
 
-.PHONY: install demo test test-parity lint format lock clean
+.PHONY: install demo evidence test test-parity lint format lock clean
 
 install: $(VENV)/.installed
 
@@ -21,6 +21,10 @@ $(VENV)/.installed: pyproject.toml
 
 demo: install
 	$(BIN)/python -m addsr_jax.demo
+
+# tables and pictures of the documents, for hours: make evidence LQ=FOLDER HR=FOLDER [ABLATION=WORKDIR]
+evidence: install
+	$(BIN)/python -m benchmarks.evidence $(if $(LQ),--lq $(LQ)) $(if $(HR),--hr $(HR)) $(if $(ABLATION),--ablation $(ABLATION))
 
 lint: install
 	$(BIN)/ruff check .

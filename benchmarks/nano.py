@@ -34,6 +34,9 @@ from addsr_jax.restoration import comparison, files, pipeline
 from addsr_jax.restoration.settings import PSR_WEIGHT, Settings
 from addsr_jax.runtime import prepare
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.blocks import replace_block
+
 ROOT = Path(__file__).parents[1]
 METHODS = ('bicubic', 'addsr-1', 'addsr-2', 'addsr-4', 'seesr-50')
 FRONTIER = (
@@ -187,15 +190,6 @@ def contact_sheet(load) -> str:
     Image.fromarray(report.side_by_side(rows)).save(ROOT / 'docs' / 'contact_sheet.jpg', quality=88)
     files.write_image(ROOT / 'docs' / 'side_by_side.png', report.side_by_side([rows[7]]))
     return '![Twelve crops by every method](contact_sheet.jpg)'
-
-
-def replace_block(path: Path, name: str, text: str) -> None:
-    """The lines between `<!-- NAME: ... -->` and `<!-- /NAME -->` of a document."""
-    document = path.read_text(encoding='utf-8')
-    pattern = re.compile(rf'(<!-- {name}:[^>]*-->\n).*?(<!-- /{name} -->)', re.DOTALL)
-    if not pattern.search(document):
-        raise SystemExit(f'{path} has no block {name}')
-    atomic.write_text(path, pattern.sub(lambda m: f'{m[1]}\n{text}\n\n{m[2]}', document))
 
 
 if __name__ == '__main__':

@@ -1,12 +1,13 @@
 """The plans of docs/plans as a table of docs/tpu.md.
 
-python benchmarks/plan_table.py docs/plans/*.json
+python benchmarks/plan_table.py [FILE.json ...]
 """
 
 import json
 import sys
 from pathlib import Path
 
+PLANS = Path(__file__).parents[1] / 'docs' / 'plans'
 COLUMNS = (
     'program',
     'slice',
@@ -46,8 +47,7 @@ def row(name: str, plan: dict) -> list[str]:
 def main() -> None:
     for cells in (COLUMNS, ['---'] * len(COLUMNS)):
         sys.stdout.write(f'| {" | ".join(cells)} |\n')
-    for text in sys.argv[1:]:
-        path = Path(text)
+    for path in map(Path, sys.argv[1:] or sorted(PLANS.glob('*.json'))):
         cells = row(path.stem, json.loads(path.read_text(encoding='utf-8')))
         sys.stdout.write(f'| {" | ".join(cells)} |\n')
 

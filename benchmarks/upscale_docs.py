@@ -22,7 +22,7 @@ from addsr_jax.restoration.settings import Settings
 from addsr_jax.runtime import prepare
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.nano import replace_block
+from benchmarks.blocks import replace_block
 
 DOCUMENT = Path(__file__).parents[1] / 'docs' / 'upscale.md'
 SIDE = 128  # pixels of a picture of the sheet

@@ -13,6 +13,8 @@ import numpy as np
 
 from addsr_jax.trees import Tree
 
+GRID = 8  # pixels that a corner may move by
+SMALLEST = 32  # pixels of a side that LPIPS takes
 VGG_BLOCKS = (2, 2, 3, 3, 3)  # convolutions between poolings
 VGG_CHANNELS = (64, 128, 256, 512, 512)
 # stride, padding, and whether a pooling comes before
@@ -80,6 +82,20 @@ def lpips(trunk: str, params: Tree, a: jax.Array, b: jax.Array) -> jax.Array:
         x, y = jnp.split(_unit(features.astype(jnp.float32)), 2)
         total = total + ((x - y) ** 2 @ head.astype(jnp.float32)).mean(axis=(1, 2))
     return total
+
+
+def lpips_from(trunk: str, params: Tree, a: jax.Array, b: jax.Array, corners: jax.Array) -> jax.Array:
+    """LPIPS of both pictures, [B], without the rows and columns before their `corners`, [B, 2] int32 in [0, GRID).
+
+    A network whose pictures always lie alike under the trunk's poolings learns a pattern of their period, which the
+    trunk does not see and the eye does.
+    """
+    height, width = (max(n - GRID, SMALLEST) for n in a.shape[1:3])
+
+    def cut(image: jax.Array, corner: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), (height, width, image.shape[-1]))
+
+    return lpips(trunk, params, jax.vmap(cut)(a, corners), jax.vmap(cut)(b, corners))
 
 
 def _unit(features: jax.Array) -> jax.Array:

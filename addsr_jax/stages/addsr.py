@@ -33,7 +33,7 @@ from addsr_jax.diffusion.sampler import Inputs, Sampling
 from addsr_jax.networks.build import build
 from addsr_jax.networks.discriminator import power_iteration
 from addsr_jax.networks.lora import Adapters
-from addsr_jax.networks.perceptual import lpips
+from addsr_jax.networks.perceptual import lpips_from
 from addsr_jax.stages import base
 from addsr_jax.stages.addsr_draws import Draws, draw
 from addsr_jax.stages.addsr_objective import distillation_weight, step_index
@@ -193,9 +193,9 @@ class Losses:
         return loss, {'adversarial': loss.mean()}
 
     def likeness(self, prediction: Prediction, heads: Heads, sample: Sample) -> tuple[jax.Array, Metrics]:
-        """LPIPS(x_theta, h) on VGG16: no part of the paper (docs/differences.md)."""
+        """LPIPS(x_theta, h) on VGG16, from a corner of its own: no part of the paper (docs/differences.md)."""
         x, h = (image.astype(self.dtype) for image in (prediction.x, sample.batch['hr']))
-        loss = lpips('vgg', sample.frozen['lpips'], x, h)
+        loss = lpips_from('vgg', sample.frozen['lpips'], x, h, sample.draws.corners)
         return loss, {'lpips': loss.mean()}
 
     def pixels(self, prediction: Prediction, heads: Heads, sample: Sample) -> tuple[jax.Array, Metrics]:

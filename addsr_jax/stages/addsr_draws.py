@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from addsr_jax.networks.perceptual import GRID
 from addsr_jax.ops.augment import AugmentDraws, draw_augment
 from addsr_jax.specs import ModelSpec
 from addsr_jax.stages import base
@@ -25,6 +26,7 @@ class Draws:
     augment_real: AugmentDraws
     augment_fake: AugmentDraws
     augment_student: AugmentDraws
+    corners: jax.Array  # [B, 2] int32, where LPIPS begins to look
 
 
 def draw(key: jax.Array, spec: ModelSpec, objective: AddsrObjective, batch: Batch) -> Draws:
@@ -59,4 +61,5 @@ def draw(key: jax.Array, spec: ModelSpec, objective: AddsrObjective, batch: Batc
         augment_real=draw_augment(base.stream(key, 'augment_real'), b, h),
         augment_fake=draw_augment(base.stream(key, 'augment_fake'), b, h),
         augment_student=draw_augment(base.stream(key, 'augment_student'), b, h),
+        corners=integers('corners', (2,), GRID),
     )

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from addsr_jax import trees
 from addsr_jax.diffusion.denoiser import to_unit
 from addsr_jax.networks.build import apply, build
-from addsr_jax.networks.perceptual import lpips
+from addsr_jax.networks.perceptual import GRID, lpips_from
 from addsr_jax.networks.prompt_extractor import normalise
 from addsr_jax.specs import ModelSpec
 from addsr_jax.stages import base
@@ -72,7 +72,8 @@ def make(recipe: Recipe, objective: AutoencoderObjective) -> Stage:
             'psnr': -10 * jnp.log10(mse),
         }
         if objective.lpips_weight:
-            distance = lpips('vgg', frozen['lpips'], x.astype(recipe.dtype), hr.astype(recipe.dtype))
+            pair = x.astype(recipe.dtype), hr.astype(recipe.dtype)
+            distance = lpips_from('vgg', frozen['lpips'], *pair, draws['corners'])
             total, metrics['lpips'] = total + objective.lpips_weight * distance, distance.mean()
         return total, metrics
 
@@ -80,6 +81,8 @@ def make(recipe: Recipe, objective: AutoencoderObjective) -> Stage:
         b, h, w, _ = batch['hr'].shape
         shape = (h // factor, w // factor, spec.autoencoder.latent_channels)
         draws = {'posterior': base.per_sample(key, 'noise', b, lambda k: jax.random.normal(k, shape))}
+        if objective.lpips_weight:
+            draws['corners'] = base.per_sample(key, 'corners', b, lambda k: jax.random.randint(k, (2,), 0, GRID))
         if objective.latent_noise:
             draws['deviation'] = base.per_sample(key, 'deviation', b, jax.random.uniform)
             draws['noise'] = base.per_sample(key, 'latent_noise', b, lambda k: jax.random.normal(k, shape))

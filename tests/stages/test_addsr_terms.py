@@ -79,7 +79,7 @@ def first_prediction(sample):
 
 
 def decoded(z0):
-    return np.asarray(toy.ToyDenoiser(tiny.networks()).decode({}, z0))
+    return np.asarray(toy.ToyDenoiser(tiny.networks()).decode({}, z0, BATCH['lq']))
 
 
 @pytest.mark.parametrize('switch', PREPARED)
@@ -364,13 +364,15 @@ def test_only_a_student_with_adapters_has_any_and_goes_on_from_nothing_kept():
 
 def test_lpips_is_a_row_with_its_weight_and_none_without(paper):
     rng, params = np.random.default_rng(0), random_params('vgg')
-    h, x = (rng.uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32) for _ in range(2))
-    sample = dataclasses.replace(paper, frozen={'lpips': params}, batch={'hr': h})
+    h, x = (rng.uniform(-1, 1, (2, 48, 40, 3)).astype(np.float32) for _ in range(2))
+    draws = dataclasses.replace(paper.draws, corners=np.array([[0, 7], [3, 2]]))
+    sample = dataclasses.replace(paper, frozen={'lpips': params}, batch={'hr': h}, draws=draws)
     losses = toy.losses(lpips_weight=0.3)
     (weight, term), *more = [row for row in losses.terms if row[1] == losses.likeness]
     loss, told = term(Prediction(x, x), Heads({}, {}), sample)
     assert (weight, more) == (0.3, [])
-    np.testing.assert_allclose(loss, lpips('vgg', params, x, h), rtol=1e-4)
+    seen = [[image[0, :40, 7:39], image[1, 3:43, 2:34]] for image in (x, h)]  # eight less a side
+    np.testing.assert_allclose(loss, lpips('vgg', params, *map(np.stack, seen)), rtol=1e-4)
     assert set(told) == {'lpips'}
     assert len(toy.losses().terms) == len(losses.terms) - 1
 

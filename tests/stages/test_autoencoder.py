@@ -133,8 +133,8 @@ def test_noise_on_latents_has_a_deviation_of_each_picture_up_to_the_largest():
 
 def test_lpips_is_added_by_its_weight_and_told():
     params, batch = random_params('vgg'), tiny.batch(0, 2)
-    plain, draw = loss_and_draw('autoencoder')
-    weighed, _ = loss_and_draw('autoencoder', lpips_weight=0.3)
+    plain, _ = loss_and_draw('autoencoder')
+    weighed, draw = loss_and_draw('autoencoder', lpips_weight=0.3)
     samples, trained = {'batch': batch, 'draws': draw(first_key(), batch)}, {'autoencoder': bundle()['autoencoder']}
     frozen = {**start(), 'lpips': params}
     both = jax.jit(lambda: (plain(trained, frozen, samples), weighed(trained, frozen, samples)))

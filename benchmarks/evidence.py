@@ -1,0 +1,130 @@
+"""Every table and picture of README and docs, made again by the commands that stand beside them.
+
+    make evidence LQ=... HR=... [ABLATION=...]
+    python -m benchmarks.evidence [--workdir DIR] [--lq LQ --hr HR] [--ablation DIR] [--only NAME ...] [--again]
+
+LQ and HR are folders of pairs that nobody trained on (the documents' are the DRealSR test crops), ABLATION the workdir
+of `addsr ablate --config configs/ablation.py`. What a command printed is kept in --workdir: after a stop the same call
+goes on with what is missing, and --again begins anew. At the end it prints what changed in the documents; what could
+not be made, for want of pairs or a machine, is named. Hours, on two CPU cores; --only makes a part of it.
+"""
+
+import argparse
+import difflib
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from addsr_jax import atomic
+from addsr_jax.flags import say
+from benchmarks.blocks import last_table, replace_block
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A command, and the blocks that get the last table it prints; without blocks it writes into documents itself."""
+
+    command: tuple[str, ...]  # after `python`; {lq}, {hr}, {ablation} and {work} stand for folders
+    blocks: tuple[tuple[str, str], ...] = ()  # (document, name of the block)
+    text: str = ''  # a file that is the text of the blocks, instead of the table
+    pictures: tuple[tuple[str, str], ...] = ()  # (file that the command made, its place in the repository)
+
+    @property
+    def needs(self) -> set[str]:
+        return {name for name in ('lq', 'hr', 'ablation') if any(f'{{{name}}}' in word for word in self.command)}
+
+
+PAIRS = ('--lq', '{lq}', '--hr', '{hr}')
+NANO = ('benchmarks/nano.py', *PAIRS, '--workdir', '{work}/nano')
+PIECES = {
+    'options': Piece(('benchmarks/upscale_docs.py', '--only', 'options')),
+    'recipes': Piece(('benchmarks/upscale_docs.py', '--only', 'recipes')),
+    'plans': Piece(('benchmarks/plan_table.py',), (('docs/tpu.md', 'plans'),)),
+    'contact_sheet': Piece((*NANO, '--limit', '8', '--only', 'contact_sheet')),
+    'frontier': Piece((*NANO, '--limit', '8', '--only', 'frontier')),
+    'autoencoder': Piece((*NANO, '--limit', '8', '--only', 'autoencoder')),
+    'peers': Piece(
+        ('benchmarks/peers.py', *PAIRS, '--workdir', '{work}/peers'),
+        (('README.md', 'peers'), ('docs/nano.md', 'peers')),
+        text='{work}/peers/table.md',
+        pictures=(('{work}/peers/crops.png', 'docs/peers.png'),),
+    ),
+    'ablation': Piece((*NANO, '--ablation', '{ablation}', '--only', 'ablation')),
+    'bombs': Piece(('-m', 'benchmarks.bombs'), (('docs/strangers.md', 'bombs'),)),
+    'fuzz': Piece(
+        ('-m', 'benchmarks.fuzz', 'weights', 'pictures', '--minutes', '30', '--seed', '1000'),
+        (('docs/strangers.md', 'fuzz'),),
+    ),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
+    parser.add_argument('--workdir', type=Path, default=Path('runs/evidence'))
+    for name in ('lq', 'hr', 'ablation'):
+        parser.add_argument(f'--{name}', type=Path)
+    parser.add_argument('--only', nargs='+', choices=tuple(PIECES), default=tuple(PIECES))
+    parser.add_argument('--again', action='store_true', help='forget what earlier calls made')
+    values = parser.parse_args()
+    if values.again:
+        shutil.rmtree(values.workdir, ignore_errors=True)
+    values.workdir.mkdir(parents=True, exist_ok=True)
+    folders = {name: path.resolve() for name in ('lq', 'hr', 'ablation') if (path := getattr(values, name))}
+    documents = sorted({*ROOT.glob('*.md'), *ROOT.glob('docs/*.md')})
+    before = {path: path.read_text(encoding='utf-8') for path in documents}
+    missing = made(values.only, values.workdir.resolve(), folders)
+    for path, text in before.items():
+        for line in changes(path.relative_to(ROOT), text, path.read_text(encoding='utf-8')):
+            say(line)
+    for name, why in missing.items():
+        say(f'{name}: not made: {why}')
+    sys.exit(1 if missing else 0)
+
+
+def made(names: Sequence[str], work: Path, folders: dict[str, Path]) -> dict[str, str]:
+    """Runs what is missing and puts it into the documents; {piece: why there is none}."""
+    missing = {}
+    for name in names:
+        piece, record = PIECES[name], work / f'{name}.txt'
+        if lacks := piece.needs - set(folders):
+            missing[name] = f'needs {", ".join(f"--{lack}" for lack in sorted(lacks))}'
+            continue
+        places = {**folders, 'work': work}
+        if not record.exists():
+            command = [sys.executable, *(word.format(**places) for word in piece.command)]
+            say(f'{name}: {" ".join(piece.command)}')
+            began = time.monotonic()
+            done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+            if done.returncode:
+                missing[name] = f'exit code {done.returncode}'
+                continue
+            atomic.write_text(record, done.stdout)
+            say(f'{name}: {time.monotonic() - began:.0f} s')
+        place(piece, record, places)
+    return missing
+
+
+def place(piece: Piece, record: Path, places: dict[str, Path]) -> None:
+    """What a command made, in the documents."""
+    for source, target in piece.pictures:
+        shutil.copyfile(source.format(**places), ROOT / target)
+    printed = record.read_text(encoding='utf-8')
+    text = Path(piece.text.format(**places)).read_text(encoding='utf-8').strip() if piece.text else last_table(printed)
+    for document, block in piece.blocks:
+        replace_block(ROOT / document, block, text)
+
+
+def changes(name: Path, before: str, after: str) -> list[str]:
+    """Lines of a unified diff, without context."""
+    names = (f'{name} before', f'{name} now')
+    return list(difflib.unified_diff(before.splitlines(), after.splitlines(), *names, n=0, lineterm=''))
+
+
+if __name__ == '__main__':
+    main()
