@@ -203,12 +203,15 @@ def restore_all(jobs: 'Sequence[Job]', command: Command, settings: Settings, tol
 
 def ready(jobs: 'Sequence[Job]', command: Command, settings: Settings, told: Telling) -> 'tuple[Any, How, int]':
     """The model, compiled; what all pictures have in common; and how many tiles they have together."""
+    from addsr_jax import sharding
     from addsr_jax.restoration import folder, pipeline, room, tags
     from addsr_jax.runtime import prepare
 
     prepare()
-    told.note(f'loading {command.weights}')
-    model = pipeline.load(command.weights, dtype=command.dtype, attention=command.attention)
+    devices = room.devices(jobs, settings)
+    told.note(f'loading {command.weights}' + (f' onto {len(devices)} devices' if len(devices) > 1 else ''))
+    mesh = sharding.make_mesh('data:-1', devices)
+    model = pipeline.load(command.weights, mesh, command.dtype, command.attention)
     vocabulary = None
     if command.tag_list is not None and command.thresholds is not None:
         classes = model.networks.spec.prompt_extractor.tagging.classes
@@ -219,8 +222,8 @@ def ready(jobs: 'Sequence[Job]', command: Command, settings: Settings, told: Tel
     settings = chosen.settings
     tile = f'of {settings.tile} pixels or less' if settings.tile else 'of whole pictures'
     told.note(
-        f'{len(jobs)} picture{"s" if len(jobs) > 1 else ""}, {chosen.tiles} tiles {tile}, {settings.batch} at a time, '
-        f'{chosen.bytes / 1e9:.1f} GB of memory for them'
+        f'{len(jobs)} picture{"s" if len(jobs) > 1 else ""}, {chosen.tiles} tiles {tile}, '
+        f'{model.whole_calls(settings.batch)} at a time, {chosen.bytes / 1e9:.1f} GB of memory for them'
     )
     how = folder.How(
         settings, partial(making, command, settings), command.quality, command.max_pixels, chosen.pixels, vocabulary
