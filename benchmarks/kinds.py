@@ -19,7 +19,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from addsr_jax import upscale
-from addsr_jax.data import formats, sources
+from addsr_jax.data import formats, heif, sources
 from addsr_jax.errors import guard
 from addsr_jax.flags import say
 
@@ -78,6 +78,8 @@ def told(path: Path) -> str:
     values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if values is not None:
         depth = 8 * values.dtype.itemsize
+    if heif.is_one(image):
+        depth = heif.bits(image, path.read_bytes())
     words = f'{image.format} {image.mode}'
     return f'{words} {"floats" if depth == 32 else f"{depth} bits" if depth > 8 else ""}'.strip()
 
@@ -194,6 +196,7 @@ def made() -> dict[str, bytes]:
         'colours.bmp': encoded(image, 'BMP', dpi=(300, 300)),
         'colours.avif': encoded(image, 'AVIF', quality=95, **beside, **xmp),
         'alpha.avif': encoded(Image.fromarray(rgba), 'AVIF', quality=95),
+        'deep_colours.avif': opencv('.avif', deep >> 4, cv2.IMWRITE_AVIF_DEPTH, 12, cv2.IMWRITE_AVIF_QUALITY, 95),
         'frames.gif': encoded(image, 'GIF', save_all=True, append_images=[grey.convert('RGB')]),
         'colours.jp2': encoded(image, 'JPEG2000'),
         'colours.ppm': encoded(image, 'PPM'),
@@ -203,6 +206,7 @@ def made() -> dict[str, bytes]:
     if formats.has_heif():
         formats.readable()
         files['colours.heic'] = encoded(image, 'HEIF', quality=95, **beside, **xmp)
+        files['deep_colours.heic'] = heif.encoded(deep, quality=95, chroma=444)
         files['alpha.heic'] = encoded(Image.fromarray(rgba), 'HEIF', quality=95)
     return {f'{Path(name).suffix[1:]}_{name}': data for name, data in files.items()}
 
@@ -220,10 +224,10 @@ def encoded(image: Image.Image, format: str, **options) -> bytes:
     return file.getvalue()
 
 
-def opencv(ending: str, values: np.ndarray) -> bytes:
+def opencv(ending: str, values: np.ndarray, *options: int) -> bytes:
     """[H, W] or [H, W, RGB(A)], which Pillow does not write."""
     order = [2, 1, 0, 3][: values.shape[2]] if values.ndim == 3 else None
-    return cv2.imencode(ending, values if order is None else values[..., order])[1].tobytes()
+    return cv2.imencode(ending, values if order is None else values[..., order], options)[1].tobytes()
 
 
 def with_profile(png: bytes, profile: bytes) -> bytes:

@@ -47,7 +47,11 @@ def decoded(data: bytes) -> np.ndarray:
 
     ValueError for damage.
     """
-    data = _bare(data) if data[:8] == PNG else _unturned(data)
+    return opencv(_bare(data) if data[:8] == PNG else _unturned(data))
+
+
+def opencv(data: bytes) -> np.ndarray:
+    """What OpenCV decodes, RGB(A) or grey, as it is stored; ValueError for damage."""
     before = LOG.setLogLevel(LOG.LOG_LEVEL_SILENT)  # or OpenCV would tell stderr in its own way
     try:
         found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from addsr_jax import atomic, places
-from addsr_jax.data import deep, formats, metadata, profiles
+from addsr_jax.data import deep, formats, heif, metadata, profiles
 from addsr_jax.data.formats import HEIF, WRITTEN
 from addsr_jax.data.metadata import TAGS, Beside
 from addsr_jax.data.pictures import Picture, eight_bits
@@ -138,8 +138,10 @@ def encode(picture: Picture, restored: np.ndarray, *, format: str, quality: int,
         )
         restored, alpha = _on_white(restored, alpha), None
     pixels, profile = _in_colours(picture, restored, format, remarks)
-    if pixels.dtype == np.uint16 and not kind.deep:
-        remarks.append(f'{format} holds 8 bits: {"floats" if picture.white else "16 bits"} are rounded')
+    if pixels.dtype == np.uint16 and (picture.white or kind.bits < picture.bits) and kind.bits < 16:
+        rounded = 'floats' if picture.white else picture.bits
+        remarks.append(f'{format} is written with {kind.bits} bits: {rounded} are rounded')
+    if pixels.dtype == np.uint16 and kind.bits == 8:
         pixels, alpha = eight_bits(pixels), None if alpha is None else eight_bits(alpha)
     if alpha is not None:
         pixels = np.concatenate([pixels, alpha[..., None]], axis=2)
@@ -242,6 +244,8 @@ def _file(pixels: np.ndarray, profile: bytes, beside: Beside, format: str, quali
         options |= {'JPEG': {'subsampling': 0}, 'AVIF': {'subsampling': '4:4:4'}, HEIF: {'chroma': 444}}.get(format, {})
     if format == 'WEBP':
         options['lossless'] = quality == 100
+    if pixels.dtype == np.uint16:
+        return heif.encoded(pixels, **options)
     file = io.BytesIO()
     _pillow(pixels, profile).save(file, format, **options)
     return file.getvalue()

@@ -53,7 +53,7 @@ def check_disk(jobs: Sequence[Job]) -> None:
 
 
 def devices(jobs: Sequence[Job], settings: Settings) -> list[Any]:
-    """All of this machine's, but no more than there are tiles: weights go to each, and each has a tile in every call."""
+    """All of this machine's, but no more than there are tiles: each has the weights, and a tile in every call."""
     each = settings.tile**2
     return jax.local_devices()[: sum(max(1, -(-job.pixels // each)) if each else 1 for job in jobs)]
 

@@ -115,7 +115,7 @@ def test_sixteen_bits_come_back_as_they_went_in(format, channels):
         assert again.alpha is not None
         assert again.alpha.dtype == np.uint16
     assert pictures.decode_picture(through(data, 'WEBP')[1], 'x').rgb.dtype == np.uint8
-    assert 'WEBP holds 8 bits: 16 bits are rounded' in through(data, 'WEBP')[2]
+    assert 'WEBP is written with 8 bits: 16 are rounded' in through(data, 'WEBP')[2]
 
 
 @pytest.mark.parametrize('white', [1, 255])
