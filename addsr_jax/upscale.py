@@ -48,6 +48,13 @@ class Command(Options):
     quality: int = option(
         'of JPEG, WebP, AVIF and HEIC; 100: WebP without loss', default=95, low=1, high=100, group=RESULT
     )
+    compression: int = option(
+        'of PNG and TIFF, which lose nothing; 0: none, 9: smallest and slowest',
+        default=6,
+        low=0,
+        high=9,
+        group=RESULT,
+    )
     weights: str = option("'nano', or a folder that training or convert wrote", default='nano')
     overwrite: bool = option('replace existing results', default=False)
     resume: bool = option('leave existing results of any settings as they are, and do the rest', default=False)
@@ -226,7 +233,13 @@ def ready(jobs: 'Sequence[Job]', command: Command, settings: Settings, told: Tel
         f'{model.whole_calls(settings.batch)} at a time, {chosen.bytes / 1e9:.1f} GB of memory for them'
     )
     how = folder.How(
-        settings, partial(making, command, settings), command.quality, command.max_pixels, chosen.pixels, vocabulary
+        settings,
+        partial(making, command, settings),
+        command.quality,
+        command.compression,
+        command.max_pixels,
+        chosen.pixels,
+        vocabulary,
     )
     return model, how, chosen.tiles
 

@@ -10,7 +10,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,14 @@ class Picture:
     def size(self) -> tuple[int, int]:
         """Width and height."""
         return self.rgb.shape[1], self.rgb.shape[0]
+
+    def part(self, left: int, top: int, width: int, height: int) -> 'Picture':
+        """What lies in a rectangle."""
+        if (width, height) == self.size:
+            return self
+        whole = {'rgb': self.rgb, 'alpha': self.alpha, 'native': self.native}
+        cut = {k: np.ascontiguousarray(x[top:, left:][:height, :width]) for k, x in whole.items() if x is not None}
+        return replace(self, **cut)
 
 
 def decode(data: bytes, name: str, limit: int = LIMIT) -> np.ndarray:

@@ -35,7 +35,20 @@ from addsr_jax.weights.bundle import Bundle
 
 SMALLEST = 8  # pixels of an input's shorter side; one of less is mirrored
 # Settings of `upscale` that the sampler alone has no use for.
-OF_FILES = ('batch', 'calm', 'color', 'grain', 'height', 'max_side', 'scale', 'seed', 'tile', 'width')
+OF_FILES = (
+    'batch',
+    'calm',
+    'color',
+    'fit',
+    'grain',
+    'height',
+    'max_side',
+    'megapixels',
+    'scale',
+    'seed',
+    'tile',
+    'width',
+)
 TILES = (128, 256)  # output pixels: an image that fits into a smaller tile need not pay for a whole one
 THIN = (64, *TILES)  # the same of the shorter side of one that takes several tiles
 
@@ -99,7 +112,8 @@ class Pipeline:
         the tiles that are done and those there are; Cancelled is raised where it returns False. PictureError: this is
         no picture. UserError: settings that are not possible here.
         """
-        chosen, taken = from_data(Settings, settings, 'upscale.'), kinds.taken(image)
+        chosen = from_data(Settings, settings, 'upscale.')
+        taken = kinds.taken(image, chosen)
         given = taken.name if name is None else name
         cuts = [self.cut(results.visible(picture), chosen, given) for picture in taken.pictures]
         return taken.back(self._all(cuts, progress))
@@ -122,7 +136,7 @@ class Pipeline:
 
         def read(item: tuple[int, Any]) -> Cut:
             number, image = item
-            taken = kinds.taken(image)
+            taken = kinds.taken(image, chosen)
             if len(taken.pictures) != 1:
                 raise PictureError(f'image {number} is a batch: give its pictures one by one')
             backs[number] = taken.back
@@ -253,6 +267,7 @@ class Pipeline:
 
     def _plan_of(self, size: tuple[int, int], settings: Settings) -> tiling.Plan:
         """Tiles of a picture of that width and height, before anything of it is read."""
+        size = settings.part(*size)[2:]
         scale = max(1, settings.enlargement(*size))
         width, height = (max(side, SMALLEST) for side in size)
         width, height = views.enlarged_size(width, height, scale, self.networks.spec.view)

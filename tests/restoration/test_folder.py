@@ -15,7 +15,7 @@ from addsr_jax.restoration.files import Naming
 from addsr_jax.restoration.settings import Settings
 from addsr_jax.weights import bundle as bundles
 from tests import tiny
-from tests.data import photos
+from tests.data import icc, photos
 from tests.restoration.nearest import Nearest
 
 
@@ -33,7 +33,7 @@ def making(settings):
 
 def run(jobs, model=None, settings=None):
     settings = settings or Settings()
-    how = folder.How(settings, making(settings), 95, 10**6, 10**6)
+    how = folder.How(settings, making(settings), 95, 6, 10**6, 10**6)
     return list(folder.restore_all(model or Nearest(), jobs, how))
 
 
@@ -116,6 +116,18 @@ def test_tiles_of_several_pictures_go_together(place):
         Image.new('RGB', (8, 8)).save(path)
     run(jobs_of(*map(str, same)), model, Settings(batch=2))
     assert model.calls == [(2, 2), (2, 2)]
+
+
+def test_a_folder_of_any_aspects_becomes_one_of_frames_and_profiles_and_alpha_are_cut_too(place):
+    pixels = np.dstack([photos.crops(1, 12)[0][:6]] * 2)[..., :4]
+    Image.fromarray(pixels).save('in/alpha.png', icc_profile=icc.wide())
+    settings = Settings(width=32, height=32, fit='crop')
+    jobs = files.plan_jobs(['in/alpha.png'], Naming(Path('out')), settings)[0]
+    assert jobs[0].result == (32, 32)
+    run(jobs, settings=settings)
+    with Image.open('out/alpha_w32_h32_crop.png') as image:
+        assert image.size == (24, 24)  # of the model that knows of four times alone
+        assert np.abs(np.asarray(image)[::4, ::4, 3].astype(int) - pixels[:, 3:9, 3]).max() < 30
 
 
 def test_a_bmp_which_cannot_say_what_made_it_is_known_by_its_size(place):

@@ -126,6 +126,15 @@ def test_other_sizes(model, asked, size):
     assert model.upscale(SMALL[:16], **asked, **FAST).shape == (*size, 3)
 
 
+def test_a_frame_of_another_aspect_is_filled_with_the_middle_of_a_picture_or_with_all_of_it(model):
+    frame = {'width': 96, 'height': 96, **FAST}
+    middle = model.upscale(SMALL[:16], fit='crop', **frame)
+    np.testing.assert_array_equal(middle, model.upscale(SMALL[:16, 8:24], scale=6, **FAST))
+    alpha = np.dstack([SMALL[:16], SMALL[:16, :, :1]])
+    assert model.upscale(alpha, fit='crop', **frame).shape == (96, 96, 4)
+    assert model.upscale(Image.fromarray(SMALL[:16]), fit='stretch', **frame).size == (96, 96)
+
+
 def test_sixteen_bits_stay_sixteen_and_are_restored_as_eight_are(model):
     eight = model.upscale(SMALL, **FAST)
     sixteen = model.upscale(SMALL.astype(np.uint16) * 257, **FAST)
