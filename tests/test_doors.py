@@ -350,7 +350,7 @@ def test_the_help_of_upscale_names_every_setting_with_its_range_and_default():
         assert f'--{name} ' in told
     assert '--fidelity X' in told
     assert '(in 0..1)' in told
-    assert '--scale X enlargement (in 1..16; default: 4, or what width and height ask for)' in told
+    assert '--scale X enlargement (in 1..16; default: 4, or what another size asks for)' in told
     assert '(in 0..2147483647; default: 0)' in told
     assert "(guided, wavelet, adain, none; default: the model's own)" in told
     assert told.index('--fidelity') < told.index(f'{SAMPLING}:') < told.index('--steps')
