@@ -96,6 +96,11 @@ class Settings(Options):
         default=False,
         group=SAMPLING,
     )
+    tta: bool = option(
+        'the mean of what becomes of a tile and of its three mirror images: calmer, four times as slow',
+        default=False,
+        group=SAMPLING,
+    )
     guidance_scale: float | None = option(
         'classifier-free guidance; 1: off',
         default=None,

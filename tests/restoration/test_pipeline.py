@@ -206,6 +206,7 @@ def test_random_numbers_are_bit_equal_whatever_the_batch_and_the_place_in_it(mod
         {'psr_weight': 1.0},
         {'start_point': 'noise'},
         {'antithetic': True},
+        {'tta': True},
         {'guidance_scale': 4.0},
         {'prompt': 'red top'},
         {'color': 'adain'},
@@ -217,6 +218,18 @@ def test_random_numbers_are_bit_equal_whatever_the_batch_and_the_place_in_it(mod
 )
 def test_every_setting_changes_the_picture(model, changed):
     assert difference(model.upscale(SMALL, **FAST), model.upscale(SMALL, **{**FAST, **changed})) > 0
+
+
+def test_with_mirror_images_a_mirrored_tile_becomes_a_mirrored_result(model):
+    lq = np.random.default_rng(0).uniform(-1, 1, (1, 64, 64, 3)).astype(np.float32)
+    noise = np.random.default_rng(1).standard_normal((1, 3, 16, 16, 4)).astype(np.float32)
+    for tta in (True, False):
+        settings = Settings(steps=2, tta=tta, tile=0)
+        words = model._words(settings)[None]
+        plain = model._sample(lq, noise, words, None, settings)
+        mirrored = model._sample(lq[:, :, ::-1], noise[:, :, :, ::-1], words, None, settings)
+        away = np.abs(np.asarray(mirrored)[:, :, ::-1] - plain).max()
+        assert (away < 1e-4) == tta
 
 
 def test_the_negative_prompt_matters_under_guidance(model):
