@@ -3,6 +3,7 @@
 python -m addsr_jax.upscale PHOTO... -o OUTPUT
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from addsr_jax.restoration.folder import How
 
 MACHINE = 'machine'
+EMPTY = ('--suffix', '--prompt', '--negative_prompt')  # whose values may be nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +155,17 @@ def parser() -> Parser:
     return p
 
 
+def check_words(arguments: Sequence[str]) -> None:
+    """Refuses what a shell makes of a variable without a value, and files that look like options."""
+    for before, word in zip(('', *arguments), arguments, strict=False):
+        if not word.strip() and before not in EMPTY:
+            raise UserError('an argument is empty: it may come from a variable that has no value')
+        if word[:1] == '-' and word != '-' and os.path.lexists(word):
+            raise UserError(f'{word} begins with a dash, as options do: write ./{word}')
+
+
 def main(arguments: Sequence[str]) -> None:
+    check_words(arguments)
     values = parser().parse_args(arguments)
     command, settings = take(values, Command), take(values, Settings)
     from addsr_jax import processes
@@ -228,9 +240,9 @@ def ready(jobs: 'Sequence[Job]', command: Command, settings: Settings, told: Tel
     chosen = room.choose(model, jobs, room.no_more_than_there_are(model, jobs, settings), limit)
     settings = chosen.settings
     tile = f'of {settings.tile} pixels or less' if settings.tile else 'of whole pictures'
+    pictures, tiles = (f'{n} {word}{"s" * (n > 1)}' for n, word in ((len(jobs), 'picture'), (chosen.tiles, 'tile')))
     told.note(
-        f'{len(jobs)} picture{"s" if len(jobs) > 1 else ""}, {chosen.tiles} tiles {tile}, '
-        f'{model.whole_calls(settings.batch)} at a time, {chosen.bytes / 1e9:.1f} GB of memory for them'
+        f'{pictures}, {tiles} {tile}, {model.whole_calls(settings.batch)} at a time, {chosen.bytes / 1e9:.1f} GB of memory for them'
     )
     how = folder.How(
         settings,
