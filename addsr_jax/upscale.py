@@ -240,9 +240,10 @@ def ready(jobs: 'Sequence[Job]', command: Command, settings: Settings, told: Tel
     chosen = room.choose(model, jobs, room.no_more_than_there_are(model, jobs, settings), limit)
     settings = chosen.settings
     tile = f'of {settings.tile} pixels or less' if settings.tile else 'of whole pictures'
-    pictures, tiles = (f'{n} {word}{"s" * (n > 1)}' for n, word in ((len(jobs), 'picture'), (chosen.tiles, 'tile')))
+    pictures, tiles = (f'{n} {word}{"s" * (n != 1)}' for n, word in ((len(jobs), 'picture'), (chosen.tiles, 'tile')))
     told.note(
-        f'{pictures}, {tiles} {tile}, {model.whole_calls(settings.batch)} at a time, {chosen.bytes / 1e9:.1f} GB of memory for them'
+        f'{pictures}, {tiles} {tile}, {model.whole_calls(settings.batch)} at a time, '
+        f'{chosen.bytes / 1e9:.1f} GB of memory for them'
     )
     how = folder.How(
         settings,
