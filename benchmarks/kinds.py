@@ -1,8 +1,9 @@
 """Every kind of picture file through `addsr upscale`: what went in, what came out, and how far colours moved.
 
-    python benchmarks/kinds.py [--workdir runs/kinds] [--steps 1]
+    python benchmarks/kinds.py [--workdir runs/kinds] [--steps 1] [--docs]
 
-Makes the files out of one photograph, restores them with the embedded model in one command, and prints a table. The
+Makes the files out of one photograph, restores them with the embedded model in one command, and prints a table, which
+--docs puts into docs/upscale.md. The
 error of colours is of the mean of each channel, levels of 255, as a viewer that knows profiles shows both on white,
 the largest of the three; it is Pillow and LittleCMS alone that look, not the reader of addsr.
 """
@@ -11,6 +12,7 @@ import argparse
 import contextlib
 import io
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -21,8 +23,13 @@ from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from addsr_jax import upscale
 from addsr_jax.data import formats, heif, sources
 from addsr_jax.errors import guard
+from addsr_jax.evaluation.ablation import markdown
 from addsr_jax.flags import say
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.nano import replace_block
+
+DOCUMENT = Path(__file__).parents[1] / 'docs' / 'upscale.md'
 TAGS = ExifTags.Base
 COLUMNS = ('kind', 'in', 'out', 'size', 'profile', 'orientation', 'metadata', 'colour error')
 
@@ -32,6 +39,7 @@ def main() -> None:
     parser.add_argument('--workdir', type=Path, default=Path('runs/kinds'))
     parser.add_argument('--steps', default='1')
     parser.add_argument('--keep', action='store_true', help='look at the results that are there already')
+    parser.add_argument('--docs', action='store_true', help='put the table into docs/upscale.md')
     values = parser.parse_args()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     folder, out = values.workdir / 'in', values.workdir / 'out'
@@ -41,10 +49,13 @@ def main() -> None:
         (folder / name).write_bytes(data)
     if not values.keep:
         guard(upscale.main, [str(folder), '-o', str(out), '--overwrite', '--steps', values.steps])
-    say('\n| ' + ' | '.join(COLUMNS) + ' |\n' + '| --- ' * len(COLUMNS) + '|')
+    rows = [list(COLUMNS)]
     for name in files:
         found = sorted(out.glob(f'{Path(name).stem}_x4.*'))
-        say('| ' + ' | '.join(row(folder / name, found[0] if found else None)) + ' |')
+        rows.append(row(folder / name, found[0] if found else None))
+    say(markdown(rows))
+    if values.docs:
+        replace_block(DOCUMENT, 'kinds', markdown(rows))
 
 
 def row(source: Path, result: Path | None) -> list[str]:
