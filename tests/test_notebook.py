@@ -6,6 +6,7 @@ would bring a kernel, its sockets and a dozen packages, and would compile again 
 
 import json
 from pathlib import Path
+from typing import Any
 
 from addsr_jax.restoration import settings
 
@@ -18,7 +19,7 @@ def code_cells():
 
 
 def test_the_notebook_runs_from_top_to_bottom():
-    space = {'__name__': '__main__'}
+    space: dict[str, Any] = {'__name__': '__main__'}
     for number, cell in enumerate(code_cells()):
         exec(compile(''.join(cell['source']), f'{NOTEBOOK.name}, cell {number}', 'exec'), space)
     scale = settings.SCALE
