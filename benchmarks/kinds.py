@@ -49,7 +49,7 @@ def main() -> None:
         (folder / name).write_bytes(data)
     if not values.keep:
         guard(upscale.main, [str(folder), '-o', str(out), '--overwrite', '--steps', values.steps])
-    rows = [list(COLUMNS)]
+    rows: list[list[str]] = [list(COLUMNS)]
     for name in files:
         found = sorted(out.glob(f'{Path(name).stem}_x4.*'))
         rows.append(row(folder / name, found[0] if found else None))
