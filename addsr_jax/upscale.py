@@ -3,6 +3,7 @@
 python -m addsr_jax.upscale PHOTO... -o OUTPUT
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from addsr_jax.restoration.folder import How
 
 MACHINE = 'machine'
+EMPTY = ('--suffix', '--prompt', '--negative_prompt')  # whose values may be nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,13 @@ class Command(Options):
     )
     quality: int = option(
         'of JPEG, WebP, AVIF and HEIC; 100: WebP without loss', default=95, low=1, high=100, group=RESULT
+    )
+    compression: int = option(
+        'of PNG and TIFF, which lose nothing; 0: none, 9: smallest and slowest',
+        default=6,
+        low=0,
+        high=9,
+        group=RESULT,
     )
     weights: str = option("'nano', or a folder that training or convert wrote", default='nano')
     overwrite: bool = option('replace existing results', default=False)
@@ -146,7 +155,17 @@ def parser() -> Parser:
     return p
 
 
+def check_words(arguments: Sequence[str]) -> None:
+    """Refuses what a shell makes of a variable without a value, and files that look like options."""
+    for before, word in zip(('', *arguments), arguments, strict=False):
+        if not word.strip() and before not in EMPTY:
+            raise UserError('an argument is empty: it may come from a variable that has no value')
+        if word[:1] == '-' and word != '-' and os.path.lexists(word):
+            raise UserError(f'{word} begins with a dash, as options do: write ./{word}')
+
+
 def main(arguments: Sequence[str]) -> None:
+    check_words(arguments)
     values = parser().parse_args(arguments)
     command, settings = take(values, Command), take(values, Settings)
     from addsr_jax import processes
@@ -203,12 +222,15 @@ def restore_all(jobs: 'Sequence[Job]', command: Command, settings: Settings, tol
 
 def ready(jobs: 'Sequence[Job]', command: Command, settings: Settings, told: Telling) -> 'tuple[Any, How, int]':
     """The model, compiled; what all pictures have in common; and how many tiles they have together."""
+    from addsr_jax import sharding
     from addsr_jax.restoration import folder, pipeline, room, tags
     from addsr_jax.runtime import prepare
 
     prepare()
-    told.note(f'loading {command.weights}')
-    model = pipeline.load(command.weights, dtype=command.dtype, attention=command.attention)
+    devices = room.devices(jobs, settings)
+    told.note(f'loading {command.weights}' + (f' onto {len(devices)} devices' if len(devices) > 1 else ''))
+    mesh = sharding.make_mesh('data:-1', devices)
+    model = pipeline.load(command.weights, mesh, command.dtype, command.attention)
     vocabulary = None
     if command.tag_list is not None and command.thresholds is not None:
         classes = model.networks.spec.prompt_extractor.tagging.classes
@@ -218,12 +240,19 @@ def ready(jobs: 'Sequence[Job]', command: Command, settings: Settings, told: Tel
     chosen = room.choose(model, jobs, room.no_more_than_there_are(model, jobs, settings), limit)
     settings = chosen.settings
     tile = f'of {settings.tile} pixels or less' if settings.tile else 'of whole pictures'
+    pictures, tiles = (f'{n} {word}{"s" * (n != 1)}' for n, word in ((len(jobs), 'picture'), (chosen.tiles, 'tile')))
     told.note(
-        f'{len(jobs)} picture{"s" if len(jobs) > 1 else ""}, {chosen.tiles} tiles {tile}, {settings.batch} at a time, '
+        f'{pictures}, {tiles} {tile}, {model.whole_calls(settings.batch)} at a time, '
         f'{chosen.bytes / 1e9:.1f} GB of memory for them'
     )
     how = folder.How(
-        settings, partial(making, command, settings), command.quality, command.max_pixels, chosen.pixels, vocabulary
+        settings,
+        partial(making, command, settings),
+        command.quality,
+        command.compression,
+        command.max_pixels,
+        chosen.pixels,
+        vocabulary,
     )
     return model, how, chosen.tiles
 

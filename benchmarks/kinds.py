@@ -1,8 +1,9 @@
 """Every kind of picture file through `addsr upscale`: what went in, what came out, and how far colours moved.
 
-    python benchmarks/kinds.py [--workdir runs/kinds] [--steps 1]
+    python benchmarks/kinds.py [--workdir runs/kinds] [--steps 1] [--docs]
 
-Makes the files out of one photograph, restores them with the embedded model in one command, and prints a table. The
+Makes the files out of one photograph, restores them with the embedded model in one command, and prints a table, which
+--docs puts into docs/upscale.md. The
 error of colours is of the mean of each channel, levels of 255, as a viewer that knows profiles shows both on white,
 the largest of the three; it is Pillow and LittleCMS alone that look, not the reader of addsr.
 """
@@ -11,6 +12,7 @@ import argparse
 import contextlib
 import io
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -19,10 +21,15 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from addsr_jax import upscale
-from addsr_jax.data import formats, sources
+from addsr_jax.data import formats, heif, sources
 from addsr_jax.errors import guard
+from addsr_jax.evaluation.ablation import markdown
 from addsr_jax.flags import say
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.nano import replace_block
+
+DOCUMENT = Path(__file__).parents[1] / 'docs' / 'upscale.md'
 TAGS = ExifTags.Base
 COLUMNS = ('kind', 'in', 'out', 'size', 'profile', 'orientation', 'metadata', 'colour error')
 
@@ -32,6 +39,7 @@ def main() -> None:
     parser.add_argument('--workdir', type=Path, default=Path('runs/kinds'))
     parser.add_argument('--steps', default='1')
     parser.add_argument('--keep', action='store_true', help='look at the results that are there already')
+    parser.add_argument('--docs', action='store_true', help='put the table into docs/upscale.md')
     values = parser.parse_args()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     folder, out = values.workdir / 'in', values.workdir / 'out'
@@ -41,10 +49,13 @@ def main() -> None:
         (folder / name).write_bytes(data)
     if not values.keep:
         guard(upscale.main, [str(folder), '-o', str(out), '--overwrite', '--steps', values.steps])
-    say('\n| ' + ' | '.join(COLUMNS) + ' |\n' + '| --- ' * len(COLUMNS) + '|')
+    rows: list[list[str]] = [list(COLUMNS)]
     for name in files:
         found = sorted(out.glob(f'{Path(name).stem}_x4.*'))
-        say('| ' + ' | '.join(row(folder / name, found[0] if found else None)) + ' |')
+        rows.append(row(folder / name, found[0] if found else None))
+    say(markdown(rows))
+    if values.docs:
+        replace_block(DOCUMENT, 'kinds', markdown(rows))
 
 
 def row(source: Path, result: Path | None) -> list[str]:
@@ -78,6 +89,8 @@ def told(path: Path) -> str:
     values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if values is not None:
         depth = 8 * values.dtype.itemsize
+    if heif.is_one(image):
+        depth = heif.bits(image, path.read_bytes())
     words = f'{image.format} {image.mode}'
     return f'{words} {"floats" if depth == 32 else f"{depth} bits" if depth > 8 else ""}'.strip()
 
@@ -194,6 +207,7 @@ def made() -> dict[str, bytes]:
         'colours.bmp': encoded(image, 'BMP', dpi=(300, 300)),
         'colours.avif': encoded(image, 'AVIF', quality=95, **beside, **xmp),
         'alpha.avif': encoded(Image.fromarray(rgba), 'AVIF', quality=95),
+        'deep_colours.avif': opencv('.avif', deep >> 4, cv2.IMWRITE_AVIF_DEPTH, 12, cv2.IMWRITE_AVIF_QUALITY, 95),
         'frames.gif': encoded(image, 'GIF', save_all=True, append_images=[grey.convert('RGB')]),
         'colours.jp2': encoded(image, 'JPEG2000'),
         'colours.ppm': encoded(image, 'PPM'),
@@ -203,6 +217,7 @@ def made() -> dict[str, bytes]:
     if formats.has_heif():
         formats.readable()
         files['colours.heic'] = encoded(image, 'HEIF', quality=95, **beside, **xmp)
+        files['deep_colours.heic'] = heif.encoded(deep, quality=95, chroma=444)
         files['alpha.heic'] = encoded(Image.fromarray(rgba), 'HEIF', quality=95)
     return {f'{Path(name).suffix[1:]}_{name}': data for name, data in files.items()}
 
@@ -220,10 +235,10 @@ def encoded(image: Image.Image, format: str, **options) -> bytes:
     return file.getvalue()
 
 
-def opencv(ending: str, values: np.ndarray) -> bytes:
+def opencv(ending: str, values: np.ndarray, *options: int) -> bytes:
     """[H, W] or [H, W, RGB(A)], which Pillow does not write."""
     order = [2, 1, 0, 3][: values.shape[2]] if values.ndim == 3 else None
-    return cv2.imencode(ending, values if order is None else values[..., order])[1].tobytes()
+    return cv2.imencode(ending, values if order is None else values[..., order], options)[1].tobytes()
 
 
 def with_profile(png: bytes, profile: bytes) -> bytes:

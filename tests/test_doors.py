@@ -122,6 +122,9 @@ UPSCALE = [
     (['photo.png', '-o', 'out', '--suffix', 'a/b'], 'holds no slash'),
     (['photo.png', '-o', 'out', '--scale', '2', '--width', '50'], 'scale and width or height both say'),
     (['photo.png', '-o', 'photo.png/out'], 'cannot be a folder, since'),
+    (['', '-o', 'out'], 'an argument is empty'),
+    (['photo.png', '-o', ''], 'an argument is empty'),
+    (['-dash.png', '-o', 'out'], '-dash.png begins with a dash, as options do: write ./-dash.png'),
 ]
 
 
@@ -129,6 +132,7 @@ UPSCALE = [
 def test_upscale_refuses(arguments, message, capsys):
     Path('empty').mkdir()
     Path('broken.png').write_bytes(b'no image')
+    Path('-dash.png').write_bytes(b'no image')
     Path('huge.png').write_bytes(png(60000, 60000, 8, 0, b''))
     assert message in refused(upscale.main, arguments, capsys)
 
@@ -161,7 +165,7 @@ def test_upscale_writes_results_says_so_and_keeps_what_is_there(capsys):
     assert guard(upscale.main, arguments) == 0
     told = capsys.readouterr().out
     assert told.startswith('loading model\ncompiling')
-    assert '1 picture, 1 tiles of 192 pixels or less, 1 at a time' in told
+    assert '1 picture, 1 tile of 192 pixels or less, 1 at a time' in told
     assert '[1/1] out/photo_x4.png  160 x 160' in told
     assert np.asarray(Image.open('out/photo_x4.png')).shape == (160, 160, 3)
     assert guard(upscale.main, arguments) == 0
@@ -350,7 +354,7 @@ def test_the_help_of_upscale_names_every_setting_with_its_range_and_default():
         assert f'--{name} ' in told
     assert '--fidelity X' in told
     assert '(in 0..1)' in told
-    assert '--scale X enlargement (in 1..16; default: 4, or what width and height ask for)' in told
+    assert '--scale X enlargement (in 1..16; default: 4, or what another size asks for)' in told
     assert '(in 0..2147483647; default: 0)' in told
     assert "(guided, wavelet, adain, none; default: the model's own)" in told
     assert told.index('--fidelity') < told.index(f'{SAMPLING}:') < told.index('--steps')

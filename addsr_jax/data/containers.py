@@ -11,6 +11,9 @@ MOST_PARTS = 10_000  # chunks or segments of any length, and one more for each k
 MOST_SCANS = 100  # of a JPEG; progressive ones have about ten
 MOST_PIECES = 100_000  # strips or tiles of a TIFF; one row each is allowed
 PIECES = (273, 324)  # TIFF's tags of their places
+KIND, REDUCED = 254, 1  # NewSubfileType, and its bit of a smaller copy of another picture
+CANON = b'\x10\0\0\0CR\2\0'  # after the first bytes of a TIFF: a CR2, whose preview is not marked
+RAW = 'it is a raw photograph, of which only a preview could be read: develop it and save it as TIFF'
 HEADER = 1 << 16  # bytes in which a portable map has said its size
 MOST_COMMENTS = 1000  # of a portable map in words
 FLAT, DENSEST = 1 << 24, 200  # pixels of any file; pixels of a larger one for each of its bytes
@@ -65,7 +68,12 @@ def _check_jpeg(data: bytes) -> None:
 
 
 def _check_tiff(data: bytes) -> None:
-    """The first directory's tags; the decoder makes an object for each strip and tile."""
+    """The first directory's tags; the decoder makes an object for each strip and tile.
+
+    Raw photographs of cameras are TIFFs whose first picture is a small preview: nobody wants that one enlarged.
+    """
+    if data[4:12] == CANON:
+        raise ValueError(RAW)
     order, big = ('<' if data[:2] == b'II' else '>'), data[2:4] in (b'+\0', b'\0+')
     count_at, entry, counts = (8, 20, 'Q') if big else (4, 12, 'I')
     try:
@@ -76,6 +84,8 @@ def _check_tiff(data: bytes) -> None:
             tag, _, count = struct.unpack_from(f'{order}HH{counts}', data, at)
             if tag in PIECES and count > MOST_PIECES:
                 raise ValueError(f'it has {count} strips or tiles')
+            if tag == KIND and struct.unpack_from(f'{order}I', data, at + (12 if big else 8))[0] & REDUCED:
+                raise ValueError(RAW)
             at += entry
     except (struct.error, OverflowError):
         return  # the decoder says what is wrong

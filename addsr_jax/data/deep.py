@@ -47,7 +47,11 @@ def decoded(data: bytes) -> np.ndarray:
 
     ValueError for damage.
     """
-    data = _bare(data) if data[:8] == PNG else _unturned(data)
+    return opencv(_bare(data) if data[:8] == PNG else _unturned(data))
+
+
+def opencv(data: bytes) -> np.ndarray:
+    """What OpenCV decodes, RGB(A) or grey, as it is stored; ValueError for damage."""
     before = LOG.setLogLevel(LOG.LOG_LEVEL_SILENT)  # or OpenCV would tell stderr in its own way
     try:
         found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -78,7 +82,7 @@ def _unturned(data: bytes) -> bytes:
     return data
 
 
-def encoded_png(values: np.ndarray, said: PngImagePlugin.PngInfo, **options: Any) -> bytes:
+def encoded_png(values: np.ndarray, said: PngImagePlugin.PngInfo, compression: int, **options: Any) -> bytes:
     """uint16 [H, W, 1 to 4] as PNG: L, LA, RGB or RGBA, with Pillow's options of what stands beside the pixels.
 
     Pillow writes no such colours, and OpenCV nothing beside them: the chunks of a small file of Pillow's go into
@@ -87,7 +91,7 @@ def encoded_png(values: np.ndarray, said: PngImagePlugin.PngInfo, **options: Any
     small = io.BytesIO()
     Image.new('L', (1, 1)).save(small, 'PNG', pnginfo=said, **options)
     beside = b''.join(chunk for kind, chunk in _chunks(small.getvalue()) if kind not in (b'IHDR', b'IDAT', b'IEND'))
-    whole = _opencv('.png', values, (cv2.IMWRITE_PNG_COMPRESSION, 6))
+    whole = _opencv('.png', values, (cv2.IMWRITE_PNG_COMPRESSION, compression))
     after = len(whole[:8]) + 25  # the signature and IHDR
     return whole[:after] + beside + whole[after:]
 
@@ -112,7 +116,9 @@ def _opencv(ending: str, values: np.ndarray, options: tuple[int, ...]) -> bytes:
     return buffer.tobytes()
 
 
-def encoded_tiff(values: np.ndarray, tags: TiffImagePlugin.ImageFileDirectory_v2, *, inks: bool = False) -> bytes:
+def encoded_tiff(
+    values: np.ndarray, tags: TiffImagePlugin.ImageFileDirectory_v2, compression: int = 6, *, inks: bool = False
+) -> bytes:
     """uint8, uint16 or float32 [H, W, 1 to 4] as TIFF, deflated, with `tags` beside what says how the pixels lie.
 
     The last of 2 or 4 channels is alpha, unless four are `inks`, CMYK. Pillow writes 8 bits alone, and OpenCV no tags.
@@ -120,7 +126,7 @@ def encoded_tiff(values: np.ndarray, tags: TiffImagePlugin.ImageFileDirectory_v2
     height, width, channels = values.shape
     rows = max(1, (1 << 20) // (width * channels * values.itemsize))
     little = values.astype(values.dtype.newbyteorder('<'))
-    strips = [zlib.compress(little[top : top + rows].tobytes(), 6) for top in range(0, height, rows)]
+    strips = [zlib.compress(little[top : top + rows].tobytes(), compression) for top in range(0, height, rows)]
     tags[TAGS.ImageWidth], tags[TAGS.ImageLength] = width, height
     tags[TAGS.BitsPerSample] = (8 * values.itemsize,) * channels
     tags[TAGS.SampleFormat] = (FLOATS if values.dtype.kind == 'f' else 1,) * channels

@@ -35,18 +35,18 @@ class Written:
 
     longest: int  # pixels of a side
     modes: tuple[str, ...]  # of Pillow's pictures
-    deep: bool = False  # 16 bits as well
+    bits: int = 8  # of a channel, the most that is written
     lossy: bool = False  # has a quality
 
 
 WRITTEN = {
-    'PNG': Written(2**31 - 1, ('L', 'LA', 'RGB', 'RGBA'), deep=True),
+    'PNG': Written(2**31 - 1, ('L', 'LA', 'RGB', 'RGBA'), bits=16),
     'JPEG': Written(65_500, ('L', 'RGB', 'CMYK'), lossy=True),
     'WEBP': Written(16_383, ('RGB', 'RGBA'), lossy=True),
-    'TIFF': Written(2**31 - 1, ('L', 'LA', 'RGB', 'RGBA', 'CMYK'), deep=True),
+    'TIFF': Written(2**31 - 1, ('L', 'LA', 'RGB', 'RGBA', 'CMYK'), bits=16),
     'BMP': Written(2**31 - 1, ('L', 'RGB')),
     'AVIF': Written(65_536, ('RGB', 'RGBA'), lossy=True),
-    HEIF: Written(16_384, ('L', 'RGB', 'RGBA'), lossy=True),
+    HEIF: Written(16_384, ('L', 'RGB', 'RGBA'), bits=10, lossy=True),
 }
 ENDINGS = frozenset(ending for endings in FORMATS.values() for ending in endings)
 WRITABLE = tuple(ending for name in WRITTEN for ending in FORMATS[name] if ending not in ('.jpe', '.jfif', '.apng'))

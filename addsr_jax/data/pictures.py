@@ -10,7 +10,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from addsr_jax import places
-from addsr_jax.data import containers, deep, formats, metadata, profiles
+from addsr_jax.data import containers, deep, formats, heif, metadata, profiles
 from addsr_jax.data.formats import LIMIT
 from addsr_jax.data.metadata import TAGS, Beside
 from addsr_jax.errors import PictureError, printable
@@ -32,6 +32,7 @@ class Picture:
     alpha: np.ndarray | None = None  # [H, W] of the same type; None: opaque
     grey: bool = False  # a file of one channel
     format: str = ''  # Pillow's name; '': from no file
+    bits: int = 16  # of a channel of the file, where they are more than 8
     white: float = 0.0  # what stands for white in a file of floats; 0: a file of whole numbers
     profile: bytes = b''  # the file's, '' for none and for a broken one
     native: np.ndarray | None = None  # [H, W, channels] as stored, where the profile has been applied; None: as rgb
@@ -42,6 +43,14 @@ class Picture:
     def size(self) -> tuple[int, int]:
         """Width and height."""
         return self.rgb.shape[1], self.rgb.shape[0]
+
+    def part(self, left: int, top: int, width: int, height: int) -> 'Picture':
+        """What lies in a rectangle."""
+        if (width, height) == self.size:
+            return self
+        whole = {'rgb': self.rgb, 'alpha': self.alpha, 'native': self.native}
+        cut = {k: np.ascontiguousarray(x[top:, left:][:height, :width]) for k, x in whole.items() if x is not None}
+        return replace(self, **cut)
 
 
 def decode(data: bytes, name: str, limit: int = LIMIT) -> np.ndarray:
@@ -129,7 +138,8 @@ def _picture(image: Image.Image, limit: int, data: bytes | None = None) -> Pictu
     if data is not None:
         slow = any(tile[0] in Image.DECODERS for tile in getattr(image, 'tile', [])[:1])  # those are written in Python
         containers.check_size(image.width * image.height, len(data), slow)
-    is_deep = data is not None and deep.is_deep(image)
+    bits = heif.bits(image, data) if data is not None and heif.is_one(image) else 8
+    is_deep = heif.is_decoded(image) if bits > 8 else data is not None and deep.is_deep(image)
     format_ = 'JPEG' if image.format == 'MPO' else image.format or ''
     remarks = _several(image)
     stored = metadata.orientation(image) if is_deep else 1
@@ -137,17 +147,22 @@ def _picture(image: Image.Image, limit: int, data: bytes | None = None) -> Pictu
     beside = metadata.of(image)
     white = 0.0
     if is_deep and data is not None:
-        pixels, alpha = _deep_colours(image, deep.decoded(data))
+        pixels, alpha = _deep_colours(image, heif.decoded(image, data) if bits > 8 else deep.decoded(data))
     elif image.mode in ('I', 'F') or image.mode.startswith('I;16'):
         pixels, alpha, white = _deep_grey(image)
     else:
         pixels, alpha = _shallow(image)
     rgb, profile, native, more = _in_srgb(pixels, image.info.get('icc_profile') or b'')
+    if bits > 8 and not is_deep:
+        more = (*more, f'its {bits} bits are read as 8, since this OpenCV was built without AVIF')
+    if data is not None and heif.is_one(image) and not profile and (colours := heif.colours(data)):
+        more = (*more, f'its colours are {colours}, which is taken for sRGB')
     turn = stored if is_deep else metadata.orientation(image)
     rgb, alpha, native = (x if x is None else _turned(x, turn) for x in (rgb, alpha, native))
     assert rgb is not None
     remarks = (*remarks, *beside.lost, *more)
-    return Picture(rgb, alpha, pixels.ndim == 2, format_, white, profile, native, beside, remarks)
+    bits = bits if bits > 8 else 16
+    return Picture(rgb, alpha, pixels.ndim == 2, format_, bits, white, profile, native, beside, remarks)
 
 
 def _check_size(size: tuple[int, int], limit: int) -> None:
@@ -180,13 +195,16 @@ def _shallow(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _deep_colours(image: Image.Image, values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """(pixels, alpha), uint16, of colours that OpenCV has decoded."""
-    if values.dtype != np.uint16 or sorted(values.shape[:2]) != sorted(image.size) or values.ndim != 3:
+    """(pixels, alpha), uint16, of what others than Pillow have decoded."""
+    flat = values.ndim == 2 and heif.is_one(image)
+    if values.dtype != np.uint16 or sorted(values.shape[:2]) != sorted(image.size) or not (values.ndim == 3 or flat):
         raise ValueError('its colours of more than 8 bits are stored in a way that is not read')
     if getattr(image, 'tag_v2', {}).get(TAGS.PlanarConfiguration) == 2:
         raise ValueError(
             'each of its channels of more than 8 bits lies apart (PlanarConfiguration 2), which is not read'
         )
+    if flat:
+        return values, None
     pixels = values[..., :3]
     clear = image.info.get('transparency')
     if clear is not None:
@@ -202,6 +220,8 @@ def _deep_grey(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None, float
     """(uint16 [H, W], alpha, white of floats) of grey of more than 8 bits."""
     values, tags = np.asarray(image), getattr(image, 'tag_v2', {})
     deepest = 4095.0 if tags.get(TAGS.BitsPerSample) == (12,) else 65535.0
+    if image.format == formats.HEIF:  # shifted to the left
+        deepest -= 2.0 ** (16 - image.info.get('bit_depth', 16)) - 1
     white = _white(values) if image.mode == 'F' else deepest
     grey = _sixteen_bits(values, white)
     if image.mode != 'I' and tags.get(TAGS.PhotometricInterpretation) == 0:
@@ -246,7 +266,7 @@ def _of_floats(data: bytes, size: tuple[int, int], limit: int) -> Picture:
     rgb, alpha, native = (x if x is None else _turned(x, turn) for x in (rgb, alpha, native))
     assert rgb is not None
     beside = Beside(xmp=bytes(exif.get(700) or b''), exif=metadata.exif_bytes(exif))
-    return Picture(rgb, alpha, pixels.ndim == 2, 'TIFF', white, profile, native, beside, remarks)
+    return Picture(rgb, alpha, pixels.ndim == 2, 'TIFF', 16, white, profile, native, beside, remarks)
 
 
 def _in_srgb(pixels: np.ndarray, profile: bytes) -> tuple[np.ndarray, bytes, np.ndarray | None, tuple[str, ...]]:

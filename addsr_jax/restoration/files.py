@@ -16,7 +16,7 @@ from addsr_jax.data.formats import LIMIT, WRITTEN
 from addsr_jax.errors import UserError
 from addsr_jax.restoration import results
 from addsr_jax.restoration.inputs import Source, find
-from addsr_jax.restoration.settings import SCALE, Settings
+from addsr_jax.restoration.settings import INSIDE, SCALE, Settings
 
 LONGEST_NAME = 255  # bytes
 
@@ -154,9 +154,11 @@ def _ending(job: Job, naming: Naming) -> tuple[str, str]:
 
 
 def label(settings: Settings) -> str:
-    """What names say of the size that was asked for: '_x4', '_x1.5', '_w1000', '_x4_max2000'."""
+    """What names say of the size that was asked for: '_x4', '_x1.5', '_w80_h60_crop', '_12mp', '_x4_max2000'."""
     parts = [f'_w{settings.width}'] if settings.width else []
     parts += [f'_h{settings.height}'] if settings.height else []
+    parts += [f'_{settings.fit}'] if settings.fit != INSIDE else []
+    parts += [f'_{settings.megapixels:g}mp'] if settings.megapixels else []
     parts = parts or [f'_x{settings.scale or SCALE:g}']
     return ''.join(parts + ([f'_max{settings.max_side}'] if settings.max_side else []))
 

@@ -25,6 +25,7 @@ class How:
     settings: Settings
     made_by: Callable[[str], str | None]  # of a picture's name: what its result says of its making
     quality: int
+    compression: int
     limit: int  # pixels; a picture of more is not read
     most: int  # pixels of results that are read ahead, and that are written behind
     vocabulary: Vocabulary | None = None  # of tags that become part of the prompt
@@ -69,7 +70,8 @@ def restore_all(
 
     def read(opened: Opened) -> Cut:
         opened.start = time.monotonic()
-        picture = opened.picture = pictures.open_picture(opened.job.source, how.limit)
+        picture = pictures.open_picture(opened.job.source, how.limit)
+        picture = opened.picture = picture.part(*how.settings.part(*picture.size))
         check_size(opened.job, max(how.settings.size(*picture.size)))  # of a bucket's picture not known before
         image, settings = results.visible(picture), how.settings
         if how.vocabulary is not None:
@@ -88,6 +90,7 @@ def restore_all(
                 restored,
                 format=opened.job.format,
                 quality=how.quality,
+                compression=how.compression,
                 made_by=how.made_by(opened.job.source.name),
             )
         except UserError as error:

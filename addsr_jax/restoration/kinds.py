@@ -15,6 +15,7 @@ from addsr_jax.data import pictures
 from addsr_jax.data.pictures import Picture
 from addsr_jax.errors import PictureError
 from addsr_jax.restoration import results
+from addsr_jax.restoration.settings import Settings
 from addsr_jax.restoration.views import sized
 
 WHITE = 65535  # floats are restored as whole numbers of 16 bits
@@ -29,31 +30,33 @@ class Taken:
     back: Callable[[list[np.ndarray]], Any]  # of results [H, W, 3], each of the type of its picture's pixels
 
 
-def taken(image: Any) -> Taken:
-    """Of any kind that `Pipeline.upscale` takes; a PictureError says what else it is."""
+def taken(image: Any, settings: Settings) -> Taken:
+    """Of any kind that `Pipeline.upscale` takes, cut as the settings ask; a PictureError says what else it is."""
     if isinstance(image, str | os.PathLike):
         path = Path(image).expanduser()
-        return _of_picture(pictures.open_picture(path), path.name)
+        return _of_picture(pictures.open_picture(path), settings, path.name)
     if isinstance(image, Image.Image):
-        return _of_picture(pictures.of_pillow(image), '')
+        return _of_picture(pictures.of_pillow(image), settings, '')
     if isinstance(image, jax.Array):
-        inner = _of_array(np.asarray(image))
+        inner = _of_array(np.asarray(image), settings)
         return Taken(inner.pictures, '', lambda restored: jnp.asarray(inner.back(restored)))
     if isinstance(image, np.ndarray):
-        return _of_array(image)
+        return _of_array(image, settings)
     raise PictureError(f'a picture is a path, an image of Pillow, or an array, not {type(image).__name__}')
 
 
-def _of_picture(picture: Picture, name: str) -> Taken:
+def _of_picture(picture: Picture, settings: Settings, name: str) -> Taken:
+    picture = picture.part(*settings.part(*picture.size))
     return Taken([picture], name, lambda restored: results.pillow(picture, restored[0]))
 
 
-def _of_array(array: np.ndarray) -> Taken:
+def _of_array(array: np.ndarray, settings: Settings) -> Taken:
     """[H, W], [H, W, 1], [H, W, 3], [H, W, 4], or a batch [B, H, W, 1, 3 or 4]."""
     if array.ndim not in (2, 3, 4) or (array.ndim > 2 and array.shape[-1] not in (1, 3, 4)) or not array.size:
         raise PictureError(f'an image is [H, W], or [H, W, C] or [B, H, W, C] of 1, 3 or 4 channels, not {array.shape}')
     whole = array.reshape(-1, *array.shape[-3:]) if array.ndim > 2 else array[None, ..., None]  # [B, H, W, C]
-    found = [_picture(_whole_numbers(one)) for one in whole]
+    part = settings.part(whole.shape[2], whole.shape[1])
+    found = [_picture(_whole_numbers(one)).part(*part) for one in whole]
 
     def back(restored: list[np.ndarray]) -> np.ndarray:
         done = np.stack(

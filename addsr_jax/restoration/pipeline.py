@@ -35,8 +35,22 @@ from addsr_jax.weights.bundle import Bundle
 
 SMALLEST = 8  # pixels of an input's shorter side; one of less is mirrored
 # Settings of `upscale` that the sampler alone has no use for.
-OF_FILES = ('batch', 'calm', 'color', 'grain', 'height', 'max_side', 'scale', 'seed', 'tile', 'width')
+OF_FILES = (
+    'batch',
+    'calm',
+    'color',
+    'fit',
+    'grain',
+    'height',
+    'max_side',
+    'megapixels',
+    'scale',
+    'seed',
+    'tile',
+    'width',
+)
 TILES = (128, 256)  # output pixels: an image that fits into a smaller tile need not pay for a whole one
+MIRRORED = ((), (1,), (2,), (1, 2))  # axes of a batch of tiles
 THIN = (64, *TILES)  # the same of the shorter side of one that takes several tiles
 
 
@@ -99,7 +113,8 @@ class Pipeline:
         the tiles that are done and those there are; Cancelled is raised where it returns False. PictureError: this is
         no picture. UserError: settings that are not possible here.
         """
-        chosen, taken = from_data(Settings, settings, 'upscale.'), kinds.taken(image)
+        chosen = from_data(Settings, settings, 'upscale.')
+        taken = kinds.taken(image, chosen)
         given = taken.name if name is None else name
         cuts = [self.cut(results.visible(picture), chosen, given) for picture in taken.pictures]
         return taken.back(self._all(cuts, progress))
@@ -122,7 +137,7 @@ class Pipeline:
 
         def read(item: tuple[int, Any]) -> Cut:
             number, image = item
-            taken = kinds.taken(image)
+            taken = kinds.taken(image, chosen)
             if len(taken.pictures) != 1:
                 raise PictureError(f'image {number} is a batch: give its pictures one by one')
             backs[number] = taken.back
@@ -253,6 +268,7 @@ class Pipeline:
 
     def _plan_of(self, size: tuple[int, int], settings: Settings) -> tiling.Plan:
         """Tiles of a picture of that width and height, before anything of it is read."""
+        size = settings.part(*size)[2:]
         scale = max(1, settings.enlargement(*size))
         width, height = (max(side, SMALLEST) for side in size)
         width, height = views.enlarged_size(width, height, scale, self.networks.spec.view)
@@ -359,14 +375,18 @@ class Pipeline:
                 f'they have {", ".join(sorted(self.params))}'
             )
         params = {part: self.params[part] for part in program.parts(sampling)}
-        batch = {'lq': lq, 'noise': noise, 'tokens': words}
-        if tokens is not None:
-            batch['image_tokens'] = tokens
+        batch = {'tokens': words} if tokens is None else {'tokens': words, 'image_tokens': tokens}
         scalars = {'guidance_scale': self._guidance(settings), 'psr_weight': settings.chosen.psr_weight}
         run = self._programs.get((sampling, *lq.shape[:3]))  # what `need` has compiled
         if run is None:
             run = self._programs.setdefault(sampling, program.jitted(self.networks, sampling, self.mesh))
-        return run(params, jax.device_put(batch, sharding.batch_sharding(self.mesh)), scalars)
+
+        def result(axes: tuple[int, ...]) -> jax.Array:
+            images = {'lq': _mirrored(lq, axes), 'noise': _mirrored(noise, tuple(axis + 1 for axis in axes))}
+            placed = jax.device_put({**batch, **images}, sharding.batch_sharding(self.mesh))
+            return _mirrored(run(params, placed, scalars), axes)
+
+        return sum(map(result, MIRRORED[1:]), result(())) / len(MIRRORED) if settings.tta else result(())
 
     def _program(self, key: Any, function: Any) -> Any:
         """One jitted function per kind of call."""
@@ -379,6 +399,11 @@ def prompt_of(settings: Settings, prompts: PromptSpec) -> str:
     if settings.tags:
         return f'{settings.tags}, {settings.prompt},{added}'
     return ', '.join(text for text in (settings.prompt, added) if text)
+
+
+def _mirrored(array: Any, axes: tuple[int, ...]) -> Any:
+    """Turned round along axes."""
+    return array[tuple(slice(None, None, -1 if axis in axes else 1) for axis in range(array.ndim))] if axes else array
 
 
 def _as_array(image: np.ndarray | Image.Image) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from addsr_jax import atomic, places
-from addsr_jax.data import deep, formats, metadata, profiles
+from addsr_jax.data import deep, formats, heif, metadata, profiles
 from addsr_jax.data.formats import HEIF, WRITTEN
 from addsr_jax.data.metadata import TAGS, Beside
 from addsr_jax.data.pictures import Picture, eight_bits
@@ -93,14 +93,21 @@ def is_same(made: str, wanted: str) -> bool:
 
 
 def write(
-    path: Path, picture: Picture, restored: np.ndarray, *, format: str, quality: int, made_by: str | None
+    path: Path,
+    picture: Picture,
+    restored: np.ndarray,
+    *,
+    format: str,
+    quality: int,
+    compression: int,
+    made_by: str | None,
 ) -> tuple[str, ...]:
     """`restored` [H, W, 3], sRGB of the picture's type, as a file that appears whole or not at all; what it lacks.
 
     format: a name of `WRITTEN`. made_by: a line about what made the result; None leaves out all metadata.
     """
     try:
-        encoded = encode(picture, restored, format=format, quality=quality, made_by=made_by)
+        encoded = encode(picture, restored, format=format, quality=quality, compression=compression, made_by=made_by)
     except Exception as error:  # encoders raise nearly everything, as decoders do
         raise UserError(f'{path} cannot be written as {format}: {printable(str(error))}') from error
     atomic.write(path, lambda beside: beside.write_bytes(encoded.data))
@@ -125,7 +132,9 @@ def pillow(picture: Picture, restored: np.ndarray) -> Image.Image:
     return image
 
 
-def encode(picture: Picture, restored: np.ndarray, *, format: str, quality: int, made_by: str | None) -> Encoded:
+def encode(
+    picture: Picture, restored: np.ndarray, *, format: str, quality: int, compression: int, made_by: str | None
+) -> Encoded:
     """`write` to memory."""
     height, width = restored.shape[:2]
     kind, remarks = WRITTEN[format], []
@@ -138,8 +147,10 @@ def encode(picture: Picture, restored: np.ndarray, *, format: str, quality: int,
         )
         restored, alpha = _on_white(restored, alpha), None
     pixels, profile = _in_colours(picture, restored, format, remarks)
-    if pixels.dtype == np.uint16 and not kind.deep:
-        remarks.append(f'{format} holds 8 bits: {"floats" if picture.white else "16 bits"} are rounded')
+    if pixels.dtype == np.uint16 and (picture.white or kind.bits < picture.bits) and kind.bits < 16:
+        rounded = 'floats' if picture.white else picture.bits
+        remarks.append(f'{format} is written with {kind.bits} bits: {rounded} are rounded')
+    if pixels.dtype == np.uint16 and kind.bits == 8:
         pixels, alpha = eight_bits(pixels), None if alpha is None else eight_bits(alpha)
     if alpha is not None:
         pixels = np.concatenate([pixels, alpha[..., None]], axis=2)
@@ -147,9 +158,8 @@ def encode(picture: Picture, restored: np.ndarray, *, format: str, quality: int,
     if made_by is not None:
         beside = metadata.sized(picture.beside, width, height)
         beside = _with_line(beside, format, made_by)
-    return Encoded(
-        _file(pixels, profile, _kept(beside, format, remarks), format, quality, picture.white), tuple(remarks)
-    )
+    beside = _kept(beside, format, remarks)
+    return Encoded(_file(pixels, profile, beside, format, quality, compression, picture.white), tuple(remarks))
 
 
 def _on_white(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
@@ -220,18 +230,20 @@ def _kept(beside: Beside, format: str, remarks: list[str]) -> Beside:
     return beside
 
 
-def _file(pixels: np.ndarray, profile: bytes, beside: Beside, format: str, quality: int, white: float) -> bytes:
+def _file(
+    pixels: np.ndarray, profile: bytes, beside: Beside, format: str, quality: int, compression: int, white: float
+) -> bytes:
     """uint8 or uint16 [H, W, channels] as a file of that format."""
     if format == 'TIFF':
-        return _tiff(pixels, profile, beside, white)
+        return _tiff(pixels, profile, beside, compression, white)
     options: dict[str, Any] = {'icc_profile': profile} if profile else {}
     options |= {'dpi': beside.dpi} if beside.dpi else {}
     options |= {'exif': beside.exif} if beside.exif else {}
     if format == 'PNG':
         said = _png_text(beside)
         if pixels.dtype == np.uint16:
-            return deep.encoded_png(pixels, said, **options)
-        options['pnginfo'] = said
+            return deep.encoded_png(pixels, said, compression, **options)
+        options |= {'pnginfo': said, 'compress_level': compression}
     elif beside.xmp:
         options['xmp'] = beside.xmp
     if format == 'JPEG':
@@ -242,6 +254,8 @@ def _file(pixels: np.ndarray, profile: bytes, beside: Beside, format: str, quali
         options |= {'JPEG': {'subsampling': 0}, 'AVIF': {'subsampling': '4:4:4'}, HEIF: {'chroma': 444}}.get(format, {})
     if format == 'WEBP':
         options['lossless'] = quality == 100
+    if pixels.dtype == np.uint16:
+        return heif.encoded(pixels, **options)
     file = io.BytesIO()
     _pillow(pixels, profile).save(file, format, **options)
     return file.getvalue()
@@ -272,7 +286,7 @@ def _png_text(beside: Beside) -> PngImagePlugin.PngInfo:
     return said
 
 
-def _tiff(pixels: np.ndarray, profile: bytes, beside: Beside, white: float) -> bytes:
+def _tiff(pixels: np.ndarray, profile: bytes, beside: Beside, compression: int, white: float) -> bytes:
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     for tag, value in metadata.tiff_tags(beside).items():
         tags[tag] = value
@@ -282,4 +296,4 @@ def _tiff(pixels: np.ndarray, profile: bytes, beside: Beside, white: float) -> b
         pixels = pixels[..., [0, 0, 0, 1]]  # readers have no grey of 16 bits with alpha
     if white:
         pixels = (pixels.astype(np.float32) * np.float32(white / 65535)).astype(np.float32)
-    return deep.encoded_tiff(pixels, tags, inks=_is_print(profile) and pixels.shape[2] == 4)
+    return deep.encoded_tiff(pixels, tags, compression, inks=_is_print(profile) and pixels.shape[2] == 4)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from addsr_jax import places
 from addsr_jax.errors import UserError
 from addsr_jax.restoration.files import Job
@@ -48,6 +50,12 @@ def check_disk(jobs: Sequence[Job]) -> None:
                 f'the results need about {needed / 1e9:.1f} GB, and the disk of {folder} has {free / 1e9:.1f} GB left: '
                 'choose another -o, --format jpg, or a smaller --scale'
             )
+
+
+def devices(jobs: Sequence[Job], settings: Settings) -> list[Any]:
+    """All of this machine's, but no more than there are tiles: each has the weights, and a tile in every call."""
+    each = settings.tile**2
+    return jax.local_devices()[: sum(max(1, -(-job.pixels // each)) if each else 1 for job in jobs)]
 
 
 def no_more_than_there_are(model: Any, jobs: Sequence[Job], settings: Settings) -> Settings:

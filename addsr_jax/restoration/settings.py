@@ -9,6 +9,7 @@ from addsr_jax.restoration.fidelity import Choice, choice
 
 SCALE, LONGEST = 4, 2**20  # enlargement; pixels of a result's side
 SMALLEST_TILE = 192  # output pixels: neighbours share 64 on either side
+INSIDE, CROP, STRETCH = 'inside', 'crop', 'stretch'  # how a picture meets a width and a height
 COLORS = ('guided', 'wavelet', 'adain', 'none')
 PSR_WEIGHT = 0.4
 BICUBIC = 'bicubic'  # what evaluations compare with: no method, and no settings
@@ -32,10 +33,10 @@ class Settings(Options):
         high=1,
     )
     scale: float | None = option(
-        'enlargement', default=None, unset=f'{SCALE}, or what width and height ask for', low=1, high=16
+        'enlargement', default=None, unset=f'{SCALE}, or what another size asks for', low=1, high=16
     )
     width: int | None = option(
-        'of the result, aspect kept; with height: the largest that fits into both',
+        'of the result, aspect kept; with height: as fit says',
         default=None,
         low=1,
         high=LONGEST,
@@ -45,6 +46,22 @@ class Settings(Options):
     )
     height: int | None = option(
         'the same of its height', default=None, low=1, high=LONGEST, unit='pixels', unset='', group=RESULT
+    )
+    fit: str = option(
+        'with width and height: the largest that fits into both, what covers both and is cut on two sides, or both as '
+        'they are',
+        default=INSIDE,
+        choices=(INSIDE, CROP, STRETCH),
+        group=RESULT,
+    )
+    megapixels: float | None = option(
+        'of the result, aspect kept',
+        default=None,
+        low=0.0001,
+        high=100_000,
+        unit='millions of pixels',
+        unset='',
+        group=RESULT,
     )
     max_side: int | None = option(
         "the most that the result's longer side may have",
@@ -76,6 +93,11 @@ class Settings(Options):
     )
     antithetic: bool = option(
         'student: every step is the mean of two, of opposite noise: calm flat areas, less fine texture',
+        default=False,
+        group=SAMPLING,
+    )
+    tta: bool = option(
+        'the mean of what becomes of a tile and of its three mirror images: calmer, four times as slow',
         default=False,
         group=SAMPLING,
     )
@@ -163,8 +185,7 @@ class Settings(Options):
     )
 
     def check_together(self) -> None:
-        if self.scale is not None and (self.width or self.height):
-            raise UserError('scale and width or height both say how large the result is: give one of them')
+        self._check_size()
         if 0 < self.tile < SMALLEST_TILE:
             raise UserError(
                 f'tile is {self.tile}: it is a multiple of 64, at least {SMALLEST_TILE}, or 0 for the whole picture'
@@ -178,6 +199,16 @@ class Settings(Options):
             self._check_student()
         else:
             self._check_teacher()
+
+    def _check_size(self) -> None:
+        given = {'scale': self.scale, 'width or height': self.width or self.height, 'megapixels': self.megapixels}
+        names = [name for name, value in given.items() if value is not None]
+        if len(names) > 1:
+            raise UserError(f'{" and ".join(names)} both say how large the result is: give one of them')
+        if self.fit != INSIDE and not (self.width and self.height):
+            raise UserError(f'fit {self.fit} is of a width and a height: give both')
+        if self.fit != INSIDE and self.max_side:
+            raise UserError(f'fit {self.fit} gives the width and the height that were asked for: leave out max_side')
 
     def _check_student(self) -> None:
         if self.start_timestep is not None:
@@ -203,13 +234,26 @@ class Settings(Options):
     def enlargement(self, width: int, height: int) -> float:
         """How many times larger the result of a picture of that size is."""
         asked = [wanted / side for wanted, side in ((self.width, width), (self.height, height)) if wanted]
-        factor = min(asked) if asked else self.scale or SCALE
+        if self.megapixels:
+            asked = [(1e6 * self.megapixels / (width * height)) ** 0.5]
+        nearest = min if self.fit == INSIDE else max
+        factor = nearest(asked) if asked else self.scale or SCALE
         return min(factor, self.max_side / max(width, height)) if self.max_side else factor
 
     def size(self, width: int, height: int) -> tuple[int, int]:
         """Width and height of the result of a picture of that size."""
+        if self.fit != INSIDE and self.width and self.height:
+            return self.width, self.height
         factor = self.enlargement(width, height)
         return max(1, round(width * factor)), max(1, round(height * factor))
+
+    def part(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Left, top, width and height of what of a picture of that size becomes the result: its middle, or all."""
+        if self.fit != CROP or not (self.width and self.height):
+            return 0, 0, width, height
+        factor = self.enlargement(width, height)
+        wide, tall = (min(n, max(1, round(m / factor))) for n, m in ((width, self.width), (height, self.height)))
+        return (width - wide) // 2, (height - tall) // 2, wide, tall
 
     @property
     def chosen(self) -> Choice:

@@ -25,6 +25,8 @@ REFUSED = {
         b'MM\0+\0\x08\0\0' + struct.pack('>QQHHQQ', 16, 1, 273, 4, MANY, 0) + bytes(8),
         f'{MANY} strips',
     ),
+    'a raw photograph': (tiff((254, 4, 1, 1), *GREY, (273, 4, 1, 134), (279, 4, 1, 16), tail=bytes(16)), 'develop it'),
+    'a raw photograph of Canon': (b'II*\0\x10\0\0\0CR\2\0' + bytes(90), 'develop it'),
     'a comment of a map': (b'P6\n#' + b'a' * 70_000 + b'\n4 4 255\n' + bytes(48), 'no end'),
     'comments of a map in words': (b'P3\n4 4 255\n' + b'#\n' * 1001 + b'1 ' * 48, 'too many comments'),
     'pixels of a slow decoder': (b'qoif' + struct.pack('>IIBB', 3000, 3000, 3, 0) + bytes(9_000_000), 'save it as PNG'),

@@ -52,6 +52,8 @@ def test_results_are_named_after_their_source_and_the_scale_and_keep_its_kind(ph
         ({'scale': 1.5}, '_x1.5'),
         ({'width': 1000}, '_w1000'),
         ({'width': 1000, 'height': 90}, '_w1000_h90'),
+        ({'width': 80, 'height': 60, 'fit': 'crop'}, '_w80_h60_crop'),
+        ({'megapixels': 0.5}, '_0.5mp'),
         ({'max_side': 2000}, '_x4_max2000'),
     ],
     ids=str,

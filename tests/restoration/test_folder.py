@@ -2,15 +2,20 @@
 
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from addsr_jax import atomic
-from addsr_jax.errors import UserError
-from addsr_jax.restoration import files, folder, results
+from addsr_jax import atomic, upscale
+from addsr_jax.data import pictures
+from addsr_jax.errors import UserError, guard
+from addsr_jax.restoration import files, folder, pipeline, results
 from addsr_jax.restoration.files import Naming
 from addsr_jax.restoration.settings import Settings
+from addsr_jax.weights import bundle as bundles
+from tests import tiny
+from tests.data import icc, photos
 from tests.restoration.nearest import Nearest
 
 
@@ -28,7 +33,7 @@ def making(settings):
 
 def run(jobs, model=None, settings=None):
     settings = settings or Settings()
-    how = folder.How(settings, making(settings), 95, 10**6, 10**6)
+    how = folder.How(settings, making(settings), 95, 6, 10**6, 10**6)
     return list(folder.restore_all(model or Nearest(), jobs, how))
 
 
@@ -113,6 +118,18 @@ def test_tiles_of_several_pictures_go_together(place):
     assert model.calls == [(2, 2), (2, 2)]
 
 
+def test_a_folder_of_any_aspects_becomes_one_of_frames_and_profiles_and_alpha_are_cut_too(place):
+    pixels = np.dstack([photos.crops(1, 12)[0][:6]] * 2)[..., :4]
+    Image.fromarray(pixels).save('in/alpha.png', icc_profile=icc.wide())
+    settings = Settings(width=32, height=32, fit='crop')
+    jobs = files.plan_jobs(['in/alpha.png'], Naming(Path('out')), settings)[0]
+    assert jobs[0].result == (32, 32)
+    run(jobs, settings=settings)
+    with Image.open('out/alpha_w32_h32_crop.png') as image:
+        assert image.size == (24, 24)  # of the model that knows of four times alone
+        assert np.abs(np.asarray(image)[::4, ::4, 3].astype(int) - pixels[:, 3:9, 3]).max() < 30
+
+
 def test_a_bmp_which_cannot_say_what_made_it_is_known_by_its_size(place):
     Image.new('RGB', (8, 8)).save('in/d.bmp')
     jobs = jobs_of('in/d.bmp')
@@ -121,3 +138,53 @@ def test_a_bmp_which_cannot_say_what_made_it_is_known_by_its_size(place):
     Image.new('RGB', (16, 16)).save('out/d_x4.bmp')
     with pytest.raises(UserError, match=r'd_x4\.bmp exists'):
         left(jobs, Settings())
+
+
+def mixed(folder):
+    """Eight pictures of several kinds and sizes, each one tile, all of one shape."""
+    Path(folder).mkdir()
+    small = photos.crops(1, 32)[0]
+    wide, tall, deep = small[:11], small[:, :20], small.astype(np.uint16) * 257
+    for name, pixels in {
+        'whole.jpg': small,
+        'wide.bmp': wide,
+        'tall.webp': tall,
+        'grey.png': tall[..., 0],
+        'deep.png': deep[..., 1],
+        'alpha.png': np.dstack([wide, wide[..., :1]]),
+        'pages.tif': tall[:25],
+        'least.png': small[:1, :1],
+    }.items():
+        Image.fromarray(pixels).save(Path(folder, name))
+
+
+def test_all_devices_of_a_machine_share_a_folder_and_give_the_pictures_that_one_gives(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    bundles.save(tiny.bundle(tiny.LEAST), Path('model'), 'safetensors')
+    mixed('in')
+    sample, used = pipeline.Pipeline._sample, []
+
+    def seen(*arguments):
+        result = sample(*arguments)
+        used.append({shard.device for shard in result.addressable_shards})
+        return result
+
+    monkeypatch.setattr(pipeline.Pipeline, '_sample', seen)
+    command = ['in', '--weights', 'model', '--steps', '1', '--batch', '2', '--format', 'png']
+    devices = jax.local_devices()
+    for output, some in (('all', devices), ('one', devices[:1])):
+        monkeypatch.setattr(jax, 'local_devices', lambda some=some: some)
+        used.clear()
+        assert guard(upscale.main, [*command, '-o', output]) == 0
+        assert used
+        assert all(found == set(some) for found in used)
+    assert 'onto 8 devices' in capsys.readouterr().out
+    names = sorted(path.name for path in Path('one').iterdir())
+    assert names == sorted(path.name for path in Path('all').iterdir())
+    assert len(names) == 8
+    for name in names:
+        a, b = (pictures.open_picture(Path(folder, name)) for folder in ('one', 'all'))
+        white = np.iinfo(a.rgb.dtype).max
+        assert a.rgb.shape == b.rgb.shape
+        assert np.abs(a.rgb.astype(int) - b.rgb).max() <= white / 255
+        assert (a.grey, a.rgb.dtype) == (b.grey, b.rgb.dtype)

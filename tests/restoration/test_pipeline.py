@@ -126,6 +126,15 @@ def test_other_sizes(model, asked, size):
     assert model.upscale(SMALL[:16], **asked, **FAST).shape == (*size, 3)
 
 
+def test_a_frame_of_another_aspect_is_filled_with_the_middle_of_a_picture_or_with_all_of_it(model):
+    frame = {'width': 96, 'height': 96, **FAST}
+    middle = model.upscale(SMALL[:16], fit='crop', **frame)
+    np.testing.assert_array_equal(middle, model.upscale(SMALL[:16, 8:24], scale=6, **FAST))
+    alpha = np.dstack([SMALL[:16], SMALL[:16, :, :1]])
+    assert model.upscale(alpha, fit='crop', **frame).shape == (96, 96, 4)
+    assert model.upscale(Image.fromarray(SMALL[:16]), fit='stretch', **frame).size == (96, 96)
+
+
 def test_sixteen_bits_stay_sixteen_and_are_restored_as_eight_are(model):
     eight = model.upscale(SMALL, **FAST)
     sixteen = model.upscale(SMALL.astype(np.uint16) * 257, **FAST)
@@ -197,6 +206,7 @@ def test_random_numbers_are_bit_equal_whatever_the_batch_and_the_place_in_it(mod
         {'psr_weight': 1.0},
         {'start_point': 'noise'},
         {'antithetic': True},
+        {'tta': True},
         {'guidance_scale': 4.0},
         {'prompt': 'red top'},
         {'color': 'adain'},
@@ -208,6 +218,18 @@ def test_random_numbers_are_bit_equal_whatever_the_batch_and_the_place_in_it(mod
 )
 def test_every_setting_changes_the_picture(model, changed):
     assert difference(model.upscale(SMALL, **FAST), model.upscale(SMALL, **{**FAST, **changed})) > 0
+
+
+def test_with_mirror_images_a_mirrored_tile_becomes_a_mirrored_result(model):
+    lq = np.random.default_rng(0).uniform(-1, 1, (1, 64, 64, 3)).astype(np.float32)
+    noise = np.random.default_rng(1).standard_normal((1, 3, 16, 16, 4)).astype(np.float32)
+    for tta in (True, False):
+        settings = Settings(steps=2, tta=tta, tile=0)
+        words = model._words(settings)[None]
+        plain = model._sample(lq, noise, words, None, settings)
+        mirrored = model._sample(lq[:, :, ::-1], noise[:, :, :, ::-1], words, None, settings)
+        away = np.abs(np.asarray(mirrored)[:, :, ::-1] - plain).max()
+        assert (away < 1e-4) == tta
 
 
 def test_the_negative_prompt_matters_under_guidance(model):

@@ -37,10 +37,11 @@ def larger(picture):
     return results.visible(picture).repeat(2, 0).repeat(2, 1)
 
 
-def through(data, format=None, made_by=LINE, quality=95):
+def through(data, format=None, made_by=LINE, quality=95, compression=6):
     """(picture, result's file, remarks) of a file that goes in and out."""
     picture = pictures.decode_picture(data, 'x')
-    done = results.encode(picture, larger(picture), format=format or picture.format, quality=quality, made_by=made_by)
+    said = {'quality': quality, 'compression': compression, 'made_by': made_by}
+    done = results.encode(picture, larger(picture), format=format or picture.format, **said)
     return picture, done.data, done.remarks
 
 
@@ -115,7 +116,18 @@ def test_sixteen_bits_come_back_as_they_went_in(format, channels):
         assert again.alpha is not None
         assert again.alpha.dtype == np.uint16
     assert pictures.decode_picture(through(data, 'WEBP')[1], 'x').rgb.dtype == np.uint8
-    assert 'WEBP holds 8 bits: 16 bits are rounded' in through(data, 'WEBP')[2]
+    assert 'WEBP is written with 8 bits: 16 are rounded' in through(data, 'WEBP')[2]
+
+
+@pytest.mark.parametrize('format', ['PNG', 'TIFF'])
+@pytest.mark.parametrize('bits', [8, 16])
+def test_compression_makes_files_smaller_and_loses_nothing(format, bits):
+    values = PHOTO if bits == 8 else PHOTO.astype(np.uint16) * 257
+    data = cv2.imencode('.png', values[..., ::-1])[1].tobytes()
+    none, usual, most = (through(data, format, compression=level)[1] for level in (0, 6, 9))
+    assert len(none) > PHOTO.size * 4 * bits // 8 > len(usual) >= len(most)
+    for out in (none, most):
+        np.testing.assert_array_equal(pictures.decode_picture(out, 'x').rgb[::2, ::2], values)
 
 
 @pytest.mark.parametrize('white', [1, 255])
@@ -267,7 +279,7 @@ def test_whatever_an_encoder_raises_is_one_line_and_nothing_is_written(tmp_path,
     monkeypatch.setattr(results.Image.Image, 'save', fails)
     picture = pictures.Picture(PHOTO)
     with pytest.raises(UserError, match=r'x\.png cannot be written as PNG: too long'):
-        results.write(tmp_path / 'x.png', picture, PHOTO, format='PNG', quality=95, made_by=None)
+        results.write(tmp_path / 'x.png', picture, PHOTO, format='PNG', quality=95, compression=6, made_by=None)
     assert not list(tmp_path.iterdir())
 
 

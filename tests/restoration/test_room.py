@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import jax
 import pytest
 
 from addsr_jax.errors import UserError
@@ -13,6 +14,14 @@ from tests.restoration.nearest import Nearest
 
 SMALL = Job(Path('a.png'), Path('out/a_x4.png'), size=(100, 100), result=(400, 400))
 HUGE = Job(Path('b.jpg'), Path('out/b_x4.jpg'), size=(10_000, 8_000), result=(40_000, 32_000))
+
+
+@pytest.mark.parametrize(
+    ('jobs', 'tile', 'count'),
+    [([SMALL], 512, 1), ([SMALL] * 3, 512, 3), ([SMALL] * 3, 0, 3), ([HUGE], 512, 8), ([Job(Path(), Path())], 512, 1)],
+)
+def test_there_are_no_more_devices_than_tiles(jobs, tile, count):
+    assert room.devices(jobs, Settings(tile=tile)) == jax.local_devices()[:count]
 
 
 def test_what_fits_stays_as_asked_for():

@@ -31,6 +31,9 @@ from addsr_jax.restoration.settings import COLORS, PSR_WEIGHT, Settings, parse_m
         ({'method': 'seesr', 'antithetic': True}, 'antithetic is of the student'),
         ({'method': 'seesr', 'start_timestep': 400, 'start_point': 'noise'}, 'leave it out with start_point noise'),
         ({'start_timestep': 400}, 'start_timestep is of the teacher'),
+        ({'scale': 2.0, 'megapixels': 1.0}, 'scale and megapixels both say how large the result is'),
+        ({'width': 9, 'fit': 'crop'}, 'fit crop is of a width and a height: give both'),
+        ({'width': 9, 'height': 9, 'fit': 'stretch', 'max_side': 5}, 'leave out max_side'),
         ({'stepz': 3}, r'there is no option stepz: did you mean steps\?'),
     ],
 )
@@ -58,6 +61,26 @@ def test_a_method_s_own_steps_hold_where_nobody_names_any(method):
 def test_the_psr_weight_of_zero_is_a_weight_and_not_the_default():
     assert Settings().chosen.psr_weight == PSR_WEIGHT
     assert Settings(psr_weight=0.0).chosen.psr_weight == 0
+
+
+BOTH = {'width': 60, 'height': 60}
+
+
+@pytest.mark.parametrize(
+    ('asked', 'size', 'part'),
+    [
+        (BOTH, (60, 30), (0, 0, 40, 20)),
+        ({**BOTH, 'fit': 'crop'}, (60, 60), (10, 0, 20, 20)),
+        ({**BOTH, 'fit': 'stretch'}, (60, 60), (0, 0, 40, 20)),
+        ({'width': 1000, 'height': 1, 'fit': 'crop'}, (1000, 1), (0, 9, 40, 1)),
+        ({'megapixels': 0.0002}, (20, 10), (0, 0, 40, 20)),
+    ],
+    ids=str,
+)
+def test_a_width_and_a_height_are_met_as_fit_says_and_megapixels_with_the_aspect_kept(asked, size, part):
+    settings = Settings(**asked)
+    assert settings.part(40, 20) == part
+    assert settings.size(*part[2:]) == size
 
 
 def test_every_colour_that_can_be_asked_for_can_be_made():
