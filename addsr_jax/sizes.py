@@ -115,7 +115,7 @@ SD2 = ModelSpec(
         guidance_scale=5.5,  # test_seesr.py
     ),
     view=ViewSpec(
-        smallest_output=512, multiple=8, truncates=True, tokens_of='file', color='wavelet', grain=0.0, calm=0.0
+        smallest_output=512, multiple=8, truncates=True, tokens_of='file', color='adain', grain=0.0, calm=0.0
     ),  # both scripts
 )
 

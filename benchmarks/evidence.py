@@ -45,6 +45,7 @@ NANO = ('benchmarks/nano.py', *PAIRS, '--workdir', '{work}/nano')
 PIECES = {
     'options': Piece(('benchmarks/upscale_docs.py', '--only', 'options')),
     'recipes': Piece(('benchmarks/upscale_docs.py', '--only', 'recipes')),
+    'kinds': Piece(('benchmarks/kinds.py', '--docs')),
     'plans': Piece(('benchmarks/plan_table.py',), (('docs/tpu.md', 'plans'),)),
     'contact_sheet': Piece((*NANO, '--limit', '8', '--only', 'contact_sheet')),
     'frontier': Piece((*NANO, '--limit', '8', '--only', 'frontier')),

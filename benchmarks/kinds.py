@@ -27,7 +27,7 @@ from addsr_jax.evaluation.ablation import markdown
 from addsr_jax.flags import say
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.nano import replace_block
+from benchmarks.blocks import replace_block
 
 DOCUMENT = Path(__file__).parents[1] / 'docs' / 'upscale.md'
 TAGS = ExifTags.Base

@@ -8,12 +8,32 @@ nano: without more arguments, from the embedded teacher on the photographs that 
 sd2: image attentions and the condition encoder (387 M of 1.6 B parameters), at 512 pixels. Published: AdamW
 2e-5, 4 GPUs x 2 images, 50,000 iterations. The objective's numbers are section 3 of the paper; its switches
 are explained in docs/differences.md.
+sd2_released: every number and switch as the published script has it, where it differs from the paper or from ours.
 """
 
 from configs import base
 
+_UNCLIPPED = {'clip': 0.0}  # published: the student's gradient alone is clipped
+# train_addsr.py and its README's command, where they differ from the paper or from what is better here
+RELEASED = {
+    'batch_size': 8,  # 4 GPUs x 2; it steps at each of its 2 micro-batches
+    'checkpoint_every': 5000,
+    'ema_warmup': False,
+    'discriminator_optimizer': _UNCLIPPED,
+    'objective': {
+        'ta_index': 'first_step',
+        'second_step_latent': 'hr',
+        'psr_range': 'signed',
+        'noise': 'shared',
+        'c_norm': 'none',
+        'spectral_steps': 3,
+        'd_grad_leak': True,
+    },
+}
+
 SIZES = {
-    'sd2': {},
+    'sd2': {'ema_warmup': False, 'discriminator_optimizer': _UNCLIPPED},
+    'sd2_released': RELEASED,
     'nano': {
         'steps': 60,
         'batch_size': 8,

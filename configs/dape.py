@@ -4,7 +4,8 @@
 
 nano: trained whole, from nothing, on statistics of the clean picture. Nine minutes on two CPU cores.
 sd2: low-rank adaptation of RAM (--config.weights holds it): tokens and tags of the degraded picture against
-those of the clean one. Learning rate and steps are those of SeeSR's dape.yaml (AdamW 1e-4, halved twice).
+those of the clean one. Learning rate and steps are those of SeeSR's dape.yaml (AdamW 1e-4, halved after 20,000 and
+30,000 updates, no average).
 """
 
 from configs import base
@@ -15,7 +16,16 @@ SIZES = {
         'eval_every': 0,
         'preview_every': 0,
         'data': {'null_text': 1.0},
-        'optimizer': {'learning_rate': 1e-4, 'final_learning_rate': 2.5e-5, 'warmup': 50, 'weight_decay': 0.0},
+        'ema': 0.0,
+        'ema_warmup': False,
+        'optimizer': {
+            'learning_rate': 1e-4,
+            'final_learning_rate': 1e-4,
+            'halve_at': (20_000, 30_000),
+            'warmup': 50,
+            'weight_decay': 0.0,
+            'clip': 0.0,
+        },
     },
     'nano': {
         'steps': 1200,

@@ -14,8 +14,9 @@ SIZES = {
     'sd2': {
         'steps': 150_000,
         'batch_size': 32,
-        'ema': 0.999,
-        'optimizer': {'learning_rate': 5e-5, 'final_learning_rate': 5e-5, 'warmup': 500},
+        'ema': 0.0,
+        'ema_warmup': False,
+        'optimizer': {'learning_rate': 5e-5, 'final_learning_rate': 5e-5},
     },
     'nano': {
         'steps': 6000,

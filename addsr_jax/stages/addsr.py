@@ -11,8 +11,8 @@ teacher's, c the condition image, e(.) the image prompt. The parts of the object
     terms                          L_G = L_distill + 0.02 L_adv: a weight and a function in a row each
     update                         who learns from what, and in which order
 
-Where the published code differs from the paper a switch of `AddsrObjective` says so; `released` sets them all
-(docs/differences.md).
+Where the published code differs from the paper a switch of `AddsrObjective` says so; `configs/addsr.py:sd2_released`
+sets them all (docs/differences.md).
 """
 
 from collections.abc import Callable
@@ -292,7 +292,7 @@ def make(recipe: Recipe, objective: AddsrObjective) -> Stage:
         return State(
             step=state.step + 1,
             params=trained,
-            ema=base.ema_update(state.ema, trained, recipe.ema, state.step),
+            ema=base.ema_update(state.ema, trained, recipe.ema, state.step, warmup=recipe.ema_warmup),
             optimizer=optimizer,
             discriminator={'params': params, 'spectral': last} | ({} if leak is None else {'leak': leak}),
             discriminator_optimizer=d_optimizer,

@@ -1,32 +1,10 @@
 """The numbers and switches of the `addsr` objective, and the weight d(s, t) of its distillation."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from addsr_jax.stages.objectives import AddsrObjective
-
-
-def released(objective: AddsrObjective) -> AddsrObjective:
-    """Every switch as the published code has it (train_addsr.py)."""
-    return dataclasses.replace(
-        objective,
-        ta_index='first_step',
-        ta_form='exponential',
-        second_step_latent='hr',
-        psr_range='signed',
-        psr_train=1.0,
-        teacher_condition='hr',
-        noise='shared',
-        branch='per_batch',
-        c_norm='none',
-        spectral_steps=3,
-        r1=0.0,
-        d_grad_leak=True,
-        trainable='image_attentions',
-    )
 
 
 def step_index(objective: AddsrObjective, one_step: jax.Array, chain_start: jax.Array) -> jax.Array:

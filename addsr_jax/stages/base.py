@@ -82,6 +82,7 @@ class Recipe:
     spec: ModelSpec
     optimizers: Optimizers
     ema: float  # decay of the exponential moving average, 0..1
+    ema_warmup: bool  # whether it begins lower
     seed: int  # root of all random numbers
     accumulate: int  # micro-batches an update is split into
     dtype: Any  # of compute; what is trained stays float32
@@ -141,9 +142,9 @@ def per_sample(key: jax.Array, name: str, batch: int, draw: Callable[[jax.Array]
     return jax.vmap(lambda i: draw(jax.random.fold_in(named, i)))(jnp.arange(batch))
 
 
-def ema_update(ema: Tree, params: Tree, decay: float, step: jax.Array) -> Tree:
-    """ema <- d ema + (1 - d) params; d grows as (1 + step) / (10 + step) up to `decay`."""
-    d = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+def ema_update(ema: Tree, params: Tree, decay: float, step: jax.Array, *, warmup: bool) -> Tree:
+    """ema <- d ema + (1 - d) params; d is `decay`, with warmup no more than (1 + step) / (10 + step)."""
+    d = jnp.minimum(decay, (1.0 + step) / (10.0 + step)) if warmup else decay
     return jax.tree.map(lambda e, p: e * d + p * (1 - d), ema, params)
 
 
@@ -215,7 +216,7 @@ def simple_update(
             state,
             step=state.step + 1,
             params=params,
-            ema=ema_update(state.ema, params, recipe.ema, state.step),
+            ema=ema_update(state.ema, params, recipe.ema, state.step, warmup=recipe.ema_warmup),
             optimizer=optimizer,
         ), metrics
 

@@ -223,6 +223,7 @@ def make_stage(options: TrainOptions, spec: ModelSpec, mesh: Mesh) -> Stage:
         spec=spec,
         optimizers=optimizers,
         ema=options.ema,
+        ema_warmup=options.ema_warmup,
         seed=options.seed,
         accumulate=options.accumulate,
         dtype=sharding.compute_dtype(mesh, options.dtype),

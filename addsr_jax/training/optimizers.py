@@ -1,4 +1,4 @@
-"""AdamW with clipping, warm-up and cosine decay from plain numbers."""
+"""AdamW with clipping, warm-up and a falling rate from plain numbers."""
 
 import optax
 
@@ -6,10 +6,14 @@ from addsr_jax.training.options import OptimizerOptions
 
 
 def learning_rate(options: OptimizerOptions, steps: int) -> optax.Schedule:
-    """Update number -> rate: linear warm-up, then a cosine to the final rate at `steps`."""
-    decay = optax.cosine_decay_schedule(
-        options.learning_rate, max(steps - options.warmup, 1), options.final_learning_rate / options.learning_rate
-    )
+    """Update number -> rate: linear warm-up, then a cosine to the final rate at `steps`, or halved at `halve_at`."""
+    if options.halve_at:
+        after = {update - options.warmup: 0.5 for update in options.halve_at}  # as counted behind the warm-up
+        decay = optax.piecewise_constant_schedule(options.learning_rate, after)
+    else:
+        decay = optax.cosine_decay_schedule(
+            options.learning_rate, max(steps - options.warmup, 1), options.final_learning_rate / options.learning_rate
+        )
     if not options.warmup:
         return decay
     # the first update already moves: rate 1 / warmup, not 0

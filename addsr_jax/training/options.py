@@ -16,16 +16,27 @@ REMATS = ('none', 'blocks', 'full')  # in the order of memory that they leave fr
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerOptions(Options):
-    """AdamW with warm-up and cosine decay."""
+    """AdamW with warm-up and cosine decay, or a rate that is halved."""
 
     learning_rate: float = option('after the warm-up', default=2e-5, above=0, high=1)
     final_learning_rate: float = option('at the last update', default=2e-5, low=0, high=1)
+    halve_at: tuple[int, ...] = option(
+        'updates after which the rate is halved, instead of the cosine; rising', default=(), low=1, high=MOST
+    )
     warmup: int = option('rise from 0 to learning_rate', default=0, low=0, high=MOST, unit='updates')
     beta1: float = option("decay of Adam's first moment", default=0.9, low=0, below=1)
     beta2: float = option("decay of Adam's second moment", default=0.999, low=0, below=1)
     epsilon: float = option("Adam's, in the denominator", default=1e-8, above=0, high=1)
     weight_decay: float = option('decoupled from the gradient', default=1e-2, low=0, high=1)
     clip: float = option('largest global norm of the gradient; 0: not clipped', default=1.0, low=0, high=1e6)
+
+    def check_together(self) -> None:
+        if any(a >= b for a, b in zip(self.halve_at, self.halve_at[1:], strict=False)):
+            raise UserError(f'halve_at must rise: {self.halve_at}')
+        if self.halve_at and self.final_learning_rate != self.learning_rate:
+            raise UserError(
+                f'halve_at says how the rate falls: set final_learning_rate to learning_rate, {self.learning_rate:g}'
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +124,8 @@ class TrainOptions(LoopOptions):
         default='auto',
         choices=('auto', 'float32', 'bfloat16'),
     )
-    ema: float = option('decay of the moving average of parameters', default=0.99, low=0, below=1)
+    ema: float = option('decay of the moving average of parameters; 0: none', default=0.99, low=0, below=1)
+    ema_warmup: bool = option('the decay begins lower, as (1 + step) / (10 + step)', default=True)
     data: DataOptions = option('photographs', default=DataOptions)
     evaluation: EvaluationOptions = option('held-out photographs', default=EvaluationOptions)
     optimizer: OptimizerOptions = option('AdamW with warm-up and cosine decay', default=OptimizerOptions)

@@ -24,10 +24,16 @@ def objective(name: str, **changes):
     return dataclasses.replace(made, **changes)
 
 
+def released(**changes):
+    """The objective of the published script, from its config."""
+    config = importlib.import_module('configs.addsr').get_config('sd2_released')
+    return dataclasses.replace(STAGES['addsr'].objective(**config.objective.to_dict()), **changes)
+
+
 def recipe(accumulate: int = 1, spec: ModelSpec = tiny.SPEC) -> Recipe:
     """Plain descent at 0.1: parameters after a step show the gradient."""
     optimizers = Optimizers(optax.sgd(0.1), optax.sgd(0.1))
-    return Recipe(spec, optimizers, ema=0.5, seed=0, accumulate=accumulate, dtype=jnp.float32)
+    return Recipe(spec, optimizers, ema=0.5, ema_warmup=True, seed=0, accumulate=accumulate, dtype=jnp.float32)
 
 
 @cache

@@ -10,9 +10,9 @@ import pytest
 from addsr_jax import trees
 from addsr_jax.diffusion import schedule
 from addsr_jax.errors import UserError
-from addsr_jax.stages.addsr_objective import distillation_weight, released, step_index
+from addsr_jax.stages.addsr_objective import distillation_weight, step_index
 from tests import tiny
-from tests.stages.common import bundle, objective, run, stage
+from tests.stages.common import bundle, objective, released, run, stage
 
 ABAR = schedule.alphas_cumprod(tiny.SPEC.schedule)
 
@@ -95,7 +95,7 @@ def test_adapters_are_added_to_every_attention_of_both_networks_and_to_nothing_e
 
 
 def test_released_sets_every_switch_to_another_value_than_the_papers():
-    paper, published = objective('addsr'), released(objective('addsr'))
+    paper, published = objective('addsr'), released()
     for name in (
         'ta_index',
         'second_step_latent',

@@ -13,14 +13,14 @@ from addsr_jax.diffusion import methods, schedule
 from addsr_jax.diffusion.denoiser import Denoiser
 from addsr_jax.stages.addsr import Heads, Losses, Prediction, Sample
 from addsr_jax.stages.addsr_draws import draw
-from addsr_jax.stages.addsr_objective import distillation_weight, released, step_index
+from addsr_jax.stages.addsr_objective import distillation_weight, step_index
 from addsr_jax.stages.base import ema_update
 from addsr_jax.stages.projected import Projection, make_projection
 from addsr_jax.training.optimizers import make_optimizer
 from addsr_jax.training.options import OptimizerOptions
 from tests import golden, tiny
 from tests.golden import model, pictures
-from tests.stages.common import objective
+from tests.stages.common import objective, released
 
 pytestmark = pytest.mark.parity
 CASES = golden.cases('losses')
@@ -117,7 +117,7 @@ def test_r1_and_its_gradient(weight):
 
 
 def test_the_published_weight_of_each_timestep():
-    made = released(objective('addsr'))
+    made = released()
     table = CASES['ta_weight']['table']
     one, start = jnp.array([False, False, False, True]), jnp.array([0, 1, 2, 0])
     p = step_index(made, one, start)
@@ -156,9 +156,9 @@ def test_moving_average_of_the_student():
     def at(k):
         return {name: jnp.asarray(pictures.normal(f'ema.{k}.{name}', shape)) for name, shape in shapes.items()}
 
-    average, long_ago = at(0), jnp.asarray(100_000)  # the decay has grown to its end
+    average = at(0)
     for k in (1, 2, 3):
-        average = ema_update(average, at(k), 0.99, long_ago)
+        average = ema_update(average, at(k), 0.99, jnp.asarray(k - 1), warmup=False)
         for name in shapes:
             check('ema', f'shadow{k}_{name}', average[name])
 

@@ -41,6 +41,16 @@ def test_a_rate_without_warm_up_starts_at_once():
     np.testing.assert_allclose(learning_rate(dataclasses.replace(OPTIONS, warmup=0), 100)(0), 1e-3, rtol=1e-6)
 
 
+def test_a_rate_is_halved_after_each_of_its_updates_as_a_multistep_schedule_does():
+    options = dataclasses.replace(OPTIONS, final_learning_rate=1e-3, halve_at=(20, 30))
+    rate = learning_rate(options, 1000)
+    wanted = {9: 1e-3, 10: 1e-3, 19: 1e-3, 20: 5e-4, 29: 5e-4, 30: 2.5e-4, 999: 2.5e-4}
+    np.testing.assert_allclose([rate(n) for n in wanted], list(wanted.values()), rtol=1e-6)
+    for wrong, said in (({'halve_at': (30, 20)}, 'halve_at must rise'), ({'final_learning_rate': 1e-5}, 'halve_at')):
+        with pytest.raises(UserError, match=said):
+            dataclasses.replace(options, **wrong)
+
+
 def test_the_first_step_of_adam_is_the_rate_against_the_sign():
     options = dataclasses.replace(OPTIONS, warmup=0)
     assert change(options, 0.5) == pytest.approx(-1e-3, rel=1e-4)
