@@ -17,7 +17,7 @@ from addsr_jax.errors import UserError
 from addsr_jax.training import record
 from addsr_jax.training.record import Damage
 from addsr_jax.trees import Tree
-from addsr_jax.weights import older
+from addsr_jax.weights import older, orbax_folder
 
 ASIDE = 'damaged'  # beside checkpoints/: what is not whole, and stands in nobody's way there
 COMMITTED = 'commit_success.txt'  # of a checkpoint in a bucket, which Orbax writes last
@@ -190,10 +190,11 @@ def _read(folder: Path, wanted: Tree) -> Restored:
     UserError where a whole checkpoint is of another kind of run; any other exception is damage.
     """
     found = record.read(record_of(folder))
+    orbax_folder.check(folder / 'state', len(found.get('leaves', jax.tree.leaves(wanted))))
     me = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(me, {me}, 'restore')
     with ocp.StandardCheckpointer(multiprocessing_options=alone) as reader:
-        tree = reader.metadata(folder / 'state').item_metadata.tree
+        tree = orbax_folder.described(reader, folder / 'state')
         before = 'params' not in tree
         form = older.state_without_parts(wanted) if before else wanted
         if wrong := record.differences(found, form):

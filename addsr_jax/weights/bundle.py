@@ -285,7 +285,7 @@ def _stored(folder: Path, wanted: dict[str, Tree]) -> Iterator[tuple[str, Path, 
         for network, shapes in networks_of(part, tree).items():
             path = places.absolute(folder / 'params' / network)
             with _readable(path):
-                stored = restoring.described(path)
+                stored = restoring.described(path, len(jax.tree.leaves(shapes)))
             check(stored, shapes, path)
             yield network, path, stored
 
