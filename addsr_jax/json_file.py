@@ -22,13 +22,19 @@ _BRACKETS = re.compile(
 def read(path: Path, advice: str, *, finite: bool = True) -> dict[str, Any]:
     """The object in a file; a UserError says what is wrong with it, and `advice`. finite: no infinity and no NaN."""
     try:
-        if places.kind(path) == 'other':
-            raise ValueError('it is no regular file')
-        if (size := places.size(path)) > LARGEST:
-            raise ValueError(f'{size} bytes, more than {LARGEST}')
-        return of_text(path.read_text(encoding='utf-8'), finite=finite)
+        return of_file(path, finite=finite)
     except (OSError, ValueError) as error:
         raise UserError(f'{path} cannot be read ({printable(str(error))}): {advice}') from error
+
+
+def of_file(path: Path, *, finite: bool = True, largest: int | None = None) -> dict[str, Any]:
+    """The object in a file of at most `largest` bytes, None: LARGEST; OSError and ValueError say what is wrong."""
+    most = LARGEST if largest is None else largest
+    if places.kind(path) == 'other':
+        raise ValueError('it is no regular file')
+    if (size := places.size(path)) > most:
+        raise ValueError(f'{size} bytes, more than {most}')
+    return of_text(path.read_text(encoding='utf-8'), finite=finite)
 
 
 def of_text(text: str, *, finite: bool = True) -> dict[str, Any]:

@@ -39,6 +39,12 @@ def _divides(what: str, parts: int, of: str, whole: int | Sequence[int]) -> None
             raise UserError(f'{what} {parts} does not divide {of} {number}')
 
 
+def _same(what: str, number: int | tuple[int, ...], of: str, other: int | tuple[int, ...]) -> None:
+    """A UserError where two that have to be equal are not."""
+    if number != other:
+        raise UserError(f'{what} {number} is not {of} {other}')
+
+
 def _as_many(lengths: dict[str, Sequence[Any]]) -> None:
     """A UserError where tuples that belong together differ in length."""
     if len({len(values) for values in lengths.values()}) > 1:
@@ -312,6 +318,44 @@ class ModelSpec(Options):
     schedule: ScheduleSpec = option('of noise')
     prompts: PromptSpec = option('words beside those of the user')
     view: ViewSpec = option('of picture files')
+
+    def check_together(self) -> None:
+        """What one network gives another has to take."""
+        autoencoder, unet, controlnet = self.autoencoder, self.unet, self.controlnet
+        latent = autoencoder.latent_channels
+        _same('autoencoder.image_channels', autoencoder.image_channels, "pictures' channels", 3)
+        _same('unet.text_dim', unet.text_dim, 'text_encoder.width', self.text_encoder.width)
+        if unet.image_dim is not None:
+            _same('unet.image_dim', unet.image_dim, 'prompt_extractor.token_dim', self.prompt_extractor.token_dim)
+        if unet.in_channels not in (latent, 2 * latent):
+            raise UserError(
+                f'unet.in_channels {unet.in_channels} is not autoencoder.latent_channels {latent}, or twice it'
+            )
+        _same('unet.out_channels', unet.out_channels, 'autoencoder.latent_channels', latent)
+        for name in ('in_channels', 'block_out_channels', 'layers_per_block', 'text_dim', 'image_dim'):
+            _same(f'controlnet.unet.{name}', getattr(controlnet.unet, name), f'unet.{name}', getattr(unet, name))
+        _same('controlnet.condition_channels', controlnet.condition_channels, "pictures' channels", 3)
+        halved = 2 ** (len(controlnet.condition_embedding_channels) - 1)
+        _same('pixels per latent of controlnet', halved, "autoencoder's", autoencoder.factor)
+        self._check_discriminator()
+
+    def _check_discriminator(self) -> None:
+        """Its heads fit the features that they see and the condition that they are told."""
+        heads = self.discriminator
+        if self.dino is None or self.dinov2 is None:
+            seen, after, condition = self.unet.block_out_channels, (), self.prompt_extractor.token_dim
+            whose, told = 'levels of unet', 'prompt_extractor.token_dim'
+            _divides('pixels per latent', self.autoencoder.factor, 'discriminator.image_size', heads.image_size)
+        else:
+            seen, after, condition = (self.dino.width,) * self.dino.depth, (self.dino.width,), self.dinov2.width
+            whose, told = 'blocks of dino', 'dinov2.width'
+            if heads.image_size < self.dino.patch:
+                raise UserError(f'discriminator.image_size {heads.image_size} is below dino.patch {self.dino.patch}')
+        if max(heads.hooks) >= len(seen):
+            raise UserError(f'discriminator.hooks {heads.hooks} are not all below {len(seen)}, the {whose}')
+        wanted = (*(seen[hook] for hook in heads.hooks), *after)
+        _same('discriminator.feature_channels', heads.feature_channels, f'those of the hooked {whose},', wanted)
+        _same('discriminator.condition_dim', heads.condition_dim, told, condition)
 
 
 def with_attention(spec: ModelSpec, kernel: str) -> ModelSpec:

@@ -9,8 +9,11 @@ UserError, sent raw bytes to the terminal, or took more than `benchmarks.limits`
 
 import argparse
 import contextlib
+import dataclasses
 import io
 import json
+import os
+import shutil
 import sys
 import tempfile
 from collections import Counter
@@ -18,14 +21,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
 from addsr_jax import convert, specs
 from addsr_jax.data import pictures
 from addsr_jax.errors import UserError, guard
 from addsr_jax.sizes import NANO
+from addsr_jax.training.checkpoints import Checkpoints
+from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights import conversion, numpy_pickle  # noqa: F401, the door would import it for the first file
-from benchmarks import bombs_pictures, bombs_weights, limits
+from addsr_jax.weights.bundle import Bundle
+from benchmarks import bombs_orbax, bombs_pictures, bombs_weights, limits
 
 Look = Callable[[Path], list[str]]
+SPEC = dataclasses.replace(NANO, text_encoder=dataclasses.replace(NANO.text_encoder, layers=1))
+STATE = {'params': {'bias': np.ones(8, np.float32), 'kernel': np.ones((8, 8), np.float32)}}
 
 
 @dataclass(frozen=True)
@@ -38,11 +50,32 @@ class Bomb:
     data: Callable[[], bytes]
     look: Look  # gets the folder
 
-    def write(self, folder: Path) -> Path:
+    def write(self, folder: Path) -> int:
+        """The bytes that were written."""
         path = folder / self.file
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(self.data())
-        return path
+        return path.write_bytes(self.data())
+
+
+@dataclass(frozen=True)
+class Altered:
+    """A copy of a folder in which something was changed, and what looks at it."""
+
+    kind: str
+    name: str
+    whole: Path
+    place: str  # inside the folder, what `change` gets
+    change: bombs_orbax.Change
+    look: Look
+
+    def write(self, folder: Path) -> int:
+        """The bytes of its files. A process of its own makes it: what was forked from many threads may hang."""
+        shutil.copytree(self.whole, folder, dirs_exist_ok=True)
+        made = limits.in_a_child(lambda: [str(self.change(folder / self.place))])
+        if made.bad:
+            raise RuntimeError(f'{self.name} cannot be made: {made.detail}')
+        found = [os.path.join(place, name) for place, _, names in os.walk(folder) for name in names]
+        return sum(os.lstat(path).st_size for path in found)
 
 
 def listed(path: Path) -> list[str]:
@@ -71,7 +104,48 @@ def arrays(path: Path) -> list[str]:
     return [str(len(numpy_pickle.read(path)))]
 
 
-def all_bombs() -> Iterator[Bomb]:
+def resumed(folder: Path) -> list[str]:
+    """As a run that goes on."""
+    tree = jax.tree.map(jnp.asarray, STATE)
+    found, lines = Checkpoints.open(folder, 2), []
+    if found.latest is None:
+        return ['a new run']
+    restored = found.restore(jax.eval_shape(lambda: tree), jax.tree.map(lambda leaf: leaf.sharding, tree), lines.append)
+    return [*lines, str(restored[1])]
+
+
+def save_run(folder: Path) -> list[str]:
+    opened = Checkpoints.open(folder, 2)
+    opened.save(1, jax.tree.map(jnp.asarray, STATE), 1, None)
+    opened.close()
+    return []
+
+
+def save_weights(folder: Path) -> list[str]:
+    """A folder as `final/`, of one small network."""
+    params = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), bundles.expected(SPEC, ['text_encoder']))
+    bundles.save(Bundle(SPEC, params, bundles.NANO / 'tokenizer', {}), folder, 'orbax')
+    return []
+
+
+def orbax_bombs() -> Iterator[Altered]:
+    """Nothing here computes in this process: whoever looks at a bomb is forked from it."""
+    bundles.expected(SPEC, ['text_encoder'])  # traced once for all
+    with tempfile.TemporaryDirectory() as scratch:
+        weights, run = Path(scratch) / 'weights', Path(scratch) / 'run'
+        for save, folder in ((save_weights, weights), (save_run, run)):
+            if (made := limits.in_a_child(lambda save=save, folder=folder: save(folder))).bad:
+                raise RuntimeError(made.detail)
+        for name, change in bombs_orbax.changes():
+            yield Altered('weights of Orbax', name, weights, 'params/text_encoder', change, listed)
+            yield Altered('checkpoint', name, run, 'checkpoints/1/state', change, resumed)
+        for name, change in bombs_orbax.beside_weights():
+            yield Altered('weights of Orbax', name, weights, '', change, listed)
+        for name, change in bombs_orbax.steps():
+            yield Altered('checkpoint', name, run, 'checkpoints/1', change, resumed)
+
+
+def all_bombs() -> Iterator[Bomb | Altered]:
     for name, data in bombs_weights.pickles():
         yield Bomb(
             'pickle', name, 'x.pth', lambda data=data: bombs_weights.archive(data()), lambda f: listed(f / 'x.pth')
@@ -96,6 +170,7 @@ def all_bombs() -> Iterator[Bomb]:
     ):
         for name, data in makers():
             yield Bomb(kind, name, 'x.tga', data, lambda f: seen(f / 'x.tga'))
+    yield from orbax_bombs()
 
 
 def spec_bombs() -> Iterator[tuple[str, Callable[[], bytes]]]:
@@ -180,7 +255,7 @@ def main() -> int:
         if not any(word in f'{bomb.kind} | {bomb.name} |' for word in values.only):
             continue
         with tempfile.TemporaryDirectory() as folder:
-            size = bomb.write(Path(folder)).stat().st_size
+            size = bomb.write(Path(folder))
             found = limits.in_a_child(lambda bomb=bomb, folder=folder: bomb.look(Path(folder)))
         wrong = found.breaks(size)
         cost = f'{found.seconds:.2f} | {found.memory / 1e6:.0f}'

@@ -5,6 +5,7 @@ import io
 import os
 import pickle
 import resource
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -87,7 +88,7 @@ def called(call: Callable[[], list[str]], watch: Watch) -> Measured:
 
 
 def in_a_child(call: Callable[[], list[str]], seconds: int = 20) -> Measured:
-    """As `called`, in a process of its own, which ends after `seconds`: 'hangs' or a signal's number where it must."""
+    """As `called`, in a process of its own, whose end comes after `seconds` of the processor: 'hangs', or a signal."""
     hears, tells = os.pipe()
     child = os.fork()
     if not child:
@@ -95,6 +96,7 @@ def in_a_child(call: Callable[[], list[str]], seconds: int = 20) -> Measured:
         with contextlib.suppress(BaseException):
             resource.setrlimit(resource.RLIMIT_AS, (ROOM, ROOM))
             resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+            signal.alarm(3 * seconds)  # for one that waits
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                 found = called(call, Watch())
             os.write(tells, pickle.dumps(found))
@@ -106,5 +108,5 @@ def in_a_child(call: Callable[[], list[str]], seconds: int = 20) -> Measured:
     if data:
         return pickle.loads(data)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    how = 'hangs' if os.WIFSIGNALED(status) and os.WTERMSIG(status) in (9, 24) else f'ended by {status}'
+    how = 'hangs' if os.WIFSIGNALED(status) and os.WTERMSIG(status) in (9, 14, 24) else f'ended by {status}'
     return Measured(how, '', float(seconds), used.ru_maxrss * 1024)

@@ -82,6 +82,14 @@ def test_train_refuses_weights_of_another_size(capsys):
     )
 
 
+def test_train_refuses_parts_that_do_not_fit_those_still_to_be_trained(capsys):
+    spec, params = dataclasses.replace(tiny.SPEC, name='nano'), {'text_encoder': tiny.bundle().params['text_encoder']}
+    bundles.save(dataclasses.replace(tiny.bundle(), spec=spec, params=params), Path('model'), 'safetensors')
+    assert 'model does not fit the rest of size nano: unet.text_dim 64 is not text_encoder.width 8' in refused(
+        train.main, ['--config', ADDSR, '--config.weights=model', '--workdir', 'run'], capsys
+    )
+
+
 def test_train_refuses_a_workdir_of_another_run_and_leaves_it_alone(capsys):
     Path('run').mkdir()
     Path('run/config.json').write_text('{"stage": "seesr"}')

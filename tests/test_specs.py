@@ -88,10 +88,69 @@ IMPOSSIBLE = [
 ]
 
 
+def with_fields(spec, group, **changes):
+    """(the spec, {group: changed}): what `dataclasses.replace` takes."""
+    return spec, {group: dataclasses.replace(getattr(spec, group), **changes)}
+
+
+def with_unet(**changes):
+    """As `with_fields` of nano's UNet, in ControlNet too."""
+    unet = dataclasses.replace(NANO.unet, **changes)
+    return NANO, {'unet': unet, 'controlnet': dataclasses.replace(NANO.controlnet, unet=unet)}
+
+
+def with_controlnet_unet(**changes):
+    return with_fields(NANO, 'controlnet', unet=dataclasses.replace(NANO.unet, **changes))
+
+
+# what one network gives another does not take
+IMPOSSIBLE += [
+    (*with_fields(NANO, 'autoencoder', image_channels=1), "autoencoder.image_channels 1 is not pictures' channels 3"),
+    (*with_unet(text_dim=32), 'unet.text_dim 32 is not text_encoder.width 64'),
+    (*with_unet(image_dim=32), 'unet.image_dim 32 is not prompt_extractor.token_dim 64'),
+    (*with_unet(in_channels=5), 'unet.in_channels 5 is not autoencoder.latent_channels 4, or twice it'),
+    (*with_unet(out_channels=8), 'unet.out_channels 8 is not autoencoder.latent_channels 4'),
+    (*with_controlnet_unet(in_channels=4), 'controlnet.unet.in_channels 4 is not unet.in_channels 8'),
+    (*with_controlnet_unet(image_dim=None), 'controlnet.unet.image_dim None is not unet.image_dim 64'),
+    (
+        *with_controlnet_unet(block_out_channels=(48, 64, 48)),
+        r'\(48, 64, 48\) is not unet.block_out_channels \(48, 64, 96',
+    ),
+    (
+        *with_fields(NANO, 'controlnet', condition_channels=4),
+        "controlnet.condition_channels 4 is not pictures' channels",
+    ),
+    (
+        *with_fields(NANO, 'controlnet', condition_embedding_channels=(16, 32)),
+        "pixels per latent of controlnet 2 is not autoencoder's 4",
+    ),
+    (
+        *with_fields(NANO, 'discriminator', hooks=(0, 1, 3)),
+        r'hooks \(0, 1, 3\) are not all below 3, the levels of unet',
+    ),
+    (*with_fields(NANO, 'discriminator', hooks=(0, 1)), r'not those of the hooked levels of unet, \(48, 64\)'),
+    (*with_fields(NANO, 'discriminator', condition_dim=8), 'condition_dim 8 is not prompt_extractor.token_dim 64'),
+    (*with_fields(NANO, 'discriminator', image_size=126), 'latent 4 does not divide discriminator.image_size 126'),
+    (*with_fields(SD2, 'discriminator', hooks=(2, 5, 8, 12)), 'are not all below 12, the blocks of dino'),
+    (*with_fields(SD2, 'discriminator', feature_channels=(384,) * 4), 'those of the hooked blocks of dino'),
+    (*with_fields(SD2, 'discriminator', condition_dim=512), 'condition_dim 512 is not dinov2.width 384'),
+    (*with_fields(SD2, 'discriminator', image_size=8), 'discriminator.image_size 8 is below dino.patch 16'),
+]
+
+
 @pytest.mark.parametrize(('spec', 'change', 'message'), IMPOSSIBLE, ids=[message for *_, message in IMPOSSIBLE])
 def test_networks_that_cannot_be_are_refused_by_the_numbers_that_do_not_fit(spec, change, message):
     with pytest.raises(UserError, match=message):
         dataclasses.replace(spec, **change)
+
+
+def test_networks_that_fit_in_another_way_are_taken():
+    spec, plain = with_unet(in_channels=4, image_dim=None)
+    assert dataclasses.replace(spec, **plain).unet.in_channels == 4
+    through_teacher = dataclasses.replace(
+        SD2.discriminator, hooks=(1, 3), feature_channels=(640, 1280), condition_dim=512
+    )
+    assert dataclasses.replace(SD2, dinov2=None, discriminator=through_teacher).dinov2 is None
 
 
 def test_heads_of_levels_without_transformers_are_free():

@@ -26,6 +26,12 @@ SOME = (
     'a number',
     'loop',
     'words',
+    'd/*: a pipe',
+    'names that climb',
+    'tensors |',
+    'of a terabyte |',
+    'GB, compressed',
+    'many digits |',
 )
 
 

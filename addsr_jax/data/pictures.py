@@ -112,7 +112,10 @@ def shown(picture: Picture) -> np.ndarray:
 
 def eight_bits(values: np.ndarray) -> np.ndarray:
     """uint16 rounded to uint8; uint8 as it is."""
-    return values if values.dtype == np.uint8 else np.rint(values / np.float32(257)).astype(np.uint8)
+    if values.dtype == np.uint8:
+        return values
+    scaled = values / np.float32(257)
+    return np.rint(scaled, out=scaled).astype(np.uint8)
 
 
 def size_of(path: Path) -> tuple[int, int] | None:
@@ -243,7 +246,9 @@ def _sixteen_bits(values: np.ndarray, white: float) -> np.ndarray:
     lowest, highest = values.min(), values.max()
     if lowest < 0 or highest > white:
         raise ValueError(f'its values reach from {lowest:g} to {highest:g}, beyond 0 to {white:g}')
-    return np.rint(values.astype(np.float64) * (65535 / white)).astype(np.uint16)
+    scaled = values.astype(np.float64)
+    scaled *= 65535 / white
+    return np.rint(scaled, out=scaled).astype(np.uint16)
 
 
 def _of_floats(data: bytes, size: tuple[int, int], limit: int) -> Picture:

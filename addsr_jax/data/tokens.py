@@ -58,6 +58,8 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
         content = json_file.read(path, ADVICE)
         if path.name == 'vocab.json':
             options.typed(dict[str, int], content, f'{path}')
+    if places.kind(folder / 'merges.txt') == 'other':
+        raise UserError(f'{folder / "merges.txt"} is no regular file: {ADVICE}')
     if (size := places.size(folder / 'merges.txt')) > json_file.LARGEST:
         raise UserError(f'{folder / "merges.txt"} has {size} bytes, more than {json_file.LARGEST}: {ADVICE}')
     return Tokenizer(folder)

@@ -1,7 +1,7 @@
 """Orbax checkpoints of a run: the state and the data position together, whole or not at all, and right or refused."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,22 +10,34 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, LatestN
 
 from addsr_jax import attempts, places, processes
 from addsr_jax.errors import UserError
 from addsr_jax.training import record
 from addsr_jax.training.record import Damage
 from addsr_jax.trees import Tree
-from addsr_jax.weights import older
+from addsr_jax.weights import older, orbax_folder
 
 ASIDE = 'damaged'  # beside checkpoints/: what is not whole, and stands in nobody's way there
 COMMITTED = 'commit_success.txt'  # of a checkpoint in a bucket, which Orbax writes last
 
 
 @dataclass(frozen=True)
+class Best:
+    """Orbax's rule that the step with the highest score stays, the newest of several."""
+
+    scores: dict[int, float]  # by step
+
+    def should_preserve(self, checkpoints: Sequence[Any], **_: Any) -> list[bool]:
+        scored = [c.step for c in checkpoints if c.step in self.scores]
+        best = max(scored, key=lambda step: (self.scores[step], step), default=None)
+        return [c.step == best for c in checkpoints]
+
+
+@dataclass(frozen=True)
 class Checkpoints:
-    """DIR/checkpoints/STEP; the newest `keep` stay, and the best by the held-out metric."""
+    """DIR/checkpoints/STEP; the newest `keep` stay, and the best by the PSNR of held-out pictures."""
 
     workdir: Path
     keep: int
@@ -41,15 +53,20 @@ class Checkpoints:
     @cached_property
     def manager(self) -> ocp.CheckpointManager:
         """Opened for the first save, when nothing that is damaged is in its way any more."""
-        best = BestN(get_metric_fn=lambda m: m['psnr'], n=1, keep_checkpoints_without_metrics=False)
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=AnyPreservationPolicy([LatestN(self.keep), best]),
+            preservation_policy=AnyPreservationPolicy([LatestN(self.keep), Best(self.scores)]),
             cleanup_tmp_directories=True,
             enable_async_checkpointing=True,
         )
         attempts.quiet_in_background()
         with attempts.quiet(), places.answering(self.folder, 'opened'):  # damaged notes of Orbax's own change nothing
             return ocp.CheckpointManager(self.folder, options=options)
+
+    @cached_property
+    def scores(self) -> dict[int, float]:
+        """Of the steps that have one: those of earlier starts lie in their records, which Orbax does not read."""
+        found = {step: record.score_of(record_of(self.folder / str(step))) for step in self.steps}
+        return {step: score for step, score in found.items() if score is not None}
 
     @property
     def steps(self) -> list[int]:
@@ -63,14 +80,16 @@ class Checkpoints:
         """The newest step, which may still be on its way to the disk."""
         return self.manager.latest_step() if 'manager' in self.__dict__ else max(self.steps, default=None)
 
-    def save(self, step: int, state: Tree, batches: int, metrics: dict[str, float] | None) -> None:
-        """Saves in the background; `batches` is the data position."""
-        beside = ocp.args.JsonSave(record.made(state, batches))
+    def save(self, step: int, state: Tree, batches: int, score: float | None) -> None:
+        """Saves in the background; `batches` is the data position, `score` the held-out PSNR where there is one."""
+        beside = ocp.args.JsonSave(record.made(state, batches, score))
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), data=beside)
 
         def save() -> None:
             if step not in self.manager.all_steps():
-                self.manager.save(step, args=items, metrics=metrics, force=True)
+                if score is not None:
+                    self.scores[step] = score
+                self.manager.save(step, args=items, force=True)
 
         self._write(save)
 
@@ -160,16 +179,22 @@ class Restored:
         return older.state_with_parts(self.saved, wanted) if self.older else self.saved
 
 
+def record_of(folder: Path) -> Path:
+    """The file of a checkpoint's record."""
+    return folder / 'data' / 'metadata'
+
+
 def _read(folder: Path, wanted: Tree) -> Restored:
     """A checkpoint by this process alone: one that fails must not leave the others waiting.
 
     UserError where a whole checkpoint is of another kind of run; any other exception is damage.
     """
-    found = record.read(folder / 'data' / 'metadata')
+    found = record.read(record_of(folder))
+    orbax_folder.check(folder / 'state', len(found.get('leaves', jax.tree.leaves(wanted))))
     me = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(me, {me}, 'restore')
     with ocp.StandardCheckpointer(multiprocessing_options=alone) as reader:
-        tree = reader.metadata(folder / 'state').item_metadata.tree
+        tree = orbax_folder.described(reader, folder / 'state')
         before = 'params' not in tree
         form = older.state_without_parts(wanted) if before else wanted
         if wrong := record.differences(found, form):

@@ -242,7 +242,10 @@ def starting_weights(options: TrainOptions) -> Bundle:
                 f'{options.weights} holds weights of size {found.spec.name} and the config asks for {options.size}: '
                 f'write --config configs/{options.stage}.py:{found.spec.name}, or choose other --config.weights'
             )
-        return dataclasses.replace(found, spec=bundles.completed_spec(found, spec))
+        try:
+            return dataclasses.replace(found, spec=bundles.completed_spec(found, spec))
+        except UserError as error:
+            raise UserError(f'{options.weights} does not fit the rest of size {options.size}: {error}') from error
     tokenizer = bundles.shipped_tokenizer(spec)
     if tokenizer is None:
         raise UserError(

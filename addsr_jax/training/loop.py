@@ -117,7 +117,7 @@ def train(
 
                     if due(step, options.checkpoint_every, options) or score is not None:
                         log.flush()  # a state whose own metrics are not finite is never saved
-                        checkpoints.save(step, state, step, None if score is None else {'psnr': score})
+                        checkpoints.save(step, state, step, score)
                         writers.keep()
                 trace.end(done)
                 log.flush()

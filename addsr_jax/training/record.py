@@ -1,4 +1,4 @@
-"""What lies beside a saved state: where in the data it stands, and a hash of each of its leaves.
+"""What lies beside a saved state: where in the data it stands, its held-out score, and a hash of each of its leaves.
 
 A leaf may be split over devices and processes, and is saved as it lies. Its hash is the sum, modulo 2**128, of the
 hashes of its pieces, each taken with its place in the leaf. So every process hashes what it holds anyway, nothing is
@@ -8,6 +8,7 @@ time, and cut again as they were.
 """
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from addsr_jax.errors import UserError
 from addsr_jax.trees import Tree
 
 KEYS = {'batches', 'leaves', hashes.NAME}
+SCORE = 'psnr'  # of held-out pictures, where they were restored with this state
 OLDER = {'batches'}  # of versions without hashes
+PIECES = 2**16  # of a leaf: more than any mesh has devices
 Index = tuple[tuple[int, int], ...]  # (start, stop) on each axis
 
 
@@ -29,7 +32,7 @@ class Damage(Exception):
     """A checkpoint is not what was written. The message says where, in a phrase."""
 
 
-def made(state: Tree, batches: int) -> dict[str, Any]:
+def made(state: Tree, batches: int, score: float | None = None) -> dict[str, Any]:
     """The record of a state that lies on devices; all processes ask together. Plain data."""
     leaves = hashes.named_leaves(state)
     cuts = {name: cut(leaf) for name, leaf in leaves}
@@ -38,7 +41,7 @@ def made(state: Tree, batches: int) -> dict[str, Any]:
         name: {'shape': list(leaf.shape), 'dtype': str(leaf.dtype), 'cut': list(cuts[name]), 'hash': sums[name]}
         for name, leaf in leaves
     }
-    record = {'batches': batches, 'leaves': described}
+    record = {'batches': batches, 'leaves': described, **({} if score is None else {SCORE: score})}
     return {**record, hashes.NAME: hashes.of_json(record)}
 
 
@@ -48,14 +51,43 @@ def read(path: Path) -> dict[str, Any]:
         record = json_file.read(path, 'it is damaged')
     except UserError as error:
         raise Damage(f'its record {error}') from error
-    if set(record) == OLDER and isinstance(record['batches'], int):
-        return record
-    if set(record) != KEYS:
-        raise Damage(f'{path} is not the record that was written')
     content = {name: value for name, value in record.items() if name != hashes.NAME}
-    if record[hashes.NAME] != hashes.of_json(content):
+    hashed = set(record) - {SCORE} == KEYS and record[hashes.NAME] == hashes.of_json(content)
+    if not (hashed or set(record) == OLDER) or not _is_record(record):
         raise Damage(f'{path} is not the record that was written')
     return record
+
+
+def _is_record(found: Mapping[str, Any]) -> bool:
+    """Whether values are of the kinds that `made` has made: anybody can write a hash."""
+    leaves = found.get('leaves', {})
+    return (
+        type(found['batches']) is int
+        and isinstance(found.get(SCORE, 0.0), float | int)
+        and isinstance(leaves, dict)
+        and all(isinstance(leaf, dict) and _is_leaf(leaf) for leaf in leaves.values())
+    )
+
+
+def _is_leaf(leaf: Mapping[str, Any]) -> bool:
+    if set(leaf) != {'shape', 'dtype', 'cut', 'hash'} or not isinstance(leaf['shape'], list):
+        return False
+    axes, cuts = leaf['shape'], leaf['cut']
+    return (
+        isinstance(cuts, list)
+        and len(cuts) == len(axes)
+        and all(type(number) is int for number in axes + cuts)
+        and all(1 <= pieces <= max(size, 1) for size, pieces in zip(axes, cuts, strict=True))
+        and math.prod(cuts) <= PIECES
+    )
+
+
+def score_of(path: Path) -> float | None:
+    """The score in a record, if it is whole and has one."""
+    try:
+        return read(path).get(SCORE)
+    except Damage:
+        return None
 
 
 def differences(record: Mapping[str, Any], wanted: Tree) -> list[str]:

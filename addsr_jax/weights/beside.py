@@ -9,7 +9,7 @@ import numpy as np
 from addsr_jax import attempts, places
 from addsr_jax.errors import UserError
 from addsr_jax.trees import Tree
-from addsr_jax.weights import model_file, older
+from addsr_jax.weights import model_file, older, orbax_folder
 from addsr_jax.weights.bundle import checked, differences
 
 
@@ -36,8 +36,9 @@ def _read_beside(path: Path, abstract: Tree) -> tuple[bool, Tree]:
     """(whether version 0.1 wrote it, the tree on the host)."""
     import orbax.checkpoint as ocp
 
+    orbax_folder.check(path, len(jax.tree.leaves(abstract)))
     with ocp.StandardCheckpointer() as checkpointer:
-        saved = checkpointer.metadata(path).item_metadata.tree
+        saved = orbax_folder.described(checkpointer, path)
         before = older.is_older(saved)
         wanted = older.without_parts(abstract) if before else abstract
         wrong = differences(saved, wanted)

@@ -285,7 +285,7 @@ def _stored(folder: Path, wanted: dict[str, Tree]) -> Iterator[tuple[str, Path, 
         for network, shapes in networks_of(part, tree).items():
             path = places.absolute(folder / 'params' / network)
             with _readable(path):
-                stored = restoring.described(path)
+                stored = restoring.described(path, len(jax.tree.leaves(shapes)))
             check(stored, shapes, path)
             yield network, path, stored
 
@@ -331,7 +331,9 @@ def _shapes(spec: ModelSpec, part: str) -> Tree:
     if part in DENOISERS:
         return {name: _network_shapes(spec, name) for name in ('unet', 'controlnet')}
     if part == 'unet':
-        return _network_shapes(dataclasses.replace(spec, unet=dataclasses.replace(spec.unet, image_dim=None)), 'unet')
+        unet = dataclasses.replace(spec.unet, image_dim=None)
+        controlnet = dataclasses.replace(spec.controlnet, unet=unet)
+        return _network_shapes(dataclasses.replace(spec, unet=unet, controlnet=controlnet), 'unet')
     if part == 'dape':
         adapters, extractor = dape(spec.prompt_extractor), _network_shapes(spec, 'prompt_extractor')
         return jax.eval_shape(lambda: adapters.init(jax.random.key(0), extractor))

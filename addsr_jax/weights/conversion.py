@@ -65,31 +65,35 @@ def plan(
 
     sd: stable-diffusion-2-base; addsr, seesr: folders with unet/ and controlnet/; ram, dape, dino, dinov2: .pth files.
     """
-    spec, sources = SD2, []
+    sources: list[Source] = []
     if sd is None:
         raise UserError('convert from_pytorch needs --sd: its tokenizer, scheduler, text encoder and autoencoder')
-    spec = dataclasses.replace(
-        spec,
-        schedule=published.schedule_spec(sd / 'scheduler'),
-        autoencoder=published.autoencoder_spec(sd / 'vae'),
-        text_encoder=published.text_encoder_spec(sd / 'text_encoder'),
-    )
+    found: dict[str, Any] = {  # fields of the spec
+        'schedule': published.schedule_spec(sd / 'scheduler'),
+        'autoencoder': published.autoencoder_spec(sd / 'vae'),
+        'text_encoder': published.text_encoder_spec(sd / 'text_encoder'),
+    }
     sources.append(_source('autoencoder', 'autoencoder', sd / 'vae', DIFFUSERS))
     sources.append(_source('text_encoder', 'text_encoder', sd / 'text_encoder', TRANSFORMERS))
     denoisers = {part: folder for part, folder in (('teacher', seesr), ('student', addsr)) if folder is not None}
     for part, folder in denoisers.items():
-        spec = _denoiser_spec(spec, folder, first=part == next(iter(denoisers)))
+        own = _denoiser_specs(folder)
+        if any(found.get(name, value) != value for name, value in own.items()):
+            raise UserError(
+                f'{folder} has other sizes than the other denoiser: teacher and student share one architecture'
+            )
+        found |= own
         sources.append(_source(f'{part}/unet', 'unet', folder / 'unet', DIFFUSERS))
         sources.append(_source(f'{part}/controlnet', 'controlnet', folder / 'controlnet', DIFFUSERS))
     if not denoisers:  # a teacher is to be trained: it starts from Stable Diffusion's own UNet
         plain = published.unet_spec(sd / 'unet')
         unet = dataclasses.replace(plain, image_dim=SD2.unet.image_dim)
-        spec = dataclasses.replace(spec, unet=unet, controlnet=dataclasses.replace(spec.controlnet, unet=unet))
+        found |= {'unet': unet, 'controlnet': dataclasses.replace(SD2.controlnet, unet=unet)}
         sources.append(_source('unet', 'unet', sd / 'unet', DIFFUSERS))
     if ram is not None:
-        found = open_file(ram)  # with the computed buffers, which say how large its pictures are
-        tensors = published.current_names(found, 'prompt_extractor', ram)
-        spec = dataclasses.replace(spec, prompt_extractor=published.prompt_extractor_spec(tensors, found, ram))
+        stored = open_file(ram)  # with the computed buffers, which say how large its pictures are
+        tensors = published.current_names(stored, 'prompt_extractor', ram)
+        found['prompt_extractor'] = published.prompt_extractor_spec(tensors, stored, ram)
         sources.append(Source('prompt_extractor', 'prompt_extractor', ram, tensors))
     if dape is not None:
         if ram is None:
@@ -98,11 +102,9 @@ def plan(
     for name, path in (('dino', dino), ('dinov2', dinov2)):
         if path is not None:
             source = _file(name, name, path)
-            vit = published.vit_spec(source.tensors, getattr(SD2, name), path)
-            spec = dataclasses.replace(spec, **{name: vit})
+            found[name] = published.vit_spec(source.tensors, getattr(SD2, name), path)
             sources.append(source)
-    spec = dataclasses.replace(spec, discriminator=_discriminator_spec(spec))
-    return Plan(sources, spec, sd / 'tokenizer')
+    return Plan(sources, _model_spec(found), sd / 'tokenizer')
 
 
 def _source(network: str, kind: str, folder: Path, stems: tuple[str, ...]) -> Source:
@@ -113,30 +115,30 @@ def _file(network: str, kind: str, path: Path) -> Source:
     return Source(network, kind, path, published.current_names(open_file(path), kind, path))
 
 
-def _denoiser_spec(spec: ModelSpec, folder: Path, *, first: bool) -> ModelSpec:
+def _denoiser_specs(folder: Path) -> dict[str, Any]:
+    """Of its UNet and ControlNet."""
     unet = published.unet_spec(folder / 'unet')
-    controlnet = published.controlnet_spec(folder / 'controlnet')
     if unet.image_dim is None:
         raise UserError(
             f'{folder / "unet"} has no image attentions (use_image_cross_attention): it is plain Stable Diffusion; '
             'give the folder of SeeSR or AddSR'
         )
-    found = dataclasses.replace(spec, unet=unet, controlnet=controlnet)
-    if not first and (found.unet, found.controlnet) != (spec.unet, spec.controlnet):
-        raise UserError(f'{folder} has other sizes than the other denoiser: teacher and student share one architecture')
-    return found
+    return {'unet': unet, 'controlnet': published.controlnet_spec(folder / 'controlnet')}
 
 
-def _discriminator_spec(spec: ModelSpec) -> Any:
-    assert spec.dino is not None
-    assert spec.dinov2 is not None
-    published = SD2.discriminator
-    return dataclasses.replace(
-        published,
-        feature_channels=(spec.dino.width,) * len(published.feature_channels),
-        condition_dim=spec.dinov2.width,
-        image_size=spec.dino.image_size,
+def _model_spec(found: dict[str, Any]) -> ModelSpec:
+    """Stable Diffusion 2 with the specs that were found, and a discriminator for its DINO and DINOv2."""
+    dino, dinov2 = found.get('dino', SD2.dino), found.get('dinov2', SD2.dinov2)
+    discriminator = dataclasses.replace(
+        SD2.discriminator,
+        feature_channels=(dino.width,) * len(SD2.discriminator.feature_channels),
+        condition_dim=dinov2.width,
+        image_size=dino.image_size,
     )
+    try:
+        return dataclasses.replace(SD2, **found, discriminator=discriminator)
+    except UserError as error:
+        raise UserError(f'these files are not of one model: {error}') from error
 
 
 def from_pytorch(made: Plan, output: Path, report: Callable[[str], None]) -> dict[str, Any]:

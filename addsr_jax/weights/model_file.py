@@ -51,6 +51,8 @@ def read(folder: Path) -> dict[str, Any]:
 
 def _hash_of(path: Path) -> str:
     try:
+        if places.kind(path) == 'other':
+            raise ValueError('it is no regular file')
         with places.answering(path, 'read'):
             return hashes.of_file(path)
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from addsr_jax import json_file, options
+from addsr_jax import json_file, options, places
 from addsr_jax.errors import UserError, printable
 from addsr_jax.weights import tensor_file, torch_pickle
 from addsr_jax.weights.stored import Stored
@@ -78,6 +78,8 @@ def _open_safetensors(path: Path) -> dict[str, Stored]:
 
 def check_header(path: Path) -> None:
     """A UserError where the part of a .safetensors file that names its tensors is larger than any model's."""
+    if places.kind(path) == 'other':
+        raise UserError(f'{path} cannot be read (it is no regular file): download it again')
     try:
         with path.open('rb') as file:
             size = int.from_bytes(file.read(8), 'little')

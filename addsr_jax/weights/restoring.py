@@ -12,17 +12,19 @@ import numpy as np
 from addsr_jax import trees
 from addsr_jax.runtime import return_freed_memory
 from addsr_jax.trees import Tree
+from addsr_jax.weights import orbax_folder
 
 TOGETHER = 64 * 2**20  # bytes that are read together; a larger tensor is read alone
 Arrays = dict[str, Any]  # by path: 'down/0/kernel'
 
 
-def described(path: Path) -> Tree:
-    """Shapes and dtypes as they are stored."""
+def described(path: Path, most: int) -> Tree:
+    """Shapes and dtypes as they are stored; ValueError where they are those of more than `most` tensors, or of none."""
     import orbax.checkpoint as ocp
 
+    orbax_folder.check(path, most)
     with ocp.StandardCheckpointer() as reader:
-        saved = reader.metadata(path).item_metadata.tree
+        saved = orbax_folder.described(reader, path)
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), dict(saved))
 
 

@@ -1,10 +1,13 @@
 """LPIPS: a distance of pictures that is zero for equal ones, sees structure, and can be learned from."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from addsr_jax import runtime, sharding
 from addsr_jax.networks import perceptual
 
 RNG = np.random.default_rng(0)
@@ -66,7 +69,9 @@ def test_gradient_is_finite_where_features_are_all_zero():
 def test_bfloat16_pictures_give_nearly_the_distance_of_float32():
     a, b = (jnp.asarray(RNG.uniform(-1, 1, (1, 64, 64, 3)), jnp.float32) for _ in range(2))
     exact = DISTANCE['vgg'](PARAMS['vgg'], a, b)
-    half = DISTANCE['vgg'](PARAMS['vgg'], a.astype(jnp.bfloat16), b.astype(jnp.bfloat16))
+    options = runtime.compiler_options(sharding.make_mesh('data:-1'))  # as of a train step
+    compiled = jax.jit(partial(perceptual.lpips, 'vgg'), compiler_options=options)
+    half = compiled(PARAMS['vgg'], a.astype(jnp.bfloat16), b.astype(jnp.bfloat16))
     assert half.dtype == jnp.float32
     np.testing.assert_allclose(half, exact, rtol=0.02)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from addsr_jax import sharding
+from addsr_jax import hashes, sharding
 from addsr_jax.errors import UserError
 from addsr_jax.training import record
 from addsr_jax.training.checkpoints import Checkpoints
@@ -57,6 +57,61 @@ def kept(workdir, trees):
     for step, tree in trees.items():
         opened.save(step, spread('data:1', tree), step, None)
     opened.close()
+
+
+def test_the_best_by_the_held_out_score_stays_after_a_new_start_too(tmp_path, tree):
+    for scores, left in (
+        ({1: 30.0, 2: 25.0}, ['1', '2']),
+        ({3: None, 4: 29.0}, ['1', '4']),
+        ({5: 30.0, 6: None, 7: 28.0}, ['5', '7']),
+    ):
+        opened = Checkpoints.open(tmp_path, keep=1)
+        for step, score in scores.items():
+            opened.save(step, spread('data:1', tree), step, score)
+        opened.close()
+        assert sorted(path.name for path in (tmp_path / 'checkpoints').iterdir()) == left
+
+
+def test_a_damaged_record_protects_no_checkpoint_and_stops_no_save(tmp_path, tree):
+    opened = Checkpoints.open(tmp_path, keep=1)
+    opened.save(1, spread('data:1', tree), 1, 30.0)
+    opened.close()
+    (tmp_path / 'checkpoints' / '1' / 'data' / 'metadata').write_text('{"batches": 1, "psnr": "best"}')
+    kept(tmp_path, {2: tree})
+    opened = Checkpoints.open(tmp_path, keep=1)
+    opened.save(3, spread('data:1', tree), 3, 20.0)
+    opened.close()
+    assert [path.name for path in (tmp_path / 'checkpoints').iterdir()] == ['3']
+
+
+def strange(leaf, **changes):
+    return {'batches': 1, 'leaves': {'a': {**leaf, **changes}}}
+
+
+LEAF = {'shape': [8], 'dtype': 'float32', 'cut': [1], 'hash': '0' * 32}
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        {'batches': '1', 'leaves': {}},
+        {'batches': 1, 'leaves': []},
+        {'batches': 1, 'leaves': {'a': 7}},
+        {'batches': 1, 'leaves': {}, 'psnr': 'best'},
+        strange(LEAF, cut=[0]),
+        strange(LEAF, cut=[9]),
+        strange(LEAF, cut=[1, 1]),
+        strange(LEAF, cut=['1']),
+        strange(LEAF, shape=None),
+        strange(LEAF, shape=[1 << 40], cut=[1 << 39]),
+        strange(LEAF, more=1),
+    ],
+    ids=str,
+)
+def test_a_record_that_nobody_made_is_damage_though_its_hash_is_right(tmp_path, content):
+    (tmp_path / 'metadata').write_text(json.dumps({**content, hashes.NAME: hashes.of_json(content)}))
+    with pytest.raises(record.Damage, match='is not the record that was written'):
+        record.read(tmp_path / 'metadata')
 
 
 def restored(workdir, tree, lines):

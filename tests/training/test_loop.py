@@ -276,6 +276,7 @@ def test_evaluation_scores_the_held_out_batch_writes_grids_and_keeps_the_best(tm
     assert sorted(scores) == [1, 2, 3, 4, 5, 6]
     kept = sorted(int(p.name) for p in (tmp_path / 'checkpoints').iterdir())
     assert kept == sorted({6, max(scores, key=lambda step: scores[step])})
+    assert Checkpoints.open(tmp_path, 1).scores == {step: pytest.approx(scores[step], abs=0.01) for step in kept}
     tags = events(tmp_path / 'tensorboard')
     assert {'loss', 'images_per_second', 'held_out_psnr_y'} <= tags
     assert 'LQ | teacher | HR' in tags

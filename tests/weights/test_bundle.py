@@ -106,7 +106,7 @@ def test_a_network_is_read_in_portions_of_bounded_size(tmp_path, monkeypatch):
     bundles.save(dataclasses.replace(tiny.bundle(), params={'text_encoder': params}), tmp_path / 'model', 'orbax')
     path = tmp_path / 'model' / 'params' / 'text_encoder'
     seen = []
-    found = restoring.restored(path, restoring.described(path), lambda arrays: seen.append(arrays) or arrays)
+    found = restoring.restored(path, restoring.described(path, 100), lambda arrays: seen.append(arrays) or arrays)
     equal(found, params)
     assert len(seen) > 2
     assert all(len(arrays) == 1 or trees.bytes_of(arrays) <= 2000 for arrays in seen)

@@ -173,6 +173,10 @@ DAMAGE = {
         lambda p: edit(p['seesr'] / 'unet' / 'config.json', lambda c: c.update(layers_per_block=1)),
         'other sizes than the other denoiser',
     ),
+    'a text encoder of another model': (
+        lambda p: edit(p['sd'] / 'text_encoder' / 'config.json', lambda c: c.update(hidden_size=64)),
+        r'files are not of one model: unet\.text_dim \d+ is not text_encoder\.width 64',
+    ),
 }
 
 
