@@ -52,7 +52,7 @@ PIECES = {
     'autoencoder': Piece((*NANO, '--limit', '8', '--only', 'autoencoder')),
     'peers': Piece(
         ('benchmarks/peers.py', *PAIRS, '--workdir', '{work}/peers'),
-        (('README.md', 'peers'), ('docs/nano.md', 'peers')),
+        (('docs/nano.md', 'peers'),),
         text='{work}/peers/table.md',
         pictures=(('{work}/peers/crops.png', 'docs/peers.png'),),
     ),
