@@ -53,7 +53,7 @@ TRAIN = [
     (['--config', ADDSR, '--config.steps=x'], 'it must be a whole number in 1..'),
     (['--config', ADDSR, '--config.steps=0'], 'config.steps is 0: it must be'),
     (['--config', f'{ROOT}/configs/addsr.py'], 'starts from published weights: set --config.weights'),
-    (['--config', f'{ROOT}/configs/addsr.py:huge'], 'choose one of sd2, nano'),
+    (['--config', f'{ROOT}/configs/addsr.py:huge'], 'choose one of sd2, sd2_released, nano'),
     (['--config', ADDSR, '--config.weights=nowhere'], r'nowhere holds no model.json'),
     (['--config', ADDSR, '--config.data.source=folder', '--config.data.path=nowhere'], 'there is no folder'),
     (['--config', ADDSR, '--config.data.source=folder', '--config.data.path=empty'], 'holds no images'),

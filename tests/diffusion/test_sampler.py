@@ -59,7 +59,7 @@ def test_addsr_is_predict_decode_condition_renoise(setting):
         told = MODEL.condition(params, image, text)
         t = jnp.full(2, t)
         z0 = MODEL.predict_z0(params, MODEL.add_noise(z0, noise[1 + i], t), t, told)
-        x = MODEL.decode(params, z0)
+        x = MODEL.decode(params, z0, lq)
     np.testing.assert_allclose(few(setting, (999, 749, 499), run=whole), x, atol=2e-4)
 
 
@@ -83,7 +83,7 @@ def test_antithetic_steps_are_the_mean_under_both_signs_of_the_noise(setting):
     told = MODEL.condition(params, to_unit(lq), text)
     z0, t = MODEL.encode(params, lq, noise[0]), jnp.full(2, 999)
     both = [MODEL.predict_z0(params, MODEL.add_noise(z0, sign * noise[1], t), t, told) for sign in (1, -1)]
-    wanted = MODEL.decode(params, sum(both) / 2)
+    wanted = MODEL.decode(params, sum(both) / 2, lq)
     np.testing.assert_allclose(few(setting, (999,), antithetic=True), wanted, atol=2e-4)
 
 
@@ -126,7 +126,7 @@ def test_seesr_is_the_ancestral_chain_of_its_table(setting):
     for i, (t, row) in enumerate(zip(timesteps, schedule.ddpm_coefficients(MODEL.abar, timesteps, 4), strict=True)):
         z0 = MODEL.predict_z0(params, z, jnp.full(2, t), told)
         z = row[0] * z0 + row[1] * z + row[2] * noise[2 + i]
-    wanted = MODEL.decode(params, z)
+    wanted = MODEL.decode(params, z, lq)
     got = whole(Sampling(TEACHER, timesteps), params, Inputs(lq, tokens, noise[:6]))
     np.testing.assert_allclose(got, wanted, atol=2e-4)
 
