@@ -50,6 +50,7 @@ PIECES = {
     'contact_sheet': Piece((*NANO, '--limit', '8', '--only', 'contact_sheet')),
     'frontier': Piece((*NANO, '--limit', '8', '--only', 'frontier')),
     'autoencoder': Piece((*NANO, '--limit', '8', '--only', 'autoencoder')),
+    'drealsr': Piece((*NANO, '--ablation', '{ablation}', '--only', 'drealsr')),
     'peers': Piece(
         ('benchmarks/peers.py', *PAIRS, '--workdir', '{work}/peers'),
         (('docs/nano.md', 'peers'),),

@@ -23,10 +23,10 @@ from addsr_jax.networks.build import Networks, apply, build
 from addsr_jax.networks.prompt_extractor import normalise
 from addsr_jax.ops import tiling
 from addsr_jax.ops.attention import KERNELS
-from addsr_jax.options import from_data
-from addsr_jax.restoration import finish, kinds, noise, program, results, stream, views
+from addsr_jax.options import declared, describe, from_data
+from addsr_jax.restoration import finish, kinds, mirrors, noise, program, results, stream, views
 from addsr_jax.restoration.cut import Cut
-from addsr_jax.restoration.settings import SMALLEST_TILE, Settings
+from addsr_jax.restoration.settings import FINISH, RESULT, SMALLEST_TILE, Settings
 from addsr_jax.runtime import compiler_options, free_memory
 from addsr_jax.specs import PromptSpec, with_attention
 from addsr_jax.trees import Tree
@@ -35,22 +35,10 @@ from addsr_jax.weights.bundle import Bundle
 
 SMALLEST = 8  # pixels of an input's shorter side; one of less is mirrored
 # Settings of `upscale` that the sampler alone has no use for.
-OF_FILES = (
-    'batch',
-    'calm',
-    'color',
-    'fit',
-    'grain',
-    'height',
-    'max_side',
-    'megapixels',
-    'scale',
-    'seed',
-    'tile',
-    'width',
-)
+OF_FILES = {'batch', 'scale', 'seed', 'tile'} | {
+    name for name in declared(Settings) if describe(Settings, name).group in (FINISH, RESULT)
+}
 TILES = (128, 256)  # output pixels: an image that fits into a smaller tile need not pay for a whole one
-MIRRORED = ((), (1,), (2,), (1, 2))  # axes of a batch of tiles
 THIN = (64, *TILES)  # the same of the shorter side of one that takes several tiles
 
 
@@ -305,7 +293,7 @@ class Pipeline:
 
         settings: those fields of `Settings` that concern the sampler. Image i uses the numbers of fold_in(key, i).
         """
-        unused = sorted(set(settings) & set(OF_FILES))
+        unused = sorted(set(settings) & OF_FILES)
         if unused:
             raise UserError(f'sample: {", ".join(unused)} concern whole pictures and not the sampler: use upscale')
         chosen = from_data(Settings, {**settings, 'tile': 0}, 'sample.')
@@ -381,12 +369,11 @@ class Pipeline:
         if run is None:
             run = self._programs.setdefault(sampling, program.jitted(self.networks, sampling, self.mesh))
 
-        def result(axes: tuple[int, ...]) -> jax.Array:
-            images = {'lq': _mirrored(lq, axes), 'noise': _mirrored(noise, tuple(axis + 1 for axis in axes))}
-            placed = jax.device_put({**batch, **images}, sharding.batch_sharding(self.mesh))
-            return _mirrored(run(params, placed, scalars), axes)
+        def restored(lq: Any, noise: Any) -> jax.Array:
+            placed = jax.device_put({**batch, 'lq': lq, 'noise': noise}, sharding.batch_sharding(self.mesh))
+            return run(params, placed, scalars)
 
-        return sum(map(result, MIRRORED[1:]), result(())) / len(MIRRORED) if settings.tta else result(())
+        return mirrors.mean(restored, lq, noise) if settings.tta else restored(lq, noise)
 
     def _program(self, key: Any, function: Any) -> Any:
         """One jitted function per kind of call."""
@@ -399,11 +386,6 @@ def prompt_of(settings: Settings, prompts: PromptSpec) -> str:
     if settings.tags:
         return f'{settings.tags}, {settings.prompt},{added}'
     return ', '.join(text for text in (settings.prompt, added) if text)
-
-
-def _mirrored(array: Any, axes: tuple[int, ...]) -> Any:
-    """Turned round along axes."""
-    return array[tuple(slice(None, None, -1 if axis in axes else 1) for axis in range(array.ndim))] if axes else array
 
 
 def _as_array(image: np.ndarray | Image.Image) -> np.ndarray:

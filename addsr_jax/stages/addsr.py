@@ -47,7 +47,6 @@ PATTERNS = {
     'all': ('.*',),
     'image_attentions': (r'.*image_attentions_\d+/.*', 'controlnet/controlnet_cond_embedding/.*'),
 }
-DECODER = ('decoder/.*', 'post_quant_conv/.*')  # of the autoencoder; the teacher's pictures keep the one it began with
 # Kernels that low-rank adapters are added to: every attention of both networks, to text and to image tokens.
 ADAPTED = (r'(unet|controlnet)/.*attentions_\d+/.*/(to_q|to_k|to_v|to_out_0)/kernel',)
 
@@ -351,7 +350,8 @@ def make_losses(recipe: Recipe, objective: AddsrObjective) -> Losses:
         student = Trainable('student', objective.start, adapters=adapters)
     else:
         student = Trainable('student', objective.start, PATTERNS[objective.trainable])
-    decoder = (Trainable('autoencoder', 'autoencoder', DECODER),) if objective.train_decoder else ()
+    # the teacher's pictures keep the decoder that the run began with
+    decoder = (Trainable('autoencoder', 'autoencoder', base.DECODER),) if objective.train_decoder else ()
     return Losses(
         student_model=Denoiser(networks, 'student'),
         teacher_model=Denoiser(networks, 'teacher'),

@@ -25,7 +25,7 @@ from addsr_jax.stages.objectives import AutoencoderObjective
 from addsr_jax.trees import Tree
 
 START_LOG_VARIANCE = -14.0
-PATTERNS = {'all': ('.*',), 'decoder': ('decoder/.*', 'post_quant_conv/.*')}
+PATTERNS = {'all': ('.*',), 'decoder': base.DECODER}
 
 
 def make(recipe: Recipe, objective: AutoencoderObjective) -> Stage:
@@ -93,10 +93,8 @@ def make(recipe: Recipe, objective: AutoencoderObjective) -> Stage:
         return base.simple_state({t.part: t.begin(key, begun) for t in trains}, recipe.optimizers.params)
 
     def begin(key: jax.Array, bundle: Tree) -> Tree:
-        if 'autoencoder' in bundle:
-            return bundle['autoencoder']
-        if objective.trainable != 'all':
-            base.pick(bundle, ('autoencoder',), 'autoencoder')  # says what is missing
+        if 'autoencoder' in bundle or objective.trainable != 'all':
+            return base.pick(bundle, ('autoencoder',), 'autoencoder')['autoencoder']
         return narrow(networks.initial('autoencoder', key))
 
     def kept(bundle: Tree) -> Tree:

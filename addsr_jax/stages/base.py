@@ -27,6 +27,9 @@ Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
 
 
+DECODER = ('decoder/.*', 'post_quant_conv/.*')  # paths of an autoencoder that its latents do not depend on
+
+
 @struct.dataclass
 class State:
     """Everything that training changes, and nothing else."""
