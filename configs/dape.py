@@ -4,8 +4,8 @@
 
 nano: trained whole, from nothing, on statistics of the clean picture. Nine minutes on two CPU cores.
 sd2: low-rank adaptation of RAM (--config.weights holds it): tokens and tags of the degraded picture against
-those of the clean one. Learning rate and steps are those of SeeSR's dape.yaml (AdamW 1e-4, halved after 20,000 and
-30,000 updates, no average).
+those of the clean one. As SeeSR's dape.yaml and its networks have it: AdamW 1e-4, halved after 20,000 and 30,000
+updates, no average, whole photographs in a square, drop-path and dropout of 0.1 in the network that learns.
 """
 
 from configs import base
@@ -15,7 +15,7 @@ SIZES = {
         'steps': 300_000,
         'eval_every': 0,
         'preview_every': 0,
-        'data': {'null_text': 1.0},
+        'data': {'null_text': 1.0, 'frame': 'whole'},
         'ema': 0.0,
         'ema_warmup': False,
         'optimizer': {
@@ -34,7 +34,7 @@ SIZES = {
         'preview_every': 0,
         'data': {'hr_size': 128, 'null_text': 1.0, 'threads': 1, 'degradation': 'mild'},
         'optimizer': {'learning_rate': 1e-3, 'final_learning_rate': 1e-5, 'warmup': 100, 'weight_decay': 0.0},
-        'objective': {'targets': 'statistics', 'trainable': 'all'},
+        'objective': {'targets': 'statistics', 'trainable': 'all', 'interpolation': 'bicubic', 'dropout': 0.0},
     },
 }
 

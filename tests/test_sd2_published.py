@@ -76,6 +76,9 @@ PUBLISHED = {
         'optimizer.clip': 0.0,
         'ema': 0.0,
         'ema_warmup': False,
+        'data.frame': 'whole',  # squeezed to 512 x 512 offline
+        'objective.interpolation': 'bilinear',  # 512 to the 384 of RAM
+        'objective.dropout': 0.1,  # drop_path_rate and BERT's two of the degraded branch
         'objective.token_weight': 1.0,
         'objective.tag_weight': 1.0,
         'objective.targets': 'clean_tokens',
@@ -83,6 +86,8 @@ PUBLISHED = {
     },
     'autoencoder': {},
 }
+for stage in ('addsr', 'seesr'):
+    PUBLISHED[stage]['data.frame'] = 'crop'  # make_paired_data.py
 for stage in ('addsr', 'seesr', 'dape'):
     PUBLISHED[stage].update({'data.degradation': 'standard', 'data.degraded_target': 0.0})
     PUBLISHED[stage].update({f'optimizer.{name}': value for name, value in ADAMW.items()})
@@ -139,6 +144,7 @@ OURS = {
         'objective.trainable': 'all',
         'objective.latent_noise': 0.0,
         'data.hr_size': 512,
+        'data.frame': 'crop',
         'data.null_text': 1.0,
         'data.degradation': 'standard',
         'data.degraded_target': 0.0,

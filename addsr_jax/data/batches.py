@@ -17,6 +17,7 @@ from typing import Any
 import cv2
 import grain
 import numpy as np
+from PIL import Image
 
 from addsr_jax.data.captions import CLEAN, degrade_target
 from addsr_jax.data.degradation import SCALE, degrade, draw_degradation, sharpen
@@ -87,7 +88,7 @@ class MakePair:
 
     def __call__(self, record: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         options, table = self.options, TABLES[self.options.degradation]
-        hr = random_crop(record['image'], options.hr_size, rng)
+        hr = FRAMES[options.frame](record['image'], options.hr_size, rng)
         if rng.random() < 0.5:
             hr = hr[:, ::-1]
         clean = np.ascontiguousarray(hr, np.float32) / np.float32(255)
@@ -115,6 +116,18 @@ def random_crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.nd
         h, w, _ = image.shape
     top, left = int(rng.integers(h - size + 1)), int(rng.integers(w - size + 1))
     return image[top : top + size, left : left + size]
+
+
+def squeezed(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """[H, W, 3] uint8 -> [size, size, 3] by Lanczos's window, all of it; nothing is drawn."""
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS))
+
+
+# of `data.frame`
+FRAMES: dict[str, Callable[[np.ndarray, int, np.random.Generator], np.ndarray]] = {
+    'crop': random_crop,
+    'whole': squeezed,
+}
 
 
 def pair(clean: np.ndarray, table: Table, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

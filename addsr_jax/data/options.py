@@ -22,6 +22,11 @@ class DataOptions(Options):
         multiple_of=16,
         unit='pixels',
     )
+    frame: str = option(
+        "what of a photograph: a 'crop', or the 'whole', squeezed into the square of the target whatever its shape",
+        default='crop',
+        choices=('crop', 'whole'),
+    )
     null_text: float = option('probability of an empty caption', default=0.5, low=0, high=1)
     captions: str = option(
         "'sidecar' files beside the photographs, or words made from the 'record' of what was done to them",

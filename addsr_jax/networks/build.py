@@ -67,10 +67,10 @@ class Networks:
         return (*denoiser, image) if network == 'controlnet' else denoiser
 
 
-def apply(module: nn.Module, params: Any, *inputs: Any, method: str = '__call__') -> Any:
+def apply(module: nn.Module, params: Any, *inputs: Any, method: str = '__call__', rngs: Any = None) -> Any:
     """What a module answers with these parameters, gathered from the devices that they are split over; pure."""
     whole = sharding.gathered(params, getattr(module, 'dtype', jnp.float32))
-    return module.apply({'params': whole}, *inputs, method=method)
+    return module.apply({'params': whole}, *inputs, method=method, rngs=rngs)
 
 
 def build(spec: ModelSpec, dtype: Any = jnp.float32) -> Networks:

@@ -35,18 +35,19 @@ def normalise(images: jax.Array) -> jax.Array:
     return (images - IMAGENET_MEAN) / IMAGENET_STD
 
 
-def preprocess(images: jax.Array, size: int, *, clip: bool = False) -> jax.Array:
-    """[B, H, W, 3] in [0, 1] -> [B, size, size, 3]: bicubic without antialias, ImageNet-normalised.
+def preprocess(images: jax.Array, size: int, *, clip: bool = False, kind: str = 'bicubic') -> jax.Array:
+    """[B, H, W, 3] in [0, 1] -> [B, size, size, 3]: interpolated without antialias, ImageNet-normalised.
 
     Bicubic overshoots at edges; `clip` takes that back.
     """
-    seen = resize(images.astype(jnp.float32), (size, size), 'bicubic')
+    seen = resize(images.astype(jnp.float32), (size, size), kind)
     return normalise(jnp.clip(seen, 0, 1) if clip else seen)
 
 
 class CrossAttentionSelf(nn.Module):
     spec: TaggingSpec
     dtype: Dtype = jnp.float32
+    dropout: float = 0.0  # of the attention's weights
 
     @nn.compact
     def __call__(self, x: jax.Array, context: jax.Array) -> jax.Array:
@@ -54,7 +55,14 @@ class CrossAttentionSelf(nn.Module):
             y = nn.Dense(self.spec.width, dtype=self.dtype, name=name)(source)
             return y.reshape(*y.shape[:2], self.spec.heads, -1)
 
-        out = kernel('einsum')(project('query', x), project('key', context), project('value', context))
+        q, k, v = project('query', x), project('key', context), project('value', context)
+        if self.dropout:
+            key = self.make_rng('dropout')
+            out = nn.dot_product_attention(
+                q, k, v, broadcast_dropout=False, dropout_rng=key, dropout_rate=self.dropout, deterministic=False
+            )
+        else:
+            out = kernel('einsum')(q, k, v)
         return out.reshape(x.shape)
 
 
@@ -63,21 +71,24 @@ class AddAndNorm(nn.Module):
 
     spec: TaggingSpec
     dtype: Dtype = jnp.float32
+    dropout: float = 0.0  # of what is added
 
     @nn.compact
     def __call__(self, x: jax.Array, residual: jax.Array) -> jax.Array:
-        x = nn.Dense(self.spec.width, dtype=self.dtype, name='dense')(x) + residual
+        added = nn.Dense(self.spec.width, dtype=self.dtype, name='dense')(x)
+        x = nn.Dropout(self.dropout, deterministic=False)(added) + residual
         return nn.LayerNorm(self.spec.norm_eps, dtype=self.dtype, use_fast_variance=False, name='LayerNorm')(x)
 
 
 class CrossAttention(nn.Module):
     spec: TaggingSpec
     dtype: Dtype = jnp.float32
+    dropout: float = 0.0
 
     @nn.compact
     def __call__(self, x: jax.Array, context: jax.Array) -> jax.Array:
-        attended = CrossAttentionSelf(self.spec, self.dtype, name='self')(x, context)
-        return AddAndNorm(self.spec, self.dtype, name='output')(attended, x)
+        attended = CrossAttentionSelf(self.spec, self.dtype, self.dropout, name='self')(x, context)
+        return AddAndNorm(self.spec, self.dtype, self.dropout, name='output')(attended, x)
 
 
 class Intermediate(nn.Module):
@@ -94,47 +105,55 @@ class TaggingLayer(nn.Module):
 
     spec: TaggingSpec
     dtype: Dtype = jnp.float32
+    dropout: float = 0.0
 
     @nn.compact
     def __call__(self, x: jax.Array, context: jax.Array) -> jax.Array:
-        x = CrossAttention(self.spec, self.dtype, name='crossattention')(x, context)
+        x = CrossAttention(self.spec, self.dtype, self.dropout, name='crossattention')(x, context)
         wide = Intermediate(self.spec, self.dtype, name='intermediate')(x)
-        return AddAndNorm(self.spec, self.dtype, name='output')(wide, x)
+        return AddAndNorm(self.spec, self.dtype, self.dropout, name='output')(wide, x)
 
 
 class TaggingEncoder(nn.Module):
     spec: TaggingSpec
     dtype: Dtype = jnp.float32
+    dropout: float = 0.0
 
     @nn.compact
     def __call__(self, x: jax.Array, context: jax.Array) -> jax.Array:
         for i in range(self.spec.layers):
-            x = TaggingLayer(self.spec, self.dtype, name=f'layer_{i}')(x, context)
+            x = TaggingLayer(self.spec, self.dtype, self.dropout, name=f'layer_{i}')(x, context)
         return x
 
 
 class TaggingHead(nn.Module):
     spec: TaggingSpec
     dtype: Dtype = jnp.float32
+    dropout: float = 0.0
 
     @nn.compact
     def __call__(self, x: jax.Array, context: jax.Array) -> jax.Array:
-        return TaggingEncoder(self.spec, self.dtype, name='encoder')(x, context)
+        return TaggingEncoder(self.spec, self.dtype, self.dropout, name='encoder')(x, context)
 
 
 class PromptExtractor(nn.Module):
-    """Images [B, S, S, 3], ImageNet-normalised, to tokens [B, 1 + n, token_dim]; token 0 is their average."""
+    """Images [B, S, S, 3], ImageNet-normalised, to tokens [B, 1 + n, token_dim]; token 0 is their average.
+
+    dropout: the chance of the Swin's last branch to count nothing, and of numbers of the tagging head; a network for
+    training, whose `apply` takes the generator 'dropout'.
+    """
 
     spec: PromptExtractorSpec
     dtype: Dtype = jnp.float32
+    dropout: float = 0.0
 
     def setup(self):
         s = self.spec
-        self.visual_encoder = Swin(s.swin, self.dtype)
+        self.visual_encoder = Swin(s.swin, self.dtype, self.dropout)
         self.image_proj = nn.Dense(s.token_dim, dtype=self.dtype)
         self.label_embed = self.param('label_embed', nn.initializers.normal(0.02), (s.tagging.classes, s.token_dim))
         self.wordvec_proj = nn.Dense(s.tagging.width, dtype=self.dtype)
-        self.tagging_head = TaggingHead(s.tagging, self.dtype)
+        self.tagging_head = TaggingHead(s.tagging, self.dtype, self.dropout)
         self.fc = nn.Dense(1, dtype=self.dtype)
 
     def __call__(self, images: jax.Array) -> jax.Array:

@@ -79,6 +79,7 @@ class Block(nn.Module):
     stage: int
     shifted: bool
     dtype: Dtype = jnp.float32
+    drop_path: float = 0.0  # chance that a branch counts nothing (Huang et al. 2016), for each sample
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -94,9 +95,13 @@ class Block(nn.Module):
         attention = WindowAttention(c, s.heads[self.stage], window, self.dtype, name='attn')
         h = attention(h, shift_mask(size, window, shift) if shift else None)
         h = h.reshape(b, n, n, window, window, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, size, size, c)
-        x = x + (jnp.roll(h, (shift, shift), (1, 2)) if shift else h)
+        x = x + self.kept(jnp.roll(h, (shift, shift), (1, 2)) if shift else h)
         h = nn.LayerNorm(s.norm_eps, dtype=self.dtype, use_fast_variance=False, name='norm2')(x)
-        return end_of_block(x + MLP(c, s.mlp_ratio, self.dtype, name='mlp')(h))
+        return end_of_block(x + self.kept(MLP(c, s.mlp_ratio, self.dtype, name='mlp')(h)))
+
+    def kept(self, branch: jax.Array) -> jax.Array:
+        """A residual branch, or zeros; what is kept is larger by what is not."""
+        return nn.Dropout(self.drop_path, broadcast_dims=(1, 2, 3), deterministic=False)(branch)
 
 
 class PatchMerging(nn.Module):
@@ -120,11 +125,14 @@ class SwinStage(nn.Module):
     spec: SwinSpec
     stage: int
     dtype: Dtype = jnp.float32
+    drop_path: float = 0.0  # of the network's last block; 0 at the first, and even steps between
 
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        before, blocks = sum(self.spec.depths[: self.stage]), sum(self.spec.depths)
         for j in range(self.spec.depths[self.stage]):
-            x = Block(self.spec, self.stage, j % 2 == 1, self.dtype, name=f'blocks_{j}')(x)
+            rate = self.drop_path * (before + j) / max(blocks - 1, 1)
+            x = Block(self.spec, self.stage, j % 2 == 1, self.dtype, rate, name=f'blocks_{j}')(x)
         if self.stage == len(self.spec.depths) - 1:
             return x, x
         return PatchMerging(self.spec, self.dtype, name='downsample')(x), x
@@ -147,11 +155,12 @@ class Swin(nn.Module):
 
     spec: SwinSpec
     dtype: Dtype = jnp.float32
+    drop_path: float = 0.0
 
     def setup(self):
         s = self.spec
         self.patch_embed = PatchEmbed(s, self.dtype)
-        self.layers = [SwinStage(s, i, self.dtype) for i in range(len(s.depths))]
+        self.layers = [SwinStage(s, i, self.dtype, self.drop_path) for i in range(len(s.depths))]
         self.norm = nn.LayerNorm(s.norm_eps, dtype=self.dtype, use_fast_variance=False)
 
     def __call__(self, images: jax.Array) -> jax.Array:

@@ -7,7 +7,6 @@ pretrained RAM), or statistics of the clean picture (`statistics`, a network tra
 """
 
 from collections.abc import Callable
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -24,24 +23,23 @@ from addsr_jax.stages.objectives import DapeObjective
 from addsr_jax.trees import Tree
 
 
-def clean_tokens(networks: Networks, frozen: Tree, hr: jax.Array) -> tuple[jax.Array, jax.Array]:
+def clean_tokens(networks: Networks, frozen: Tree, hr: jax.Array, interpolation: str) -> tuple[jax.Array, jax.Array]:
     """The frozen network's tokens [B, 1 + n, D] and tag probabilities [B, K] of the clean picture."""
     size = networks.spec.prompt_extractor.swin.image_size
-    tokens, logits = apply(
-        networks.prompt_extractor, frozen['prompt_extractor'], preprocess(hr, size), method='tokens_and_logits'
-    )
+    seen = preprocess(hr, size, kind=interpolation)
+    tokens, logits = apply(networks.prompt_extractor, frozen['prompt_extractor'], seen, method='tokens_and_logits')
     return tokens, jax.nn.sigmoid(logits)
 
 
-def statistics(networks: Networks, frozen: Tree, hr: jax.Array) -> tuple[jax.Array, jax.Array]:
+def statistics(networks: Networks, frozen: Tree, hr: jax.Array, interpolation: str) -> tuple[jax.Array, jax.Array]:
     """Colour and orientation statistics per token, and 32 words."""
     swin = networks.spec.prompt_extractor.swin
     cells = swin.image_size // swin.patch // 2 ** (len(swin.depths) - 1)
-    clean = jnp.clip(resize(hr, (swin.image_size, swin.image_size), 'bicubic'), 0, 1)
+    clean = jnp.clip(resize(hr, (swin.image_size, swin.image_size), interpolation), 0, 1)
     return picture_statistics.token_targets(clean, cells), picture_statistics.word_targets(clean)
 
 
-TARGETS: dict[str, Callable[[Networks, Tree, jax.Array], tuple[jax.Array, jax.Array]]] = {
+TARGETS: dict[str, Callable[[Networks, Tree, jax.Array, str], tuple[jax.Array, jax.Array]]] = {
     'clean_tokens': clean_tokens,
     'statistics': statistics,
 }
@@ -66,15 +64,25 @@ def make(recipe: Recipe, objective: DapeObjective) -> Stage:
             'set --config.objective.targets=clean_tokens'
         )
 
-    look = partial(apply, networks.prompt_extractor, method='tokens_and_logits')
+    learner = networks.prompt_extractor.clone(dropout=objective.dropout)
+
+    def look(params: Tree, images: jax.Array, keys: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Tokens and logits of images [B, S, S, 3], what is dropped drawn by each sample's own key [B]."""
+
+        def one(key: jax.Array, image: jax.Array) -> tuple[jax.Array, jax.Array]:
+            tokens, logits = apply(learner, params, image[None], method='tokens_and_logits', rngs={'dropout': key})
+            return tokens[0], logits[0]
+
+        return jax.vmap(one)(keys, images)
+
     trains = (Trainable('prompt_extractor', 'prompt_extractor', adapters=adapters if adapt else None),)
 
     def loss(trained: Tree, frozen: Tree, samples: Tree) -> tuple[jax.Array, base.Metrics]:
         batch = samples['batch']
-        wanted_tokens, wanted_tags = targets(networks, frozen, to_unit(batch['hr']))
-        lq = preprocess(jnp.clip(to_unit(batch['lq']), 0, 1), size)
+        wanted_tokens, wanted_tags = targets(networks, frozen, to_unit(batch['hr']), objective.interpolation)
+        lq = preprocess(jnp.clip(to_unit(batch['lq']), 0, 1), size, kind=objective.interpolation)
         params = base.assemble(trained, frozen, trains)['prompt_extractor']
-        tokens, logits = base.recomputing(look, recipe.remat)(params, lq)
+        tokens, logits = base.recomputing(look, recipe.remat)(params, lq, samples['draws'])
         error = ((tokens.astype(jnp.float32) - wanted_tokens) ** 2).mean(axis=(1, 2))
         tags = binary_cross_entropy(logits.astype(jnp.float32), wanted_tags)
         total = objective.token_weight * error + objective.tag_weight * tags
@@ -93,7 +101,7 @@ def make(recipe: Recipe, objective: DapeObjective) -> Stage:
         return trees.cast(base.pick(bundle, ('prompt_extractor',) if adapt else (), 'dape'), recipe.dtype)
 
     def draw(key: jax.Array, batch: Batch) -> Tree:
-        return ()
+        return base.per_sample(key, 'dropout', len(batch['hr']), lambda sample: sample)
 
     return Stage(
         name='dape',

@@ -19,6 +19,15 @@ class DapeObjective(Options):
         choices=('clean_tokens', 'statistics'),
     )
     trainable: str = option('low-rank adaptation, or the whole network', default='lora', choices=('lora', 'all'))
+    interpolation: str = option(
+        'how pictures are shrunk to the side that the network sees', default='bilinear', choices=('bilinear', 'bicubic')
+    )
+    dropout: float = option(
+        "in the network that learns: chance of its last block's branches, and of numbers of its tagging head, to be 0",
+        default=0.1,
+        low=0,
+        below=1,
+    )
     token_weight: float = option('weight of the mean square error of tokens', default=1.0, low=0, high=1e6)
     tag_weight: float = option('weight of the cross-entropy of tags', default=1.0, low=0, high=1e6)
 

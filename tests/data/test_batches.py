@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from addsr_jax.data import sources
-from addsr_jax.data.batches import Decoded, described, make_batches, random_crop
+from addsr_jax.data.batches import FRAMES, Decoded, described, make_batches, random_crop
 from addsr_jax.data.options import DataOptions
 from addsr_jax.data.tokens import load_tokenizer
 from addsr_jax.errors import UserError
@@ -193,3 +193,14 @@ def test_workers_end_and_shared_memory_is_freed_when_the_process_that_started_th
     while (left := shared & set(os.listdir('/dev/shm'))) and time.monotonic() < end:
         time.sleep(0.1)
     assert not left
+
+
+def test_a_whole_photograph_is_squeezed_into_the_square_and_a_crop_is_not():
+    image = np.zeros((40, 200, 3), np.uint8)
+    image[:, 100:] = 200  # its right half
+    rng = np.random.default_rng(0)
+    whole = FRAMES['whole'](image, 96, rng)
+    assert whole.shape == (96, 96, 3)
+    assert (whole[:, :44] == 0).all()
+    assert (whole[:, 52:] == 200).all()
+    assert FRAMES['crop'](image, 32, rng).shape == (32, 32, 3)

@@ -138,3 +138,18 @@ def test_the_loss_is_its_weighted_terms(from_nothing, adapting):
         assert m['loss'] == pytest.approx(m['token_mse'] + m['tag_bce'], rel=1e-5)
     value, m, _, _ = adapting
     assert float(value.mean()) == pytest.approx(3 * float(m['token_mse']) + 5 * float(m['tag_bce']), rel=1e-5)
+
+
+def test_what_is_dropped_is_drawn_for_each_sample_whatever_the_batch_around_it_and_not_in_the_targets():
+    plain, _ = loss_and_draw('dape', targets='clean_tokens', trainable='lora')
+    loss, draw = loss_and_draw('dape', targets='clean_tokens', trainable='lora', dropout=0.1)
+    frozen = {'prompt_extractor': bundle()['prompt_extractor']}
+    state = stage('dape', targets='clean_tokens', trainable='lora').init(jax.random.key(0), frozen)
+    value = jax.jit(lambda batch, keys: loss(state.params, frozen, {'batch': batch, 'draws': keys})[0])
+    one, other = draw(first_key(), BATCH), draw(jax.random.key(7), BATCH)
+    whole, again = value(BATCH, one), value(BATCH, other)
+    assert (np.asarray(whole) != np.asarray(again)).all()
+    half = {name: rows[::2] for name, rows in BATCH.items()}
+    np.testing.assert_allclose(value(half, one[::2]), np.asarray(whole)[::2], rtol=1e-5)
+    clean = {**BATCH, 'lq': BATCH['hr']}  # the same weights on the same picture: what is left is what was dropped
+    assert (np.asarray(value(clean, one)) > plain(state.params, frozen, {'batch': clean, 'draws': one})[0]).all()
