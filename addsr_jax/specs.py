@@ -290,6 +290,7 @@ class ViewSpec(Options):
         "first look of the prompt extractor: 'file', the whole small file; 'tile', what the UNet restores",
         choices=('file', 'tile'),
     )
+    student_steps: int = _count('times that the student is asked, where the user says nothing', high=1000)
     color: str = option('colour fix, where the user names none', choices=COLORS)
     grain: float = option(
         'luma that varies by less is smoothed, where the user says nothing', low=0, high=255, unit='levels of 255'
@@ -372,7 +373,7 @@ def to_json(spec: Options) -> dict[str, Any]:
 # What a folder does that was written before these fields were: it keeps doing it.
 BEFORE: dict[type, dict[str, Any]] = {
     AutoencoderSpec: {'guided_blocks': 0},
-    ViewSpec: {'color': 'wavelet', 'grain': 0.0, 'calm': 0.0},
+    ViewSpec: {'student_steps': 4, 'color': 'wavelet', 'grain': 0.0, 'calm': 0.0},
 }
 
 

@@ -29,10 +29,10 @@ SIDE = 128  # pixels of a picture of the sheet
 # What a recipe says on the command line, and to Python.
 RECIPES = {
     'as it is': {},
-    '--steps 1': {'steps': 1},
+    '--steps 4': {'steps': 4},
     '--fidelity 1': {'fidelity': 1.0},
     '--antithetic': {'antithetic': True},
-    '--steps 1 --grain 8': {'steps': 1, 'grain': 8.0},
+    '--grain 8': {'grain': 8.0},
 }
 
 

@@ -32,7 +32,7 @@ class Method:
 
     name: str
     part: str  # of the parameters: whose UNet and ControlNet
-    steps: int  # where the user names none
+    steps: int | None  # where the user names none; None: as the model says (`ViewSpec.student_steps`)
     timesteps: Callable[[int, int], tuple[int, ...]]  # (steps, training steps) -> falling
     extra_noise: int  # noise fields beside one a step
     refines: bool  # prediction-based self-refinement, else ancestral steps: which sampler it is
@@ -50,7 +50,7 @@ METHODS = {
         Method(
             name='addsr',
             part='student',
-            steps=4,
+            steps=None,
             timesteps=student_timesteps,
             extra_noise=1,
             refines=True,

@@ -51,7 +51,9 @@ def sampler(size: str, method: str, side: int, batch: int, machine: Machine) -> 
         raise UserError(f'--sample {method} runs no network: write METHOD-STEPS, as addsr-4 or seesr-50')
     spec, mesh = MODELS[size], sharding.make_mesh('data:-1', machine.devices)
     method_of = settings.of_method
-    sampling = Sampling.of(method_of, settings.chosen.steps, spec.schedule.steps, guided=method_of.guided)
+    sampling = Sampling.of(
+        method_of, settings.steps_with(spec.view.student_steps), spec.schedule.steps, guided=method_of.guided
+    )
     shapes = sampler_program.param_shapes(spec, sampling, sharding.compute_dtype(mesh))
     places = sharding.state_shardings(mesh, shapes)
     return Program(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 class Choice:
     """What the student's sampler and the colour fix are told."""
 
-    steps: int
+    steps: int | None  # None: the method's or the model's own
     psr_weight: float
     color: str | None  # None: the model's own
     antithetic: bool = False

@@ -341,7 +341,7 @@ class Pipeline:
         """What the program for these settings is compiled for."""
         return Sampling.of(
             settings.of_method,
-            settings.chosen.steps,
+            settings.steps_with(self.networks.spec.view.student_steps),
             self.networks.spec.schedule.steps,
             guided=self._guidance(settings) != 1,
             start_point=settings.start_point,

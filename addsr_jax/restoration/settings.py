@@ -7,6 +7,7 @@ from addsr_jax.errors import UserError
 from addsr_jax.options import Options, option
 from addsr_jax.restoration.fidelity import Choice, choice
 
+OWN = "the model's own"
 SCALE, LONGEST = 4, 2**20  # enlargement; pixels of a result's side
 SMALLEST_TILE = 192  # output pixels: neighbours share 64 on either side
 INSIDE, CROP, STRETCH = 'inside', 'crop', 'stretch'  # how a picture meets a width and a height
@@ -78,7 +79,7 @@ class Settings(Options):
     steps: int | None = option(
         'how often the network is asked',
         default=None,
-        unset=', '.join(f'{m.steps} for {m.name}' for m in METHODS.values()),
+        unset=', '.join(f'{m.steps or OWN} for {m.name}' for m in METHODS.values()),
         low=1,
         high=1000,
         group=SAMPLING,
@@ -121,11 +122,11 @@ class Settings(Options):
         group=SAMPLING,
     )
     seed: int = option('of all random numbers', default=0, low=0, high=2**31 - 1, group=SAMPLING)
-    color: str | None = option('colour fix', default=None, unset="the model's own", choices=COLORS, group=FINISH)
+    color: str | None = option('colour fix', default=None, unset=OWN, choices=COLORS, group=FINISH)
     grain: float | None = option(
         'smooths luma that varies by less; 0: nothing',
         default=None,
-        unset="the model's own",
+        unset=OWN,
         low=0,
         high=20,
         unit='levels of 255',
@@ -134,7 +135,7 @@ class Settings(Options):
     calm: float | None = option(
         'where the picture varies by less, the result is the enlarged picture; 0: nowhere',
         default=None,
-        unset="the model's own",
+        unset=OWN,
         low=0,
         high=20,
         unit='levels of 255',
@@ -142,7 +143,7 @@ class Settings(Options):
     )
     prompt: str = option('words about the picture', default='', group=WORDS)
     tags: str = option("what the prompt extractor's tagging head says of the picture", default='', group=WORDS)
-    negative_prompt: str | None = option('what to stay away from', default=None, unset="the model's own", group=WORDS)
+    negative_prompt: str | None = option('what to stay away from', default=None, unset=OWN, group=WORDS)
     tile: int = option(
         f'side of a tile, {SMALLEST_TILE} or more; 0: the whole picture at once',
         default=512,
@@ -261,7 +262,11 @@ class Settings(Options):
         if self.fidelity is not None:
             return choice(self.fidelity)
         weight = PSR_WEIGHT if self.psr_weight is None else self.psr_weight
-        return Choice(self.steps or self.of_method.steps, weight, self.color, self.antithetic)
+        return Choice(self.steps, weight, self.color, self.antithetic)
+
+    def steps_with(self, student_steps: int) -> int:
+        """How often the network is asked, of a model whose own number for the student is that."""
+        return self.chosen.steps or self.of_method.steps or student_steps
 
 
 def parse_method(text: str, defaults: Settings) -> Settings | None:
