@@ -250,3 +250,7 @@ def test_adaptation_schedule_prompts_and_guidance_are_the_published_ones():
     assert prompts.student_added == 'clean, high-resolution, 8k, extremely detailed, best quality, sharp'
     assert prompts.teacher_added == 'clean, high-resolution, 8k'
     assert prompts.negative == 'dotted, noise, blur, lowres, smooth'
+
+
+def test_the_student_takes_the_published_four_steps():
+    assert SD2.view.student_steps == 4

@@ -35,7 +35,7 @@ def test_such_lines_are_found(line):
 
 
 def test_methods_have_the_parts_and_steps_of_their_papers():
-    assert (STUDENT.part, STUDENT.steps, STUDENT.refines, STUDENT.guided) == ('student', 4, True, False)
+    assert (STUDENT.part, STUDENT.steps, STUDENT.refines, STUDENT.guided) == ('student', None, True, False)
     assert (TEACHER.part, TEACHER.steps, TEACHER.refines, TEACHER.guided) == ('teacher', 50, False, True)
     assert METHODS == {'addsr': STUDENT, 'seesr': TEACHER}
 

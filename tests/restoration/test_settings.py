@@ -53,9 +53,13 @@ def test_tiles_are_whole_pictures_or_at_least_192(tile):
 
 
 @pytest.mark.parametrize('method', METHODS.values(), ids=METHODS)
-def test_a_method_s_own_steps_hold_where_nobody_names_any(method):
-    assert Settings(method=method.name).chosen.steps == method.steps
-    assert Settings(method=method.name, steps=7).chosen.steps == 7
+def test_the_method_s_own_steps_or_the_model_s_hold_where_nobody_names_any(method):
+    assert Settings(method=method.name).steps_with(3) == (method.steps or 3)
+    assert Settings(method=method.name, steps=7).steps_with(3) == 7
+
+
+def test_the_dial_s_steps_hold_whatever_the_model_s():
+    assert Settings(fidelity=0.0).steps_with(3) == 8
 
 
 def test_the_psr_weight_of_zero_is_a_weight_and_not_the_default():
