@@ -1,4 +1,4 @@
-"""Every figure and picture of docs/nano.md and of the README's table, made again.
+"""Every figure and picture of docs/nano.md, of the README's table and of the ablation in docs/experiments.md, made again.
 
     python benchmarks/nano.py --lq LQ --hr HR --workdir runs/nano [--limit N] [--ablation runs/ablation] [--only BLOCK]
 
@@ -93,7 +93,7 @@ def main() -> None:
     }
     for name in only:
         text = write[name]()
-        replace_block(ROOT / 'docs' / 'nano.md', name, text)
+        replace_block(ROOT / 'docs' / ('experiments.md' if name == 'ablation' else 'nano.md'), name, text)
         if name == 'drealsr':
             replace_block(ROOT / 'README.md', name, text)
 
