@@ -1,4 +1,4 @@
-"""Every figure and picture of docs/nano.md, of the README's table and of the ablation in docs/experiments.md, made again.
+"""Every figure and picture of docs/nano.md, the README's table, and the ablation of docs/experiments.md, made again.
 
     python benchmarks/nano.py --lq LQ --hr HR --workdir runs/nano [--limit N] [--ablation runs/ablation] [--only BLOCK]
 
