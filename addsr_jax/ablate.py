@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from addsr_jax.errors import UserError, guard
 from addsr_jax.flags import Parser, require, say, take
 from addsr_jax.options import Options, from_data, option
-from addsr_jax.restoration.settings import BICUBIC, PSR_WEIGHT, Settings, parse_method
+from addsr_jax.restoration.settings import BICUBIC, FREE, PSR_WEIGHT, Settings, parse_method
 from addsr_jax.train import run_apart, split_overrides
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def score_all(
     from addsr_jax.restoration import comparison, pipeline
 
     # the students are compared, with the grain that they leave
-    defaults = Settings(color='wavelet', grain=0.0, calm=0.0)
+    defaults = Settings(color='wavelet', grain=0.0, overshoot=FREE, calm=0.0)
     first = plan.seeds[0]
     shared = cache(lambda: pipeline.load(trained[first]))  # every run has these networks: programs are compiled once
 

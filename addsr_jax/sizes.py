@@ -122,6 +122,7 @@ SD2 = ModelSpec(
         student_steps=4,
         color='adain',
         grain=0.0,
+        overshoot=10.0,
         calm=0.0,
     ),  # both scripts
 )
@@ -203,8 +204,9 @@ NANO = ModelSpec(
         truncates=False,
         tokens_of='tile',
         student_steps=1,  # four are worse by LPIPS and DISTS (docs/nano.md)
-        color='guided',
-        grain=2.5,
+        color='wavelet',
+        grain=0.0,
+        overshoot=0.3,
         calm=0.7,
     ),
 )

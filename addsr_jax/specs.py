@@ -295,6 +295,12 @@ class ViewSpec(Options):
     grain: float = option(
         'luma that varies by less is smoothed, where the user says nothing', low=0, high=255, unit='levels of 255'
     )
+    overshoot: float = option(
+        'how far a result goes beyond the range of the four nearest pixels of the small picture, as a share of it, '
+        'where the user says nothing; 10: as far as it likes',
+        low=0,
+        high=10,
+    )
     calm: float = option(
         'where the picture varies by less the result is the enlarged picture, where the user says nothing; 0: nowhere',
         low=0,
@@ -373,7 +379,7 @@ def to_json(spec: Options) -> dict[str, Any]:
 # What a folder does that was written before these fields were: it keeps doing it.
 BEFORE: dict[type, dict[str, Any]] = {
     AutoencoderSpec: {'guided_blocks': 0},
-    ViewSpec: {'student_steps': 4, 'color': 'wavelet', 'grain': 0.0, 'calm': 0.0},
+    ViewSpec: {'student_steps': 4, 'color': 'wavelet', 'grain': 0.0, 'overshoot': 10.0, 'calm': 0.0},
 }
 
 

@@ -18,11 +18,11 @@ class Choice:
 
 
 DIAL = (
-    (0.0, Choice(8, 1.0, 'guided')),
-    (0.3, Choice(4, 1.0, 'guided')),
-    (0.6, Choice(1, 0.4, 'guided')),  # what the embedded model does by itself
-    (0.8, Choice(4, 0.0, 'guided')),
-    (1.0, Choice(4, 0.0, 'guided', antithetic=True)),
+    (0.0, Choice(8, 1.0, 'wavelet')),
+    (0.3, Choice(4, 1.0, 'wavelet')),
+    (0.6, Choice(1, 0.4, 'wavelet')),  # what the embedded model does by itself
+    (0.8, Choice(4, 0.0, 'wavelet')),
+    (1.0, Choice(4, 0.0, 'wavelet', antithetic=True)),
 )
 
 

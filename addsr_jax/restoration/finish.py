@@ -9,6 +9,7 @@ import numpy as np
 
 from addsr_jax.ops import guided_filter
 from addsr_jax.ops import image as image_ops
+from addsr_jax.restoration.bounds import Bounds
 
 FIXES = {'guided': guided_filter.guided, 'wavelet': image_ops.wavelet, 'adain': image_ops.adain}
 
@@ -27,6 +28,7 @@ def finished(
     grain: float,
     *,
     truncates: bool,
+    bounds: Bounds | None = None,
     calm: np.ndarray | None = None,
     kind: type[np.unsignedinteger] = np.uint8,
 ) -> np.ndarray:
@@ -36,7 +38,8 @@ def finished(
 
     color: a name of FIXES, or 'none'. grain: luma that varies by less, in levels of 255, is smoothed; 0: none.
     truncates: as the original, whose colour fix takes bytes and cuts off the fractions of its result; more bits are
-    rounded. calm: [H, W] in 0..1, how far `restored` is kept within a level of `lq`; None: nowhere.
+    rounded. bounds: what the result stays inside; None: nothing. calm: [H, W] in 0..1, how far `restored` is kept
+    within a level of `lq`; None: nowhere.
     """
     white = np.iinfo(kind).max
     cuts = truncates and color != 'none' and kind is np.uint8
@@ -51,7 +54,7 @@ def finished(
     out = np.empty(restored.shape, kind)
     for start in range(0, len(out), BLOCK):  # in strips: floats of a whole large picture take gigabytes
         rows = slice(start, start + BLOCK)
-        part = restored[rows]
+        part = restored[rows] if bounds is None else bounds.clipped(restored[rows], start)
         if calm is not None:
             large = signed(lq[rows])
             near = np.clip(part, large - CALM, large + CALM)

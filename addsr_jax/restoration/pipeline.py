@@ -25,8 +25,9 @@ from addsr_jax.ops import tiling
 from addsr_jax.ops.attention import KERNELS
 from addsr_jax.options import declared, describe, from_data
 from addsr_jax.restoration import finish, kinds, mirrors, noise, program, results, stream, views
+from addsr_jax.restoration.bounds import Bounds
 from addsr_jax.restoration.cut import Cut
-from addsr_jax.restoration.settings import FINISH, RESULT, SMALLEST_TILE, Settings
+from addsr_jax.restoration.settings import FINISH, FREE, RESULT, SMALLEST_TILE, Settings
 from addsr_jax.runtime import compiler_options, free_memory
 from addsr_jax.specs import PromptSpec, with_attention
 from addsr_jax.trees import Tree
@@ -251,8 +252,19 @@ class Pipeline:
         color = settings.chosen.color or view.color
         grain = view.grain if settings.grain is None else settings.grain
         below = view.calm if settings.calm is None else settings.calm
+        overshoot = view.overshoot if settings.overshoot is None else settings.overshoot
+        bounds = Bounds.around(small, overshoot, lq.shape[:2]) if overshoot < FREE else None
         calm = finish.calm_places(small, below, lq.shape[1], lq.shape[0]) if below else None
-        return finish.finished(restored, lq, color, grain, truncates=view.truncates, calm=calm, kind=small.dtype.type)
+        return finish.finished(
+            restored,
+            lq,
+            color,
+            grain,
+            truncates=view.truncates,
+            bounds=bounds,
+            calm=calm,
+            kind=small.dtype.type,
+        )
 
     def _plan_of(self, size: tuple[int, int], settings: Settings) -> tiling.Plan:
         """Tiles of a picture of that width and height, before anything of it is read."""

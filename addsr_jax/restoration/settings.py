@@ -13,6 +13,7 @@ SMALLEST_TILE = 192  # output pixels: neighbours share 64 on either side
 INSIDE, CROP, STRETCH = 'inside', 'crop', 'stretch'  # how a picture meets a width and a height
 COLORS = ('guided', 'wavelet', 'adain', 'none')
 PSR_WEIGHT = 0.4
+FREE = 10  # the overshoot that has no bound
 BICUBIC = 'bicubic'  # what evaluations compare with: no method, and no settings
 RESULT, SAMPLING, FINISH, WORDS, LARGE = (
     'size and files of results',
@@ -130,6 +131,15 @@ class Settings(Options):
         low=0,
         high=20,
         unit='levels of 255',
+        group=FINISH,
+    )
+    overshoot: float | None = option(
+        'how far the result goes beyond the range of the four nearest pixels of the picture, as a share of it; '
+        f'{FREE}: as far as it likes',
+        default=None,
+        unset=OWN,
+        low=0,
+        high=FREE,
         group=FINISH,
     )
     calm: float | None = option(
