@@ -1,6 +1,7 @@
 """Grain and colours of finished pictures: what is left on flat areas, and how near chroma is to the photograph's.
 
-    python benchmarks/finish.py --lq LQ --hr HR [--limit N] [--methods bicubic,addsr-4] [--color wavelet] [--grain 0]
+    python benchmarks/finish.py --lq LQ --hr HR [--limit N] [--methods bicubic,addsr-4]
+        [--color wavelet] [--grain 0] [--overshoot 10]
 
 Grain: the mean standard deviation of luma and of the two chroma channels (levels of 255) in windows of 7 pixels, where
 the HR picture varies by less than FLAT levels around; pictures with hardly any such place are left out of it. Chroma
@@ -28,13 +29,14 @@ def main() -> None:
     parser.add_argument('--lq', type=Path, required=True)
     parser.add_argument('--hr', type=Path, required=True)
     parser.add_argument('--limit', type=int)
-    parser.add_argument('--methods', default='bicubic,addsr-1,addsr-4,addsr-4x2')
+    parser.add_argument('--methods', default='bicubic,addsr-1,addsr-4')
     parser.add_argument('--weights', default='nano')
     parser.add_argument('--color', choices=COLORS, help="colour fix (default: the model's own)")
     parser.add_argument('--grain', type=float, help="levels of 255 that are smoothed (default: the model's own)")
+    parser.add_argument('--overshoot', type=float, help="beyond the input's range (default: the model's own)")
     values = parser.parse_args()
     prepare()
-    settings = Settings(color=values.color, grain=values.grain)
+    settings = Settings(color=values.color, grain=values.grain, overshoot=values.overshoot)
     methods = comparison.make_methods(values.methods.split(','), settings, partial(pipeline.load, values.weights))
     grains: dict[str, list[tuple[float, float]]] = {}
     likeness: dict[str, list[float]] = {}
