@@ -39,7 +39,7 @@ def networks_are_programs(monkeypatch):
 
 IMAGE = photos.crops(1, 60)[0]  # four tiles
 SMALL = IMAGE[:32, :32]  # one, and a smaller one
-FAST = {'tile': 192, 'steps': 2, 'color': 'none', 'grain': 0.0}
+FAST = {'tile': 192, 'steps': 2, 'color': 'none', 'grain': 0.0, 'overshoot': 10.0}  # what the networks drew
 
 
 def difference(a, b):
@@ -249,16 +249,26 @@ def test_the_colour_fixes_bring_the_colours_back_to_those_of_the_input(model):
     assert max(away['wavelet'], away['adain'], away['guided']) < 6
 
 
-def test_colour_fix_and_grain_are_the_model_s_own_unless_the_user_names_them(model):
+def test_colour_fix_grain_and_overshoot_are_the_model_s_own_unless_the_user_names_them(model):
     plain = {name: FAST[name] for name in ('tile', 'steps')}
     spec = model.networks.spec
-    for color, grain in (('guided', 4.0), ('wavelet', 0.0)):
-        view = dataclasses.replace(spec.view, color=color, grain=grain)
+    for color, grain, overshoot in (('guided', 4.0, 0.5), ('wavelet', 0.0, 10.0)):
+        view = dataclasses.replace(spec.view, color=color, grain=grain, overshoot=overshoot)
         networks = dataclasses.replace(model.networks, spec=dataclasses.replace(spec, view=view))
         own = dataclasses.replace(model, networks=networks)
         np.testing.assert_array_equal(
-            own.upscale(SMALL, **plain), model.upscale(SMALL, **plain, color=color, grain=grain)
+            own.upscale(SMALL, **plain),
+            model.upscale(SMALL, **plain, color=color, grain=grain, overshoot=overshoot),
         )
+
+
+def test_nothing_is_drawn_where_the_picture_has_one_colour_unless_the_user_lets_it(model):
+    half = np.full((32, 32, 3), (60, 90, 120), np.uint8)
+    half[:, 16:] = SMALL[:, 16:]
+    settings = {**FAST, 'calm': 0.0}
+    free, held = (model.upscale(half, **{**settings, 'overshoot': o})[:, :56].astype(int) for o in (10.0, 0.3))
+    assert np.abs(free - half[0, 0]).max() > 4
+    assert np.abs(held - half[0, 0]).max() <= 2
 
 
 def test_pillow_images_are_taken_as_arrays_are(model):
