@@ -57,7 +57,7 @@ class Mismatch:
             return f'it is quantised ({self.have[self.untyped[0]].dtype}): get the file of floats'
         looks = whose(self.have)
         if len(self.unexpected) > len(self.have) // 2 and looks != NAMES[self.kind]:
-            return f'it looks like {looks}, not {NAMES[self.kind]}: give the file of that'
+            return f'it looks like {looks}, not {NAMES[self.kind]}: give another file'
         if self.missing and not self.unexpected and not self.misshapen:
             return self._part()
         if self.misshapen and not self.missing and not self.unexpected:

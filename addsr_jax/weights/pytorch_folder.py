@@ -10,7 +10,8 @@ import numpy as np
 
 from addsr_jax import places
 from addsr_jax.errors import UserError
-from addsr_jax.specs import AutoencoderSpec, ModelSpec
+from addsr_jax.networks.swin import relative_position_index, shift_mask
+from addsr_jax.specs import AutoencoderSpec, ModelSpec, SwinSpec
 from addsr_jax.trees import Tree
 from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights import layout, published, tensor_file, torch_writer
@@ -74,9 +75,23 @@ def _write_rest(folder: Path, made: Bundle, shard: float | None) -> None:
     places.copy(made.tokenizer, folder / 'tokenizer')
     if 'prompt_extractor' in made.params:
         state = layout.to_state_dict('prompt_extractor', made.params['prompt_extractor'])
-        torch_writer.write(folder / 'ram.pth', {'model': state})
+        torch_writer.write(folder / 'ram.pth', {'model': {**state, **computed(made.spec.prompt_extractor.swin)}})
     if 'dape' in made.params:
         torch_writer.write(folder / 'DAPE.pth', layout.to_state_dict('dape', made.params['dape']))
+
+
+def computed(spec: SwinSpec) -> dict[str, np.ndarray]:
+    """Tables that RAM's files hold beside its weights, from which readers know how large its pictures are."""
+    found, side = {}, spec.image_size // spec.patch
+    for level, depth in enumerate(spec.depths):
+        window = min(spec.window, side)
+        for number in range(depth):
+            block = f'visual_encoder.layers.{level}.blocks.{number}'
+            found[f'{block}.attn.relative_position_index'] = relative_position_index(window)
+            if number % 2 and side > window:  # these are shifted
+                found[f'{block}.attn_mask'] = shift_mask(side, window, window // 2)
+        side //= 2
+    return found
 
 
 def _is_kl(spec: AutoencoderSpec) -> bool:

@@ -1,16 +1,17 @@
 """Networks are known by their tensors, whatever file they come in."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from addsr_jax.errors import UserError
-from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights import conversion, known
 from tests import tiny_sd
 
 
 def test_the_shipped_list_knows_the_embedded_networks():
-    lines = conversion.inspect(bundles.Path('nano'), known.read())
+    lines = conversion.inspect(Path('nano'), known.read())
     told = [line.split(', ')[-1] for line in lines if 'sha256' in line]
     assert len(told) == 7
     assert 'same tensors as nano student/unet' in told

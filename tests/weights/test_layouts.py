@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from addsr_jax.errors import UserError
+from addsr_jax import convert
+from addsr_jax.errors import UserError, guard
 from addsr_jax.weights import conversion, known, pytorch_folder, sources, torch_writer
 from addsr_jax.weights.reader import open_file
 from tests import tiny_sd
@@ -293,6 +294,16 @@ def test_thousands_of_tensors_that_do_not_fit_are_five_lines_with_the_likely_cau
     lines = str(error.value).splitlines()
     assert len(lines) <= 5
     assert max(map(len, lines)) < 500
+
+
+def test_the_command_says_them_on_stderr_ends_with_2_and_writes_nothing(copied, tmp_path, capsys):
+    path = copied / 'unet' / 'diffusion_pytorch_model.safetensors'
+    save_file(tiny_sd.states()['autoencoder'], path)
+    assert guard(convert.main, ['from_pytorch', '--sd', str(copied), '-o', str(tmp_path / 'out')]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith('addsr: ') for line in lines)
+    assert [place.name for place in tmp_path.iterdir()] == ['sd']
 
 
 def test_all_networks_wrong_are_five_lines_too(copied):
