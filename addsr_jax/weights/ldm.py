@@ -6,6 +6,7 @@ when it is read. Names: openaimodel.py and model.py of ldm/modules/diffusionmodu
 open_clip/transformer.py.
 """
 
+import math
 import re
 from collections.abc import Mapping
 
@@ -151,7 +152,7 @@ def _autoencoder(tensors: Tensors) -> dict[str, Stored]:
     for name, value in tensors.items():
         if match := re.fullmatch(r'(encoder|decoder)\.(.*)', name):
             name = f'{match[1]}.{_autoencoder_name(match[2], levels)}'
-            if '.attentions.' in name and name.endswith('.weight') and len(value.shape) > 2:
+            if '.attentions.' in name and name.endswith('.weight') and math.prod(value.shape[2:]) == 1:
                 value = reshaped(value, value.shape[:2])
         found[name] = value
     return found
@@ -193,7 +194,7 @@ def _text_encoder(tensors: Tensors) -> dict[str, Stored]:
 
 def third(joint: Stored, which: int) -> Stored:
     """A third of the rows."""
-    rows = joint.shape[0] // 3
+    rows = next(iter(joint.shape), 0) // 3
     start = which * rows
     return Stored((rows, *joint.shape[1:]), joint.dtype, lambda: joint.read()[start : start + rows].copy())
 

@@ -178,7 +178,7 @@ def _merged(path: Path, layer: str, base: Stored, adapter: Adapter) -> Stored:
     """W + scale * B A of layer or 1 x 1 convolution, or of any convolution whose A has its size."""
     a, b, alpha = adapter.parts['a'], adapter.parts['b'], adapter.parts.get('alpha')
     rank = next(iter(a.shape), 0)
-    rows, size = base.shape[0], math.prod(base.shape)
+    rows, size = math.prod(base.shape[:1]), math.prod(base.shape)
     matrices = len(a.shape) >= 2 and len(b.shape) >= 2 and rank > 0
     if not matrices or math.prod(b.shape) != rows * rank or math.prod(a.shape) * rows != size * rank:
         raise UserError(
