@@ -15,21 +15,45 @@ from addsr_jax.errors import UserError, guard
 from addsr_jax.flags import Parser, say, take
 from addsr_jax.options import Options, option, to_data
 
+INSTEAD, ADAPTERS = 'in the place of what --sd has', 'low-rank adapters, merged: a file, or a folder of them'
+PARTS, DTYPES = ('student', 'teacher', 'unet'), ('float32', 'float16', 'bfloat16')
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sources(Options):
-    """PyTorch checkpoints as their authors publish them."""
+    """PyTorch checkpoints as their authors publish them, and as programs for pictures keep them."""
 
     sd: Path | None = option(
-        'folder of stable-diffusion-2-base: tokenizer, scheduler, text_encoder, vae (and unet, to train a teacher)',
+        'stable-diffusion-2-base: a folder with tokenizer, scheduler, text_encoder, vae (unet, to train), or a file',
         default=None,
     )
-    addsr: Path | None = option('folder with unet/ and controlnet/ of the student', default=None)
-    seesr: Path | None = option('folder with unet/ and controlnet/ of the teacher', default=None)
+    addsr: Path | None = option('folder with unet/ and controlnet/ of the student, or a file', default=None)
+    seesr: Path | None = option('folder with unet/ and controlnet/ of the teacher, or a file', default=None)
     ram: Path | None = option('ram_swin_large_14m.pth', default=None)
     dape: Path | None = option('DAPE.pth', default=None)
     dino: Path | None = option('dino_deitsmall16_pretrain.pth, to train a student', default=None)
     dinov2: Path | None = option('dinov2_vits14_pretrain.pth, to train a student', default=None)
+    vae: Path | None = option('folder or file, for that of --sd', default=None, group=INSTEAD)
+    unet: Path | None = option('folder or file, for that of --sd', default=None, group=INSTEAD)
+    text_encoder: Path | None = option('folder or file, for that of --sd', default=None, group=INSTEAD)
+    tokenizer: Path | None = option('folder, for that of --sd; a file brings none', default=None, group=INSTEAD)
+    predicts: str | None = option(
+        'what the UNet predicts, noise or velocity',
+        default=None,
+        choices=('epsilon', 'v'),
+        group=INSTEAD,
+        unset='what the configuration says',
+    )
+    sd_lora: Path | None = option('of the UNet or text encoder of --sd', default=None, group=ADAPTERS)
+    addsr_lora: Path | None = option('of the networks of --addsr', default=None, group=ADAPTERS)
+    seesr_lora: Path | None = option('of the networks of --seesr', default=None, group=ADAPTERS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known(Options):
+    """Networks that one knows already."""
+
+    known: Path | None = option('list of hashes and names of networks, beside the shipped one', default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,35 +64,54 @@ class Target(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part(Options):
-    """What goes back to PyTorch."""
+class Form(Options):
+    """What goes back to PyTorch, and how."""
 
-    part: str = option('whose unet/ and controlnet/', default='student', choices=('student', 'teacher'))
+    part: str = option("whose unet/ and controlnet/; unet: Stable Diffusion's own", default='student', choices=PARTS)
+    dtype: str | None = option('of all tensors', default=None, choices=DTYPES, unset='as they are stored')
+    shard: float | None = option(
+        'a larger network becomes several files with an index',
+        default=None,
+        above=0,
+        high=1000,
+        unit='GB',
+        unset='one file',
+    )
 
 
 def from_pytorch(arguments: Sequence[str]) -> None:
     p = Parser('convert from_pytorch', 'Writes PyTorch checkpoints as one folder that --weights takes.')
     p.declare(Sources)
     p.declare(Target)
+    p.declare(Known)
     values = p.parse_args(arguments)
-    sources, output = take(values, Sources), take(values, Target).output
-    from addsr_jax.weights import conversion
+    given, output = take(values, Sources), take(values, Target).output
+    known = _known(take(values, Known))
+    from addsr_jax.weights import conversion, sources
 
-    report = conversion.from_pytorch(conversion.plan(**to_data(sources)), output, say)
+    report = conversion.from_pytorch(sources.plan(**to_data(given)), output, say, known)
     say(f'{output}: {len(report["tensors"])} tensors, sha256 {report["sha256"]}')
     say(f'{output / conversion.REPORT} lists each of them')
 
 
+def _known(given: Known) -> dict[str, list[str]]:
+    from addsr_jax.weights import known
+
+    return known.read([] if given.known is None else [given.known])
+
+
 def to_pytorch(arguments: Sequence[str]) -> None:
-    p = Parser('convert to_pytorch', 'Writes a model as folders and files that the original classes load.')
+    p = Parser(
+        'convert to_pytorch', 'Writes a model as folders and files that diffusers and the original classes load.'
+    )
     p.add_argument('weights', metavar='DIR', help="'nano', or a folder that training (final/) or from_pytorch wrote")
     p.declare(Target)
-    p.declare(Part)
+    p.declare(Form)
     values = p.parse_args(arguments)
-    output, part = take(values, Target).output, take(values, Part).part
-    from addsr_jax.weights import conversion
+    output, form = take(values, Target).output, take(values, Form)
+    from addsr_jax.weights import pytorch_folder
 
-    conversion.to_pytorch(values.weights, output, part, say)
+    pytorch_folder.to_pytorch(values.weights, output, form.part, say, dtype=form.dtype, shard=form.shard)
 
 
 def inspect(arguments: Sequence[str]) -> None:
@@ -76,10 +119,12 @@ def inspect(arguments: Sequence[str]) -> None:
     p.add_argument(
         'path', metavar='PATH', type=places.local, help="'nano', a folder, or a .safetensors, .bin or .pth file"
     )
+    p.declare(Known)
     values = p.parse_args(arguments)
+    known = _known(take(values, Known))
     from addsr_jax.weights import conversion
 
-    for line in conversion.inspect(values.path):
+    for line in conversion.inspect(values.path, known):
         say(line)
 
 
@@ -91,7 +136,7 @@ def main(arguments: Sequence[str]) -> None:
         say('usage: addsr convert ACTION ...')
         say('')
         say('  from_pytorch --sd DIR [--addsr DIR] [--ram FILE] ... -o DIR   checkpoints as one folder for --weights')
-        say('  to_pytorch DIR -o FOLDER [--part PART]    files of the original classes (default: PART is student)')
+        say('  to_pytorch DIR -o FOLDER [--part PART]    for diffusers and the originals (default: PART is student)')
         say('  inspect PATH                              what weights or a file of tensors hold')
         say('')
         say('addsr convert ACTION --help says more')

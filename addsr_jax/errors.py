@@ -14,9 +14,15 @@ FAULT, INTERRUPTED = 1, 130  # exit codes
 
 
 class UserError(Exception):
-    """A mistake that the user can mend. The message is one line: what is wrong, where, what to do."""
+    """A mistake that the user can mend. The message is one line: what is wrong, where, what to do.
+
+    More arguments are more lines, where one alone would hide what is wrong.
+    """
 
     code = 2  # of the process
+
+    def __str__(self) -> str:
+        return '\n'.join(map(str, self.args))
 
 
 class PictureError(UserError):
@@ -49,7 +55,8 @@ def guard(command: Callable[[Sequence[str]], None], arguments: Sequence[str] | N
         command(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
     except UserError as error:
-        complain(str(error))
+        for line in error.args:
+            complain(str(line))
         return error.code
     except KeyboardInterrupt:
         complain('stopped')

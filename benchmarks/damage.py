@@ -22,7 +22,7 @@ from addsr_jax import hashes
 from addsr_jax.errors import UserError
 from addsr_jax.flags import say
 from addsr_jax.training.checkpoints import Checkpoints
-from addsr_jax.weights import adapters, conversion, reader
+from addsr_jax.weights import adapters, pytorch_folder, reader
 from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights.beside import load_beside
 
@@ -147,7 +147,7 @@ def of_file(path: Path) -> str:
 
 def exported(folder: Path) -> Target:
     """What `convert to_pytorch` writes of the embedded model, files of tensors alone."""
-    conversion.to_pytorch('nano', folder, 'student', lambda line: None)
+    pytorch_folder.to_pytorch('nano', folder, 'student', lambda line: None)
     for path in folder.rglob('config.json'):
         path.unlink()
     files = sorted(path.relative_to(folder) for path in folder.rglob('*') if path.is_file())

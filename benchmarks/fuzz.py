@@ -47,10 +47,15 @@ class Target:
 
 def tensors(path: Path) -> list[str]:
     """What `addsr convert` lists, and reads."""
-    lines = conversion.inspect(path)
+    lines = conversion.inspect(path, {})
     for name, stored in open_file(path).items():
         conversion.read_tensor(path, name, stored)
     return lines
+
+
+def inspected(path: Path) -> list[str]:
+    """What `addsr convert inspect` says of a folder."""
+    return conversion.inspect(path, {})
 
 
 def picture(path: Path) -> list[str]:
@@ -61,8 +66,8 @@ TARGETS = {
     'weights': (
         Target(mutations.torch_files(), 'x.pth', lambda folder: tensors(folder / 'x.pth')),
         Target(mutations.safetensors(), 'x.safetensors', lambda folder: tensors(folder / 'x.safetensors')),
-        Target(mutations.json_files(), 'model.json', conversion.inspect),
-        Target(mutations.json_files(), 'model.safetensors.index.json', conversion.inspect),
+        Target(mutations.json_files(), 'model.json', inspected),
+        Target(mutations.json_files(), 'model.safetensors.index.json', inspected),
     ),
     'pictures': (Target(mutations.changed_pictures(), 'x.img', lambda folder: picture(folder / 'x.img')),),
 }

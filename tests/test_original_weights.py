@@ -1,5 +1,6 @@
 """What owners of the published checkpoints do: convert, upscale, tag, and go back to PyTorch."""
 
+import json
 from functools import partial
 from pathlib import Path
 
@@ -43,8 +44,9 @@ def words(place: Path) -> list[str]:
     return ['--tag_list', str(place / 'tags.txt'), '--thresholds', str(place / 'thresholds.txt')]
 
 
-def restored(place, target: Path, *more: str) -> np.ndarray:
-    arguments = [str(place / 'photos' / 'a.png'), '--weights', str(place / 'converted'), '--steps', '1', *more]
+def restored(place, target: Path, *more: str, weights: Path | None = None) -> np.ndarray:
+    weights = weights or place / 'converted'
+    arguments = [str(place / 'photos' / 'a.png'), '--weights', str(weights), '--steps', '1', *more]
     assert guard(upscale.main, [*arguments, '--color', 'none', '-o', str(target)]) == 0
     return np.asarray(Image.open(target))
 
@@ -58,7 +60,7 @@ def test_converted_weights_restore_at_the_published_size_and_tags_have_an_effect
         return original(self, lq, *rest)
 
     monkeypatch.setattr(pipeline.Pipeline, '_sample', spied)
-    plain, tagged = (restored(place, tmp_path / f'{len(m)}.png', *m) for m in ((), words(place)))
+    plain, tagged = restored(place, place / 'plain.png'), restored(place, tmp_path / 'tagged.png', *words(place))
     assert plain.shape == (160, 160, 3)  # made larger first, as the published scripts do, and shrunk again
     assert seen == [((1, 512, 512, 3), (1, 17, 512))] * 2  # with what the prompt extractor says of the file
     assert (plain != tagged).any()
@@ -80,11 +82,25 @@ def test_tags_become_files_that_training_reads(place, capsys):
     assert 'add --overwrite' in capsys.readouterr().err
 
 
-def test_the_student_goes_back_to_pytorch_as_it_came(place, tmp_path):
-    assert guard(convert.main, ['to_pytorch', str(place / 'converted'), '-o', str(tmp_path / 'back')]) == 0
-    names = {str(p.relative_to(tmp_path / 'back')) for p in (tmp_path / 'back').rglob('*') if p.is_file()}
+def test_the_walk_of_the_documents_ends_where_it_began(place, tmp_path, monkeypatch, capsys):
+    """docs/weights.md, command by command: to a picture, back to PyTorch, and from there to the same picture."""
+    monkeypatch.chdir(tmp_path)
+    assert guard(convert.main, ['to_pytorch', str(place / 'converted'), '-o', 'for_torch']) == 0
+    names = {str(p.relative_to('for_torch')) for p in Path('for_torch').rglob('*') if p.is_file()}
     assert {'unet/config.json', 'controlnet/diffusion_pytorch_model.safetensors', 'ram.pth', 'DAPE.pth'} <= names
-    assert guard(convert.main, ['to_pytorch', 'nano', '-o', str(tmp_path / 'back')]) == 2
+    assert {'model_index.json', 'scheduler/scheduler_config.json', 'tokenizer/vocab.json'} <= names
+    told = json.loads((place / 'converted' / 'report.json').read_text())['networks']
+    Path('known.txt').write_text('\n'.join(f'{one["sha256"]} my {name}' for name, one in told.items()))
+    capsys.readouterr()
+    again = '--sd for_torch --addsr for_torch --ram for_torch/ram.pth --dape for_torch/DAPE.pth --known known.txt'
+    assert guard(convert.main, ['from_pytorch', *again.split(), '-o', 'again']) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if ': sha256 ' in line]
+    wanted = [name for name in told if not name.startswith(('teacher', 'dino'))]
+    assert sorted(line.split(', ')[1] for line in lines) == sorted(f'same tensors as my {name}' for name in wanted)
+    plain = place / 'plain.png'  # of the test above, where it ran
+    first = np.asarray(Image.open(plain)) if plain.exists() else restored(place, plain)
+    np.testing.assert_array_equal(restored(place, Path('a.png'), weights=Path('again')), first)
+    assert guard(convert.main, ['to_pytorch', 'nano', '-o', 'for_torch']) == 2
 
 
 def test_weights_open_in_the_dtype_and_on_the_mesh_asked_for(place):

@@ -2,7 +2,7 @@
 
 References: UNet2DConditionModel, ControlNetModel, AutoencoderKL (diffusers 0.25), CLIPTextModel (transformers),
 ram/models/ram_lora.py (SeeSR), DINO and DINOv2 (facebookresearch). Sizes that no file states are those of the
-published networks (addsr_jax/specs.py).
+published networks (addsr_jax/sizes.py).
 """
 
 import dataclasses
@@ -25,9 +25,28 @@ from addsr_jax.specs import (
     ViTSpec,
 )
 from addsr_jax.weights.names import is_computed
+from addsr_jax.weights.shapes import heads_of
 from addsr_jax.weights.stored import Stored
 
 Tensors = Mapping[str, Stored]
+SCHEDULER = 'scheduler_config.json'
+DIFFUSERS_VERSION = '0.25.0'  # the one that AddSR asks for
+SAMPLER = 'DDPMScheduler'
+# preprocessor_config.json of CLIP's pictures, which the originals' scripts open and do not use
+PREPROCESSOR = {
+    'crop_size': 224,
+    'do_center_crop': True,
+    'do_convert_rgb': True,
+    'do_normalize': True,
+    'do_resize': True,
+    'feature_extractor_type': 'CLIPFeatureExtractor',
+    'image_mean': [0.48145466, 0.4578275, 0.40821073],
+    'image_processor_type': 'CLIPImageProcessor',
+    'image_std': [0.26862954, 0.26130258, 0.27577711],
+    'resample': 3,
+    'size': 224,
+}
+PREDICTIONS = {'epsilon': 'epsilon', 'v_prediction': 'v'}  # theirs and ours
 
 # Names that older files use, as regex and replacement.
 OLDER = {
@@ -40,7 +59,11 @@ OLDER = {
     'prompt_extractor': ((r'vision_multi\.(.*)', r'tagging_head.\1'),),
 }
 # Parts of RAM that generate and embed captions: neither tags nor tokens need them.
-UNUSED = {'prompt_extractor': ('tag_encoder.', 'text_decoder.'), 'dape': ('tag_encoder.', 'text_decoder.')}
+UNUSED = {
+    'prompt_extractor': ('tag_encoder.', 'text_decoder.'),
+    'dape': ('tag_encoder.', 'text_decoder.'),
+    'text_encoder': ('text_projection.',),  # of files saved by the class that has one
+}
 
 
 def current_names(tensors: Tensors, network: str, source: Path) -> dict[str, Stored]:
@@ -86,10 +109,9 @@ def unet_spec(folder: Path, kind: str = 'UNet2DConditionModel') -> UNetSpec:
     def value(key: str, kind: Any = Any) -> Any:
         return _value(config, key, folder, kind)
 
-    if not config.get('use_linear_projection') or config.get('upcast_attention'):
+    if not config.get('use_linear_projection'):  # upcast_attention is how we always compute
         raise UserError(
-            f'{folder} is not of the family of stable-diffusion-2-base (use_linear_projection, no upcast_attention): '
-            'SD 1 and the 768-pixel v-model do not fit AddSR'
+            f'{folder} is not of the family of Stable Diffusion 2 (use_linear_projection): SD 1 does not fit AddSR'
         )
     channels = value('block_out_channels', tuple[int, ...])
     heads = value('attention_head_dim', int | tuple[int, ...])
@@ -159,25 +181,25 @@ def text_encoder_spec(folder: Path) -> TextEncoderSpec:
 
 
 def schedule_spec(folder: Path) -> ScheduleSpec:
-    """Of scheduler_config.json. The networks of SeeSR and AddSR predict noise, so their base has to as well."""
-    path = folder / 'scheduler_config.json'
+    """Of scheduler_config.json, whatever sampler it names: its betas, and what the model predicts."""
+    path = folder / SCHEDULER
     config = json_file.read(path, 'download the folder again')
-    prediction = config.get('prediction_type', 'epsilon')
-    if prediction != 'epsilon':
+    said = config.get('prediction_type', 'epsilon')
+    if not isinstance(said, str) or said not in PREDICTIONS:
         raise UserError(
-            f'{path} says prediction_type {printable(str(prediction))}: SeeSR and AddSR stand on '
-            'stable-diffusion-2-base, which predicts epsilon; you gave a v-prediction model '
-            '(stable-diffusion-2 or 2-1 at 768 pixels)'
+            f'{path} says prediction_type {printable(str(said))}: only {" and ".join(PREDICTIONS)} are known'
         )
-    if config.get('beta_schedule') != 'scaled_linear':
-        said = printable(str(config.get('beta_schedule')))
-        raise UserError(f'{path} says beta_schedule {said}: expected scaled_linear')
+    if config.get('beta_schedule') != 'scaled_linear' or config.get('trained_betas') is not None:
+        betas = printable(str(config.get('beta_schedule')))
+        raise UserError(f'{path} says beta_schedule {betas}: expected scaled_linear, without trained_betas')
+    if config.get('rescale_betas_zero_snr'):
+        raise UserError(f'{path} says rescale_betas_zero_snr: that schedule is not known here')
     try:
         return ScheduleSpec(
             beta_start=config['beta_start'],
             beta_end=config['beta_end'],
             steps=config['num_train_timesteps'],
-            prediction=prediction,
+            prediction=PREDICTIONS[said],
         )
     except KeyError as error:
         raise UserError(f'{path} does not say {error.args[0]}: download the folder again') from error
@@ -245,7 +267,7 @@ def vit_spec(tensors: Tensors, published: ViTSpec, source: Path) -> ViTSpec:
         patch=patch,
         width=width,
         depth=depth,
-        heads=width // (64 if width % 64 == 0 else 8),
+        heads=heads_of(width),
         mlp_ratio=fc1 // width,
     )
 
@@ -257,6 +279,7 @@ def unet_config(spec: UNetSpec) -> dict[str, Any]:
         '_class_name': 'UNet2DConditionModel',
         **_shared_config(spec),
         'out_channels': spec.out_channels,
+        'sample_size': 64,  # latents of a picture of 512 pixels
         'mid_block_type': 'UNetMidBlock2DCrossAttn',
         'up_block_types': [f'{prefix}UpBlock2D' for prefix in reversed(prefixes)],
     }
@@ -276,7 +299,7 @@ def controlnet_config(spec: ControlNetSpec) -> dict[str, Any]:
 
 def _shared_config(spec: UNetSpec) -> dict[str, Any]:
     return {
-        '_diffusers_version': '0.25.0',
+        '_diffusers_version': DIFFUSERS_VERSION,
         'in_channels': spec.in_channels,
         'block_out_channels': list(spec.block_out_channels),
         'down_block_types': [f'{"CrossAttn" if has else ""}DownBlock2D' for has in spec.attention],
@@ -293,5 +316,67 @@ def _shared_config(spec: UNetSpec) -> dict[str, Any]:
         'mid_block_scale_factor': 1,
         'flip_sin_to_cos': True,
         'freq_shift': 0,
-        'use_image_cross_attention': spec.image_dim is not None,
+        **({} if spec.image_dim is None else {'use_image_cross_attention': True}),
+    }
+
+
+def autoencoder_config(spec: AutoencoderSpec) -> dict[str, Any]:
+    """config.json that diffusers' AutoencoderKL builds this network from."""
+    levels = len(spec.block_out_channels)
+    return {
+        '_class_name': 'AutoencoderKL',
+        '_diffusers_version': DIFFUSERS_VERSION,
+        'act_fn': 'silu',
+        'block_out_channels': list(spec.block_out_channels),
+        'down_block_types': ['DownEncoderBlock2D'] * levels,
+        'in_channels': spec.image_channels,
+        'latent_channels': spec.latent_channels,
+        'layers_per_block': spec.layers_per_block,
+        'norm_num_groups': spec.norm_groups,
+        'out_channels': spec.image_channels,
+        'sample_size': 512,
+        'scaling_factor': spec.scaling_factor,
+        'up_block_types': ['UpDecoderBlock2D'] * levels,
+    }
+
+
+def text_encoder_config(spec: TextEncoderSpec) -> dict[str, Any]:
+    """config.json that transformers' CLIPTextModel builds this network from."""
+    return {
+        'architectures': ['CLIPTextModel'],
+        'attention_dropout': 0.0,
+        'bos_token_id': 0,  # these three are as published, and used by nobody
+        'eos_token_id': 2,
+        'hidden_act': 'gelu',
+        'hidden_size': spec.width,
+        'intermediate_size': spec.mlp_width,
+        'layer_norm_eps': spec.norm_eps,
+        'max_position_embeddings': spec.positions,
+        'model_type': 'clip_text_model',
+        'num_attention_heads': spec.heads,
+        'num_hidden_layers': spec.layers,
+        'pad_token_id': 1,
+        'projection_dim': 512,
+        'vocab_size': spec.vocab_size,
+    }
+
+
+def schedule_config(spec: ScheduleSpec) -> dict[str, Any]:
+    """scheduler_config.json of the sampler that the originals' scripts take; other samplers read it too."""
+    theirs = {ours: name for name, ours in PREDICTIONS.items()}
+    return {
+        '_class_name': SAMPLER,
+        '_diffusers_version': DIFFUSERS_VERSION,
+        'beta_end': spec.beta_end,
+        'beta_schedule': 'scaled_linear',
+        'beta_start': spec.beta_start,
+        'clip_sample': False,
+        'num_train_timesteps': spec.steps,
+        'prediction_type': theirs[spec.prediction],
+        'set_alpha_to_one': False,
+        'skip_prk_steps': True,
+        'steps_offset': 1,
+        'timestep_spacing': 'leading',
+        'trained_betas': None,
+        'variance_type': 'fixed_small',
     }

@@ -1,57 +1,120 @@
-"""Opens what PyTorch users have: a .safetensors, .bin or .pth file, or a folder of them with its index."""
+"""Opens what PyTorch users have: a .safetensors, .bin, .pth or .ckpt file, or a folder of them with its index."""
 
-from collections.abc import Mapping
+import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from addsr_jax import json_file, options, places
 from addsr_jax.errors import UserError, printable
-from addsr_jax.weights import tensor_file, torch_pickle
+from addsr_jax.weights import tensor_file, torch_pickle, wrappers
 from addsr_jax.weights.stored import Stored
+from addsr_jax.weights.wrappers import Say
 
 LARGEST_HEADER = 4 << 20  # bytes of a .safetensors file that name its tensors; a hundred for each
+SUFFIXES = ('.safetensors', '.bin', '.pth', '.pt', '.ckpt')
+VARIANTS = ('', 'fp16', 'bf16')  # of the same numbers, the most exact ones first
+ZIP = b'PK'  # first bytes of what torch.save writes
+SHARD = re.compile(r'.*-\d+-of-(\d+)\..*')
 
 
-def open_folder(folder: Path, stems: tuple[str, ...]) -> dict[str, Stored]:
-    """Tensors of a network's folder as diffusers and transformers write it.
+def open_path(path: Path, stems: tuple[str, ...], say: Say = wrappers.quiet) -> dict[str, Stored]:
+    """Tensors of a folder (`open_folder`) or of a file (`open_file`), whichever it is."""
+    return open_folder(path, stems, say) if places.kind(path) == 'folder' else open_file(path, say)
 
-    stems: file names without suffix, the preferred ones first. Each may be one .safetensors file, several with an
-    index, or .bin; of `STEM.fp16.*` too.
+
+def open_folder(folder: Path, stems: tuple[str, ...], say: Say = wrappers.quiet) -> dict[str, Stored]:
+    """Tensors of a network's folder as diffusers and transformers write it, or of the one file that lies in it.
+
+    stems: file names without suffix, the preferred ones first. Each may be one .safetensors file, or .bin, or several
+    with an index; of a variant for half precision too. say: gets a line on all that is taken off or left.
     """
     if not folder.is_dir():
         raise UserError(f'{folder} is no folder')
-    for name in (f'{stem}{variant}' for variant in ('', '.fp16') for stem in stems):
-        index = folder / f'{name}.safetensors.index.json'
-        if index.exists():
-            return _open_shards(index)
-        for suffix in ('.safetensors', '.bin'):
-            if (folder / f'{name}{suffix}').exists():
-                return open_file(folder / f'{name}{suffix}')
-    raise UserError(f'{folder} holds no weights: expected {stems[0]}.safetensors or {stems[-1]}.bin')
+    for variant in VARIANTS:
+        for stem in stems:
+            for suffix in ('.safetensors', '.bin'):
+                for index in _indices(folder, stem, variant, suffix):
+                    if index.exists():
+                        return _open_shards(index, say)
+                if (file := folder / f'{stem}{variant and f".{variant}"}{suffix}').exists():
+                    return open_file(file, say)
+    return open_file(_only_file(folder, stems), say)
 
 
-def open_file(path: Path) -> dict[str, Stored]:
-    """Tensors of one .safetensors, .bin or .pth file; a dict inside under 'model' or 'state_dict' is taken out."""
+def _indices(folder: Path, stem: str, variant: str, suffix: str) -> list[Path]:
+    """Where the index of shards may be: libraries put a variant's name behind 'index', early ones before the suffix."""
+    names = [f'{stem}{suffix}.index{variant and f".{variant}"}.json']
+    return [folder / name for name in (*names, *([f'{stem}.{variant}{suffix}.index.json'] if variant else []))]
+
+
+def _only_file(folder: Path, stems: tuple[str, ...]) -> Path:
+    """The one file of tensors in a folder; a UserError says what lies there instead."""
+    files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
+    if len(files) == 1 and SHARD.fullmatch(files[0].name) is None:
+        return files[0]
+    expected = f'expected {stems[0]}.safetensors or {stems[-1]}.bin'
+    if files and all(SHARD.fullmatch(path.name) for path in files):
+        index = f'{stems[0]}{files[0].suffix}.index.json'
+        raise UserError(f'{folder} holds weights in pieces and no {index}: download it too')
+    named = ', '.join(printable(path.name) for path in files[:4])
+    raise UserError(f'{folder} holds {f"several files of tensors ({named})" if files else "no weights"}: {expected}')
+
+
+def open_file(path: Path, say: Say = wrappers.quiet) -> dict[str, Stored]:
+    """Tensors of one .safetensors, .bin, .pth or .ckpt file, or of a folder that holds no other.
+
+    What trainers put around them is taken off (`weights.wrappers`). say: gets a line on all that is taken off or left.
+    """
+    if places.kind(path) == 'folder':
+        file = _only_file(path, ('model',))
+        say(f'{path}: a folder, of which {file.name} is read')
+        path = file
+    return wrappers.plain(_open_tensors(path, say), path, say)
+
+
+def _open_tensors(path: Path, say: Say) -> dict[str, Stored]:
+    """Of one file, under the names that it has for them."""
+    first = _first_bytes(path)
+    if first.startswith(ZIP) or (path.suffix != '.safetensors' and not first[8:].startswith(b'{')):
+        content = wrappers.inner(torch_pickle.read(path), path, say)
+        found = {name: value for name, value in content.items() if isinstance(value, Stored)}
+    else:
+        found = _open_safetensors(path)
+    if strange := next((name for name in found if not isinstance(name, str)), None):
+        raise UserError(f'{path} names a tensor {strange}: names are text')
+    if not found:
+        raise UserError(f'{path} holds no tensors')
+    return found
+
+
+def _first_bytes(path: Path) -> bytes:
+    """What tells kinds of files apart, whatever their names."""
     try:
         there = path.is_file()
     except OSError as error:  # a name that is too long for a disk
         raise UserError(f'{printable(str(path))} cannot be opened: {error.strerror}') from error
     if not there:
         raise UserError(f'{path} does not exist')
-    if path.suffix == '.safetensors':
-        return _open_safetensors(path)
-    content: Mapping[Any, Any] = torch_pickle.read(path)
-    for wrapper in ('model', 'state_dict'):
-        inner = content.get(wrapper)
-        content = inner if isinstance(inner, dict) else content
-    found = {name: value for name, value in content.items() if isinstance(value, Stored)}
-    if strange := next((name for name in found if not isinstance(name, str)), None):
-        raise UserError(f'{path} names a tensor {strange}: names are text')
-    if not found:
-        raise UserError(f'{path} holds no tensors')
-    return found
+    try:
+        with path.open('rb') as file:
+            return file.read(9)
+    except OSError as error:
+        raise UserError(f'{path} cannot be read ({error.strerror}): download it again') from error
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """The notes in a .safetensors file; {} where there are none, or in another file."""
+    from safetensors import SafetensorError, safe_open
+
+    if path.suffix != '.safetensors' or not path.is_file() or _first_bytes(path).startswith(ZIP):
+        return {}
+    check_header(path)
+    try:
+        with safe_open(path, framework='numpy') as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise UserError(f'{path} cannot be read ({printable(str(error))}): download it again') from error
 
 
 def _open_safetensors(path: Path) -> dict[str, Stored]:
@@ -109,18 +172,20 @@ def _dtype(path: Path, name: str) -> np.dtype:
     return np.dtype(known[name])
 
 
-def _open_shards(index: Path) -> dict[str, Stored]:
+def _open_shards(index: Path, say: Say) -> dict[str, Stored]:
     content = json_file.read(index, 'download it again').get('weight_map')
     listed = options.typed(dict[str, str], content, f'weight_map of {index}')
     found: dict[str, Stored] = {}
     for name in sorted(set(listed.values())):
-        if Path(name).name != name or not name.endswith('.safetensors'):
-            raise UserError(f'{index} names {printable(name)}, which is no .safetensors file beside it')
-        for tensor, stored in open_file(index.parent / name).items():
+        if Path(name).name != name or not name.endswith(('.safetensors', '.bin')):
+            raise UserError(f'{index} names {printable(name)}, which is no .safetensors or .bin file beside it')
+        if not (index.parent / name).is_file():
+            raise UserError(f'{index} names {printable(name)}, which is not there: download all of its files')
+        for tensor, stored in _open_tensors(index.parent / name, say).items():
             if tensor in found:
                 raise UserError(f'{index.parent} holds {printable(tensor)} twice, in {name} and an earlier file')
             found[tensor] = stored
     missing = sorted(set(listed) - set(found))
     if missing:
         raise UserError(f'{index} lists {printable(", ".join(missing[:8]))}, which its files do not hold')
-    return found
+    return wrappers.plain(found, index, say)

@@ -44,6 +44,13 @@ def to_torch(x: np.ndarray) -> Any:
     return torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)) if x.ndim == 4 else x)
 
 
+def tensor(x: np.ndarray) -> Any:
+    """As it is, of the same type, bfloat16 too."""
+    import torch
+
+    return torch.from_numpy(x.astype(np.float32)).to(getattr(torch, str(x.dtype)))
+
+
 def from_torch(x: Any) -> np.ndarray:
     array = x.detach().numpy()
     return array.transpose(0, 2, 3, 1) if array.ndim == 4 else array

@@ -2,7 +2,7 @@
 
 import pytest
 
-from addsr_jax.weights import conversion
+from addsr_jax.weights import pytorch_folder
 
 pytestmark = [pytest.mark.parity, pytest.mark.torch]
 
@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.parity, pytest.mark.torch]
 def test_the_exported_networks_give_our_numbers_in_torch(tmp_path):
     from benchmarks import nano_torch
 
-    conversion.to_pytorch('nano', tmp_path / 'nano', 'student', lambda line: None)
+    pytorch_folder.to_pytorch('nano', tmp_path / 'nano', 'student', lambda line: None)
     found = nano_torch.differences(tmp_path / 'nano')
     assert set(found) == {'encoder', 'decoder', 'text encoder', 'prompt extractor'}
     assert max(found.values()) < 1e-5

@@ -11,7 +11,8 @@ from safetensors.numpy import load_file, save_file
 from addsr_jax import trees
 from addsr_jax.errors import UserError
 from addsr_jax.weights import bundle as bundles
-from addsr_jax.weights import conversion, tensor_file, torch_writer
+from addsr_jax.weights import conversion, pytorch_folder, sources, tensor_file, torch_writer
+from addsr_jax.weights.names import is_computed
 from addsr_jax.weights.reader import open_file, open_folder
 from tests import golden
 from tests.golden import originals, specs
@@ -34,7 +35,7 @@ def copied(files, tmp_path):
 def converted(files, tmp_path_factory):
     output = tmp_path_factory.mktemp('converted') / 'out'
     lines: list[str] = []
-    told = conversion.from_pytorch(conversion.plan(**files[1]), output, lines.append)
+    told = conversion.from_pytorch(sources.plan(**files[1]), output, lines.append, {})
     return output, told, lines
 
 
@@ -58,9 +59,9 @@ def test_sizes_come_from_configurations_and_shapes(loaded):
 def test_there_and_back_is_bit_for_bit(converted, files, tmp_path):
     for part, folder in (('student', 'addsr'), ('teacher', 'seesr')):
         back = tmp_path / part
-        conversion.to_pytorch(converted[0], back, part, lambda line: None)
+        pytorch_folder.to_pytorch(converted[0], back, part, lambda line: None)
         for network in ('unet', 'controlnet'):
-            before, after = (open_folder(place / network, conversion.DIFFUSERS) for place in (files[1][folder], back))
+            before, after = (open_folder(place / network, sources.STEMS['unet']) for place in (files[1][folder], back))
             assert set(before) == set(after)
             assert all(np.array_equal(before[name].read(), after[name].read()) for name in before)
     config = json.loads((back / 'unet' / 'config.json').read_text())
@@ -73,7 +74,8 @@ def test_there_and_back_is_bit_for_bit(converted, files, tmp_path):
     for name, part in (('ram.pth', False), ('DAPE.pth', True)):
         tensors = open_file(back / name)
         wanted = {key: value for key, value in state.items() if ('lora_' in key) == part}
-        assert set(tensors) == set(wanted)
+        tables = {key for key in golden.document('ram', 'manifest') if is_computed(key) and not part}
+        assert set(tensors) == set(wanted) | tables
         assert all(np.array_equal(tensors[key].read(), wanted[key]) for key in wanted)
 
 
@@ -82,19 +84,19 @@ def test_the_report_names_every_tensor_and_one_hash_is_the_same_for_every_form(c
     assert json.loads((output / conversion.REPORT).read_text()) == told
     assert len(told['tensors']) == 248 + 52 + 2 * (780 + 388) + 184 + 28 + 150 + 175
     again = conversion.from_pytorch(
-        conversion.plan(**originals.write(tmp_path / 'bin', form='bin', old_names=False)), tmp_path / 'b', print
+        sources.plan(**originals.write(tmp_path / 'bin', form='bin', old_names=False)), tmp_path / 'b', print, {}
     )
     assert again['sha256'] == told['sha256']
     kept = {name: path for name, path in originals.write(tmp_path / 'shards', form='shards').items() if name == 'sd'}
-    fewer = conversion.from_pytorch(conversion.plan(**kept), tmp_path / 'c', print)
+    fewer = conversion.from_pytorch(sources.plan(**kept), tmp_path / 'c', print, {})
     assert fewer['sha256'] != told['sha256']
     assert set(bundles.load(tmp_path / 'c').params) == {'autoencoder', 'text_encoder', 'unet'}
 
 
 @pytest.mark.parametrize('dtype', ['float16', 'bfloat16'])
 def test_half_precision_files_stay_what_they_are_until_loaded(tmp_path, dtype):
-    sources = originals.write(tmp_path / 'files', dtype=dtype)
-    conversion.from_pytorch(conversion.plan(sd=sources['sd']), tmp_path / 'out', print)
+    paths = originals.write(tmp_path / 'files', dtype=dtype)
+    conversion.from_pytorch(sources.plan(sd=paths['sd']), tmp_path / 'out', print, {})
     kinds = {str(leaf.dtype) for leaf in trees.flatten(bundles.load(tmp_path / 'out').params).values()}
     assert kinds == {dtype}
     kinds = {str(leaf.dtype) for leaf in trees.flatten(bundles.load(tmp_path / 'out', 'float32').params).values()}
@@ -154,8 +156,8 @@ DAMAGE = {
         ),
         'v-prediction model',
     ),
-    'the 768-pixel model': (
-        lambda p: edit(p['addsr'] / 'unet' / 'config.json', lambda c: c.update(upcast_attention=True)),
+    'Stable Diffusion 1': (
+        lambda p: edit(p['addsr'] / 'unet' / 'config.json', lambda c: c.update(use_linear_projection=False)),
         'not of the family',
     ),
     'plain Stable Diffusion as student': (without_image_attentions, 'no image attentions'),
@@ -185,7 +187,7 @@ def test_what_does_not_fit_is_named_and_nothing_is_written(copied, tmp_path, dam
     harm, words = DAMAGE[damage]
     harm(copied)
     with pytest.raises(UserError, match=words):
-        conversion.from_pytorch(conversion.plan(**copied), tmp_path / 'out', print)
+        conversion.from_pytorch(sources.plan(**copied), tmp_path / 'out', print, {})
     assert [p.name for p in tmp_path.iterdir()] == ['files']
 
 
@@ -195,19 +197,22 @@ def test_missing_unexpected_and_misshapen_tensors_are_named_together(copied, tmp
     state['norm.bias'] = np.ones(7, np.float32)
     torch_writer.write(copied['dinov2'], state)
     with pytest.raises(UserError, match=r'3 tensors do not fit') as error:
-        conversion.from_pytorch(conversion.plan(**copied), tmp_path / 'out', print)
-    for words in ('cls_token missing', 'extra.weight unexpected', 'norm.bias is (7,), not (24,)'):
-        assert words in str(error.value)
+        conversion.from_pytorch(sources.plan(**copied), tmp_path / 'out', print, {})
+    assert str(error.value).splitlines()[1:] == [
+        '1 missing: cls_token',
+        '1 unexpected: extra.weight',
+        '1 of another shape: norm.bias is (7,), not (24,)',
+    ]
 
 
 def test_a_disk_without_space_and_a_folder_that_exists_are_refused_first(files, tmp_path, monkeypatch):
-    made = conversion.plan(**files[1])
+    made = sources.plan(**files[1])
     (tmp_path / 'there').mkdir()
     with pytest.raises(UserError, match='there exists'):
-        conversion.from_pytorch(made, tmp_path / 'there', print)
+        conversion.from_pytorch(made, tmp_path / 'there', print, {})
     monkeypatch.setattr(conversion.shutil, 'disk_usage', lambda place: shutil._ntuple_diskusage(10, 9, 1))
     with pytest.raises(UserError, match='GB left'):
-        conversion.from_pytorch(made, tmp_path / 'out', print)
+        conversion.from_pytorch(made, tmp_path / 'out', print, {})
     assert [p.name for p in tmp_path.iterdir()] == ['there']
 
 
@@ -217,7 +222,7 @@ def test_a_conversion_that_breaks_off_leaves_nothing(files, tmp_path, monkeypatc
 
     monkeypatch.setattr(bundles, 'write_record', full)
     with pytest.raises(UserError, match='no space left'):
-        conversion.from_pytorch(conversion.plan(sd=files[1]['sd']), tmp_path / 'out', print)
+        conversion.from_pytorch(sources.plan(sd=files[1]['sd']), tmp_path / 'out', print, {})
     assert not list(tmp_path.iterdir())
 
 
@@ -226,14 +231,14 @@ def test_damaged_bytes_of_a_tensor_are_named_and_nothing_is_written(copied, tmp_
     inner = state['cls_token'].tobytes()
     copied['dinov2'].write_bytes(copied['dinov2'].read_bytes().replace(inner, bytes(len(inner))))
     with pytest.raises(UserError, match=r'dinov2\.pth: cls_token cannot be read'):
-        conversion.from_pytorch(conversion.plan(copied['sd'], dinov2=copied['dinov2']), tmp_path / 'out', print)
+        conversion.from_pytorch(sources.plan(copied['sd'], dinov2=copied['dinov2']), tmp_path / 'out', print, {})
     assert [p.name for p in tmp_path.iterdir()] == ['files']
 
 
 def test_inspect_says_what_files_and_models_hold(converted, files):
-    assert any('student' in line and '1.440 M' in line for line in conversion.inspect(converted[0]))
-    assert '28 tensors' not in conversion.inspect(files[1]['dape'])[0]  # real files hold more than is used
-    assert '780 tensors' in conversion.inspect(files[1]['addsr'] / 'unet')[0]
+    assert any('student' in line and '1.440 M' in line for line in conversion.inspect(converted[0], {}))
+    assert '28 tensors' not in conversion.inspect(files[1]['dape'], {})[0]  # real files hold more than is used
+    assert '780 tensors' in conversion.inspect(files[1]['addsr'] / 'unet', {})[0]
 
 
 def test_numbers_that_are_not_finite_are_named_with_their_file(copied, tmp_path):
@@ -243,7 +248,7 @@ def test_numbers_that_are_not_finite_are_named_with_their_file(copied, tmp_path)
     tensors[name].reshape(-1)[0] = np.nan
     save_file(tensors, path)
     with pytest.raises(UserError, match=rf'vae: {re.escape(name)} holds NaN or infinity'):
-        conversion.from_pytorch(conversion.plan(sd=copied['sd']), tmp_path / 'out', print)
+        conversion.from_pytorch(sources.plan(sd=copied['sd']), tmp_path / 'out', print, {})
     assert not (tmp_path / 'out').exists()
 
 

@@ -10,8 +10,9 @@ from addsr_jax import sizes
 from addsr_jax.networks.build import build
 from addsr_jax.stages.projected import make_projection
 from addsr_jax.weights import bundle as bundles
-from addsr_jax.weights import layout, names, published
+from addsr_jax.weights import layout, ldm, names, published
 from addsr_jax.weights.stored import Stored
+from tests import tiny_sd
 from tests.golden import MANIFESTS
 
 pytestmark = pytest.mark.parity
@@ -66,6 +67,18 @@ def test_older_names_of_the_autoencoder_become_todays():
     unread = Stored((), np.dtype(np.float32), lambda: np.zeros(()))
     found = published.current_names(dict.fromkeys(old, unread), 'autoencoder', MANIFESTS)
     assert set(found) == set(manifest('vae'))
+
+
+@pytest.mark.parametrize(
+    ('name', 'kind'),
+    [('unet', 'unet'), ('controlnet', 'controlnet'), ('vae', 'autoencoder'), ('text_encoder', 'text_encoder')],
+)
+def test_every_published_name_is_found_again_in_ldms_layout(name, kind):
+    state = {n: np.zeros(shape, np.int8) for n, shape in manifest(name).items() if 'image_attentions' not in n}
+    found = ldm.today(
+        {n: Stored(v.shape, v.dtype, lambda v=v: v) for n, v in tiny_sd.to_ldm(kind, state).items()}, kind
+    )
+    assert {n: stored.shape for n, stored in found.items()} == {n: value.shape for n, value in state.items()}
 
 
 def test_counts_of_parameters_are_the_published_ones(expected):
