@@ -9,10 +9,18 @@ from addsr_jax.options import Options, option
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions(Options):
-    source: str = option('kind of source', default='folder', choices=('folder', 'packed', 'tfds', 'sample_photos'))
-    path: str = option(
-        'folder of photographs, or one that `addsr pack` wrote, or DATA_SET:SPLIT of tfds', default='', free=True
+    source: str = option(
+        'kind of source', default='folder', choices=('folder', 'pairs', 'packed', 'tfds', 'sample_photos')
     )
+    path: str = option(
+        'folder of photographs (of pairs the true ones), or one that `addsr pack` wrote, or DATA_SET:SPLIT of tfds',
+        default='',
+        free=True,
+    )
+    lq_path: str = option(
+        'with source=pairs: folder of low-quality pictures of the same names, a quarter as large', default='', free=True
+    )
+    image_key: str = option("with source=tfds: the feature that is the picture, 'hr' of div2k", default='image')
     # the blur after the strongest shrinking reflects 10 pixels of at least 11, which 74 pixels leave it
     hr_size: int = option(
         'side of the target; the low-quality picture has a quarter',
@@ -46,6 +54,8 @@ class DataOptions(Options):
     )
 
     def check_together(self) -> None:
+        if self.lq_path and self.source != 'pairs':
+            raise UserError(f'lq_path is of source=pairs, not of source={self.source}: leave it out')
         if self.degraded_target and self.captions != 'record':
             raise UserError(
                 f'degraded_target is {self.degraded_target:g} with captions={self.captions}: set captions=record, '

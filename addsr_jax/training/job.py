@@ -25,7 +25,7 @@ from addsr_jax.stages.base import Optimizers, Recipe, Stage, State, resumable
 from addsr_jax.stages.table import STAGES
 from addsr_jax.training import config, fit, lock, prefetch, step
 from addsr_jax.training.optimizers import learning_rate, make_optimizer
-from addsr_jax.training.options import TrainOptions
+from addsr_jax.training.options import EvaluationOptions, TrainOptions
 from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights import lpips
 from addsr_jax.weights.beside import has_beside, load_beside
@@ -42,7 +42,8 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
     chosen, mesh, start, stage, known = prepared(options)
     frozen = jax.eval_shape(stage.freeze, known)  # names the parts that the weights lack
     training = kept_training(options, stage, start)
-    source = sources.open_source(options.data.source, options.data.path)
+    data = options.data
+    source = sources.open_source(data.source, data.path, lq_path=data.lq_path, image_key=data.image_key)
     tokenizer = load_tokenizer(start.tokenizer)
     batches = make_batches(
         options.data,
@@ -55,9 +56,8 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
     )
     held_out = None
     if options.eval_every or options.preview_every:
-        photographs = sources.folder(options.evaluation.path) if options.evaluation.path else sources.held_out()
         held_out = held_out_batch(
-            photographs,
+            held_out_source(options.evaluation),
             options.evaluation.images,
             options.data.hr_size,
             options.data.degradation,
@@ -101,6 +101,16 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
             write_final(stage, result.state, whole, spec, options, mesh, workdir / 'final')
             report(f'{workdir / "final"} holds the result')
     return result.finished
+
+
+def held_out_source(options: EvaluationOptions) -> sources.Source:
+    """Photographs, or pairs, that training never sees."""
+    if not options.path:
+        return sources.held_out()
+    try:
+        return sources.pairs(options.path, options.lq_path) if options.lq_path else sources.folder(options.path)
+    except UserError as error:
+        raise UserError(f'{error} (--config.evaluation.path)') from error
 
 
 def rates(options: TrainOptions, step: int, steps: int) -> dict[str, float]:
