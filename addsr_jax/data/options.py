@@ -37,9 +37,10 @@ class DataOptions(Options):
     )
     null_text: float = option('probability of an empty caption', default=0.5, low=0, high=1)
     captions: str = option(
-        "'sidecar' files beside the photographs, or words made from the 'record' of what was done to them",
+        "'sidecar' files beside the photographs, words made from the 'record' of what was done to them, or what RAM in "
+        "the weights says: 'tag', kept in the workdir",
         default='sidecar',
-        choices=('sidecar', 'record'),
+        choices=('sidecar', 'record', 'tag'),
     )
     degraded_target: float = option(
         'probability that the target is degraded too and its caption says how; with captions=record',
@@ -56,6 +57,11 @@ class DataOptions(Options):
     def check_together(self) -> None:
         if self.lq_path and self.source != 'pairs':
             raise UserError(f'lq_path is of source=pairs, not of source={self.source}: leave it out')
+        if self.captions == 'tag' and self.source == 'packed':
+            raise UserError(
+                'captions=tag is of pictures in folders, and packed ones have their captions inside: `addsr tag` the '
+                'folder before `addsr pack`'
+            )
         if self.degraded_target and self.captions != 'record':
             raise UserError(
                 f'degraded_target is {self.degraded_target:g} with captions={self.captions}: set captions=record, '

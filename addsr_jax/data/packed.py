@@ -97,6 +97,9 @@ class PackedSource:
         except UserError:
             return self._place(index)
 
+    def captioned(self) -> None:
+        return None
+
     def _place(self, index: SupportsIndex) -> str:
         return f'{self.folder}[{int(index)}]'
 

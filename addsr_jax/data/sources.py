@@ -31,6 +31,8 @@ class Source(Protocol):
 
     def name_of(self, index: SupportsIndex) -> str: ...  # of a record that cannot be read, too
 
+    def captioned(self) -> int | None: ...  # photographs with a caption; None where only reading them all would tell
+
 
 @dataclass(frozen=True)
 class FileSource:
@@ -52,6 +54,10 @@ class FileSource:
 
     def name_of(self, index: SupportsIndex) -> str:
         return printable(str(self.paths[index]), 4096)
+
+    def captioned(self) -> int:
+        sidecars = [path.with_suffix('.txt') for path in self.paths]
+        return sum(path.exists() if self.texts is None else path in self.texts for path in sidecars)
 
 
 def _caption(sidecar: Path, name: str) -> str:
@@ -90,6 +96,9 @@ class PairSource:
     def name_of(self, index: SupportsIndex) -> str:
         return self.high.name_of(index)
 
+    def captioned(self) -> int:
+        return self.high.captioned()
+
 
 @dataclass(frozen=True)
 class TfdsSource:
@@ -114,6 +123,9 @@ class TfdsSource:
 
     def name_of(self, index: SupportsIndex) -> str:
         return f'{self.name}[{index}]'
+
+    def captioned(self) -> None:
+        return None
 
 
 def folder(path: str) -> FileSource:
