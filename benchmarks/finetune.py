@@ -1,9 +1,9 @@
 """What going on from the embedded student with pairs of one's own brings: the example of docs/finetune.md.
 
-    python benchmarks/finetune.py --photos PHOTOS --held_out OTHERS --workdir DIR
+    python benchmarks/finetune.py --photos PHOTOS --workdir DIR
 
-The first 100 photographs of PHOTOS get low-quality pictures that a poor scanner might have made; the student goes on
-with the pairs, and is compared with what it was on pairs of OTHERS, which are made the same way. A call that was
+112 photographs, spread evenly over PHOTOS, get low-quality pictures that a poor scanner might have made. The student
+goes on with 100 of the pairs, and is compared with what it was on the middles of the other twelve. A call that was
 stopped goes on.
 """
 
@@ -11,6 +11,7 @@ import argparse
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -20,10 +21,13 @@ from PIL import Image
 from addsr_jax.data import pictures
 from addsr_jax.data.photographs import photographs
 from addsr_jax.train import run_apart
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.blocks import last_table, replace_block
 
 ROOT = Path(__file__).parents[1]
-SIDE, SCALE = 256, 4  # pixels of a held-out crop's side
+PAIRS, LEFT_OUT = 112, 12
+SIDE, SCALE = 256, 4  # pixels of a side of what is scored
 BLUR, NOISE, QUALITY = 1.0, 4.0, 60  # of the scanner: pixels, levels of 255, JPEG
 # what docs/finetune.md says to set, beside the folders
 SETTINGS = (
@@ -42,13 +46,15 @@ SETTINGS = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
     parser.add_argument('--photos', type=Path, required=True)
-    parser.add_argument('--held_out', type=Path, required=True)
     parser.add_argument('--workdir', type=Path, required=True)
     parser.add_argument('--steps', type=int, default=100)
     values = parser.parse_args()
     mine, others = values.workdir / 'mine', values.workdir / 'others'
-    scan(values.photos, mine, 100, None)
-    scan(values.held_out, others, 12, SIDE)
+    found = photographs(values.photos, recursive=True).paths
+    chosen = [found[i * len(found) // PAIRS] for i in range(PAIRS)]
+    left_out = chosen[:: PAIRS // LEFT_OUT][:LEFT_OUT]
+    scan([path for path in chosen if path not in left_out], mine, None)
+    scan(left_out, others, SIDE)
     run = values.workdir / f'run{values.steps}'
     began = time.monotonic()
     folders = (f'data.path={mine / "HR"}', f'data.lq_path={mine / "LQ"}')
@@ -60,9 +66,9 @@ def main() -> None:
     replace_block(ROOT / 'docs' / 'finetune.md', 'finetune', '\n' + '\n\n'.join(tables))
 
 
-def scan(photos: Path, target: Path, count: int, side: int | None) -> None:
-    """Pairs in `target`/HR and `target`/LQ; of held-out photographs the middle, which is scored quickly."""
-    for number, path in enumerate(photographs(photos, recursive=True).paths[:count]):
+def scan(paths: Sequence[Path], target: Path, side: int | None) -> None:
+    """Pairs in `target`/HR and `target`/LQ; of the middle of a photograph, where there is a `side`."""
+    for number, path in enumerate(paths):
         high = pictures.read(path)
         height, width = (min(n, side or n) // SCALE * SCALE for n in high.shape[:2])
         top, left = (high.shape[0] - height) // 2, (high.shape[1] - width) // 2
@@ -78,7 +84,7 @@ def scan(photos: Path, target: Path, count: int, side: int | None) -> None:
 def scored(folder: Path, weights: str) -> str:
     """The table of `addsr evaluate`."""
     command = ['-m', 'addsr_jax.evaluate', '--lq', f'{folder}/LQ', '--hr', f'{folder}/HR', '--weights', weights]
-    command += ['--methods', 'bicubic,addsr-1,addsr-4', '--against', 'bicubic']
+    command += ['--methods', 'bicubic,addsr-1,addsr-4']
     done = subprocess.run([sys.executable, *command], check=True, capture_output=True, text=True)
     sys.stdout.write(done.stdout)
     return last_table(done.stdout)

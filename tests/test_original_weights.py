@@ -52,7 +52,7 @@ def restored(place, target: Path, *more: str, weights: Path | None = None) -> np
 
 
 def test_converted_weights_restore_at_the_published_size_with_the_pictures_tags_unless_they_are_left_out(
-    place, tmp_path, monkeypatch
+    place, tmp_path, monkeypatch, capsys
 ):
     seen = []
     original = pipeline.Pipeline._sample
@@ -68,6 +68,13 @@ def test_converted_weights_restore_at_the_published_size_with_the_pictures_tags_
     assert seen == [((1, 512, 512, 3), (1, 17, 512))] * 3  # with what the prompt extractor says of the file
     assert (plain != tagged).any()
     assert (same == tagged).all()
+    assert capsys.readouterr().out.count("each picture's tags are part of its prompt: --no_tags leaves them out") == 2
+
+
+def test_the_dial_says_where_it_was_not_measured(place, tmp_path, capsys):
+    arguments = [str(place / 'photos' / 'a.png'), '--weights', str(place / 'converted'), '--fidelity', '0.8']
+    assert guard(upscale.main, [*arguments, '-o', str(tmp_path / 'a.png')]) == 0
+    assert f'--fidelity was measured on nano, not on {place / "converted"}: `addsr evaluate' in capsys.readouterr().out
 
 
 def test_converted_weights_restore_with_the_teacher_and_its_guidance(place, tmp_path):
@@ -102,7 +109,7 @@ def test_the_walk_of_the_documents_ends_where_it_began(place, tmp_path, monkeypa
     wanted = [name for name in told if not name.startswith(('teacher', 'dino'))]
     assert sorted(line.split(', ')[1] for line in lines) == sorted(f'same tensors as my {name}' for name in wanted)
     plain = place / 'plain.png'  # of the test above, where it ran
-    first = np.asarray(Image.open(plain)) if plain.exists() else restored(place, plain)
+    first = np.asarray(Image.open(plain)) if plain.exists() else restored(place, plain, '--no_tags')
     np.testing.assert_array_equal(restored(place, Path('a.png'), weights=Path('again')), first)
     assert guard(convert.main, ['to_pytorch', 'nano', '-o', 'for_torch']) == 2
 
