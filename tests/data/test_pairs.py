@@ -62,6 +62,14 @@ def test_the_target_is_the_picture_itself_and_never_sharpened(folders):
         assert any(np.array_equal(x, high) for high in highs for x in (target, target[:, ::-1]))
 
 
+def test_whole_pairs_are_squeezed_alike_on_both_sides(folders):
+    for batch in batches(opened(folders), frame='whole', hr_size=80):
+        for hr, lq in zip(batch['hr'], batch['lq'], strict=True):
+            means = (hr / 2 + 0.5).reshape(20, 4, 20, 4, 3).mean(axis=(1, 3))
+            low = (lq / 2 + 0.5).reshape(20, 4, 20, 4, 3).mean(axis=(1, 3))
+            assert np.abs(means - low).mean() < np.abs(means[:, ::-1] - low).mean() / 3
+
+
 def test_a_pair_smaller_than_the_crop_is_mirrored_alike_on_both_sides():
     rng = np.random.default_rng(0)
     low = rng.integers(0, 256, (7, 30, 3)).astype(np.uint8)
