@@ -21,7 +21,7 @@ from addsr_jax.data.photographs import photographs
 from addsr_jax.train import run_apart
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.blocks import last_table, replace_block
+from benchmarks.blocks import replace_block
 
 ROOT = Path(__file__).parents[1]
 SIDE, SCALE = 256, 4  # pixels of a held-out crop's side
@@ -75,12 +75,12 @@ def scan(photos: Path, target: Path, count: int, side: int | None) -> None:
 
 
 def scored(folder: Path, weights: str) -> str:
-    """The table of `addsr evaluate`."""
+    """The table of `addsr evaluate`, as it prints it."""
     command = ['-m', 'addsr_jax.evaluate', '--lq', f'{folder}/LQ', '--hr', f'{folder}/HR', '--weights', weights]
     command += ['--methods', 'bicubic,addsr-1,addsr-4']
     done = subprocess.run([sys.executable, *command], check=True, capture_output=True, text=True)
     sys.stdout.write(done.stdout)
-    return last_table(done.stdout)
+    return f'```\n{done.stdout[done.stdout.rindex("method  ") :].strip()}\n```'
 
 
 if __name__ == '__main__':
