@@ -22,14 +22,14 @@ from addsr_jax.errors import PictureError, UserError
 from addsr_jax.networks.build import Networks, apply, build
 from addsr_jax.networks.prompt_extractor import normalise
 from addsr_jax.ops import tiling
-from addsr_jax.ops.attention import KERNELS
+from addsr_jax.ops.attention import chosen as chosen_attention
 from addsr_jax.options import declared, describe, from_data
 from addsr_jax.restoration import finish, kinds, mirrors, noise, program, results, stream, views
 from addsr_jax.restoration.bounds import Bounds
 from addsr_jax.restoration.cut import Cut
 from addsr_jax.restoration.settings import FINISH, FREE, RESULT, SMALLEST_TILE, Settings
 from addsr_jax.runtime import compiler_options, free_memory
-from addsr_jax.specs import PromptSpec, with_attention
+from addsr_jax.specs import PromptSpec
 from addsr_jax.trees import Tree
 from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights.bundle import Bundle
@@ -43,37 +43,25 @@ TILES = (128, 256)  # output pixels: an image that fits into a smaller tile need
 THIN = (64, *TILES)  # the same of the shorter side of one that takes several tiles
 
 
-def load(
-    path_or_name: str | Path, mesh: Mesh | None = None, dtype: Any = None, attention: str | None = None
-) -> 'Pipeline':
+def load(path_or_name: str | Path, mesh: Mesh | None = None, dtype: Any = None, attention: str = 'auto') -> 'Pipeline':
     """A model that is ready to upscale: 'nano', or a folder that training (`final/`) or `convert` wrote.
 
     mesh: devices to spread tiles over, default the first one. dtype: of weights and compute, default float32 on CPU
-    and bfloat16 elsewhere. attention: kernel of the UNet and the ControlNet, a key of `ops.attention.KERNELS`, default
-    the one that the weights name. UserError says what is wrong with a folder, or why there is no such kernel here.
+    and bfloat16 elsewhere. attention: a kernel of `ops.attention.KERNELS`, or 'auto', the quickest that the
+    devices have. UserError says what is wrong with a folder, or why there is no such kernel here.
     """
     mesh = mesh or sharding.make_mesh('data:1', jax.local_devices()[:1])
-    platform = mesh.devices.flat[0].platform
     name = dtype if isinstance(dtype, str | None) else jnp.dtype(dtype).name
     dtype = sharding.compute_dtype(mesh, name or 'auto')
-    check_attention(attention, platform, dtype)
+    kernel = chosen_attention(attention, mesh.devices.flat[0], dtype)
     bundle = bundles.adapted(bundles.load(path_or_name, dtype, mesh=mesh))
-    spec = with_attention(bundle.spec, attention) if attention else bundle.spec
-    return built(dataclasses.replace(bundle, spec=spec), mesh, dtype)
+    return built(bundle, mesh, dtype, kernel)
 
 
-def check_attention(name: str | None, platform: str, dtype: Any) -> None:
-    """A UserError where there is no such kernel of attention, or none here."""
-    if name not in (None, *KERNELS):
-        raise UserError(f'there is no attention {name!r}: choose one of {", ".join(KERNELS)}')
-    if name == 'cudnn' and (platform != 'gpu' or jnp.dtype(dtype) == jnp.float32):
-        raise UserError(f'attention cudnn needs an NVIDIA GPU and bfloat16, not {platform} and {jnp.dtype(dtype)}')
-
-
-def built(bundle: Bundle, mesh: Mesh, dtype: Any) -> 'Pipeline':
+def built(bundle: Bundle, mesh: Mesh, dtype: Any, attention: str = 'chunked') -> 'Pipeline':
     """The networks of a bundle on the devices of a mesh; an adaptation that is kept apart plays no part."""
     return Pipeline(
-        networks=build(bundle.spec, dtype),
+        networks=build(bundle.spec, dtype, attention),
         params=sharding.put_params(bundle.params, mesh),
         tokenizer=load_tokenizer(bundle.tokenizer),
         mesh=mesh,
@@ -211,7 +199,8 @@ class Pipeline:
         key = (sampling, count, height, width)
         if key not in self._programs:
             dtype = jnp.dtype(jax.tree.leaves(self.params['autoencoder'])[0].dtype).name
-            traced = program.trace(self.networks.spec, sampling, self.mesh, count, height, width, dtype)
+            kernel = self.networks.unet.kernel
+            traced = program.trace(self.networks.spec, sampling, self.mesh, count, height, width, dtype, kernel)
             self._programs[key] = traced.lower().compile()
         found = self._programs[key].memory_analysis()
         return found.temp_size_in_bytes + found.output_size_in_bytes + found.generated_code_size_in_bytes

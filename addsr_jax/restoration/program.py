@@ -11,6 +11,7 @@ from addsr_jax import sharding, trees
 from addsr_jax.diffusion import sampler
 from addsr_jax.diffusion.sampler import Inputs, Sampling
 from addsr_jax.networks.build import Networks, apply, build
+from addsr_jax.ops.attention import chosen
 from addsr_jax.runtime import compiler_options
 from addsr_jax.specs import ModelSpec
 from addsr_jax.trees import Tree
@@ -52,14 +53,21 @@ def param_shapes(spec: ModelSpec, sampling: Sampling, dtype: Any) -> Tree:
 
 
 def trace(
-    spec: ModelSpec, sampling: Sampling, mesh: Mesh, batch: int, height: int, width: int, dtype: str = 'auto'
+    spec: ModelSpec,
+    sampling: Sampling,
+    mesh: Mesh,
+    batch: int,
+    height: int,
+    width: int,
+    dtype: str = 'auto',
+    attention: str = 'auto',
 ) -> Any:
     """`jitted` traced for pictures of height x width on a mesh that this machine need not have: nothing is allocated.
 
-    dtype: of weights and compute; 'auto' is what the mesh's platform wants.
+    dtype: of weights and compute; attention: its kernel; 'auto' is what the mesh's platform wants.
     """
     kind = sharding.compute_dtype(mesh, dtype)
-    networks = build(spec, kind)
+    networks = build(spec, kind, chosen(attention, mesh.devices.flat[0], kind))
     shapes = param_shapes(spec, sampling, kind)
     params = jax.tree.map(_placed, shapes, sharding.state_shardings(mesh, shapes))
     f, spread = spec.autoencoder.factor, sharding.batch_sharding(mesh)

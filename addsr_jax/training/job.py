@@ -19,6 +19,7 @@ from addsr_jax.data.batches import batch_shapes, described, make_batches
 from addsr_jax.data.held_out import held_out_batch
 from addsr_jax.data.tokens import load_tokenizer
 from addsr_jax.errors import UserError
+from addsr_jax.ops.attention import chosen
 from addsr_jax.sizes import MODELS
 from addsr_jax.specs import ModelSpec
 from addsr_jax.stages.base import Optimizers, Recipe, Stage, State, resumable
@@ -39,7 +40,7 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
     """
     from addsr_jax.training.loop import train  # brings tensorflow, and all else here is of use without it
 
-    chosen, mesh, start, stage, known = prepared(options)
+    settled, mesh, start, stage, known = prepared(options)
     frozen = jax.eval_shape(stage.freeze, known)  # names the parts that the weights lack
     training = kept_training(options, stage, start)
     source = sources.open_source(options.data.source, options.data.path)
@@ -70,7 +71,8 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
     report(
         f'{options.stage}, size {options.size}: {options.steps} steps of {options.batch_size} images from '
         f'{len(source)} photographs on {mesh.size} {kind} device{"s" if mesh.size > 1 else ""}, '
-        f'mesh {sharding.described(mesh.shape)}, remat {chosen.remat}'
+        f'mesh {sharding.described(mesh.shape)}, remat {settled.remat}, '
+        f'attention {attention_of(options, mesh)}'
     )
     if whole := sharding.unsplit(mesh, frozen):
         report(f'{len(whole)} frozen tensors cannot be split over {mesh.shape["fsdp"]} devices, as {next(iter(whole))}')
@@ -130,12 +132,12 @@ def prepared(options: TrainOptions) -> tuple[TrainOptions, Mesh, Bundle, Stage, 
     Options with their layout, mesh, the weights that it starts from, stage, and the parameters as the stage gets them;
     all of them shapes, for which no tensor is read.
     """
-    chosen = fit.settled(options, jax.devices(), step_sizes)
-    mesh = sharding.make_mesh(chosen.mesh)
+    settled = fit.settled(options, jax.devices(), step_sizes)
+    mesh = sharding.make_mesh(settled.mesh)
     sharding.check_batch(mesh, options.batch_size, options.accumulate)
     start = starting_weights(options)
-    stage = make_stage(chosen, start.spec, mesh)
-    return chosen, mesh, start, stage, known_shapes(stage, start)
+    stage = make_stage(settled, start.spec, mesh)
+    return settled, mesh, start, stage, known_shapes(stage, start)
 
 
 def compile_only(options: TrainOptions, report: Callable[[str], None]) -> None:
@@ -228,8 +230,14 @@ def make_stage(options: TrainOptions, spec: ModelSpec, mesh: Mesh) -> Stage:
         accumulate=options.accumulate,
         dtype=sharding.compute_dtype(mesh, options.dtype),
         remat=options.remat,
+        attention=attention_of(options, mesh),
     )
     return STAGES[options.stage].make(recipe, options.objective)
+
+
+def attention_of(options: TrainOptions, mesh: Mesh) -> str:
+    """The kernel of attention that a run takes on the devices of `mesh`."""
+    return chosen(options.attention, mesh.devices.flat[0], sharding.compute_dtype(mesh, options.dtype))
 
 
 def starting_weights(options: TrainOptions) -> Bundle:
