@@ -49,14 +49,22 @@ class SingleHeadAttention(nn.Module):
     dtype: Dtype = jnp.float32
     kernel: str = 'chunked'
 
-    @nn.compact
+    def setup(self):
+        width = self.spec.block_out_channels[-1]
+        self.group_norm = GroupNorm(self.spec.norm_groups, self.spec.norm_eps, self.dtype)
+        self.to_q, self.to_k, self.to_v, self.to_out_0 = (nn.Dense(width, dtype=self.dtype) for _ in range(4))
+
     def __call__(self, x: jax.Array) -> jax.Array:
-        b, h, w, c = x.shape
-        tokens = GroupNorm(self.spec.norm_groups, self.spec.norm_eps, self.dtype, name='group_norm')(x)
-        tokens = tokens.reshape(b, h * w, c)
-        q, k, v = (nn.Dense(c, dtype=self.dtype, name=name)(tokens)[:, :, None] for name in ('to_q', 'to_k', 'to_v'))
-        out = attention(q, k, v, kernel=self.kernel)[:, :, 0]
-        return end_of_block(x + nn.Dense(c, dtype=self.dtype, name='to_out_0')(out).reshape(b, h, w, c))
+        return self.added(x, attention(*self.projected(x), kernel=self.kernel))
+
+    def projected(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """q, k and v, [B, h w, 1, C] each."""
+        tokens = self.group_norm(x).reshape(x.shape[0], -1, x.shape[-1])
+        return self.to_q(tokens)[:, :, None], self.to_k(tokens)[:, :, None], self.to_v(tokens)[:, :, None]
+
+    def added(self, x: jax.Array, attended: jax.Array) -> jax.Array:
+        """x [B, h, w, C] and what its tokens see in each other, [B, h w, 1, C]."""
+        return end_of_block(x + self.to_out_0(attended[:, :, 0]).reshape(x.shape))
 
 
 class Level(nn.Module):

@@ -22,6 +22,7 @@ BLOCKS = (512, 384, 256, 128)  # of `flash`: the first that divides a length
 FUSED_HEAD = 128  # channels of a head: the most that cuDNN takes on every GPU
 
 Kernel = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+Sums = tuple[jax.Array, jax.Array, jax.Array]
 
 
 def attention(
@@ -82,21 +83,30 @@ def _chunked_forward(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[jax.Arra
     keys, values, seen = _in_blocks(k, KEYS), _in_blocks(v, KEYS), _seen(k.shape[1])
 
     def rows(queries: jax.Array) -> tuple[jax.Array, jax.Array]:
-        def add(carry: Any, block: Any) -> tuple[Any, None]:
-            most, total, out = carry
-            scores = _scores(queries, block[0], block[2])
-            above = jnp.maximum(most, scores.max(axis=-1))
-            weights, kept = jnp.exp(scores - above[..., None]), jnp.exp(most - above)
-            added = jnp.einsum('bhts,bhsd->bhtd', weights.astype(v.dtype), block[1], preferred_element_type=jnp.float32)
-            return (above, total * kept + weights.sum(axis=-1), out * kept[..., None] + added), None
-
-        rows = queries.shape[:3]
-        start = (jnp.full(rows, -jnp.inf), jnp.zeros(rows), jnp.zeros(queries.shape))
-        (most, total, out), _ = jax.lax.scan(add, start, (keys, values, seen))
+        (most, total, out), _ = jax.lax.scan(
+            lambda sums, block: (with_keys(sums, queries, *block), None), no_keys(queries), (keys, values, seen)
+        )
         return (out / total[..., None]).astype(v.dtype), most + jnp.log(total)
 
     out, log_total = jax.lax.map(rows, _in_blocks(q, QUERIES))
     return _joined(out, q.shape[1]), (q, k, v, out, log_total)
+
+
+def no_keys(queries: jax.Array) -> Sums:
+    """Sums over no keys yet: the largest score, the sum of weights, and that of weighted values."""
+    rows = queries.shape[:3]
+    return jnp.full(rows, -jnp.inf), jnp.zeros(rows), jnp.zeros(queries.shape)
+
+
+def with_keys(sums: Sums, queries: jax.Array, keys: jax.Array, values: jax.Array, seen: jax.Array) -> Sums:
+    """The sums of queries [B, H, t, D] with one more block of keys and values [B, H, s, D]; seen: bool [s]."""
+    most, total, out = sums
+    scores = _scores(queries, keys, seen)
+    above = jnp.maximum(most, scores.max(axis=-1))
+    weights, kept = jnp.exp(scores - above[..., None]), jnp.exp(most - above)
+    narrow = weights.astype(values.dtype)
+    added = jnp.einsum('bhts,bhsd->bhtd', narrow, values, preferred_element_type=jnp.float32)
+    return above, total * kept + weights.sum(axis=-1), out * kept[..., None] + added
 
 
 def _chunked_backward(kept: tuple[jax.Array, ...], gradient: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

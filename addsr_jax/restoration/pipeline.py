@@ -17,6 +17,7 @@ from addsr_jax import sharding
 from addsr_jax.data import pictures
 from addsr_jax.data.tokens import Tokenizer, load_tokenizer
 from addsr_jax.diffusion.sampler import Sampling
+from addsr_jax.diffusion.stepwise import Stepwise
 from addsr_jax.diffusion.windows import Windows
 from addsr_jax.errors import PictureError, UserError
 from addsr_jax.networks.build import Networks, apply, build
@@ -177,9 +178,15 @@ class Pipeline:
         return views.sized(done, *settings.size(width, height))
 
     def smaller(self, cut: Cut, tile: int | None = None) -> Cut:
-        """The same picture in smaller tiles: half as large, or `tile`; a UserError below the smallest."""
+        """The same picture in smaller tiles: half as large, or `tile`; one that is to be whole, in pieces of a call.
+
+        A UserError below the smallest.
+        """
         if not cut.settings.tile:
-            raise UserError('there is no memory for the whole picture at once: leave out --tile 0')
+            less = cut.settings.in_less_memory()
+            if less is None:
+                raise UserError('there is no memory for the whole picture at once: leave out --tile 0')
+            return dataclasses.replace(cut, settings=less)
         side = tile or cut.settings.tile // 2 // 64 * 64
         if side < SMALLEST_TILE:
             raise UserError(f'there is no memory for a tile of {cut.settings.tile} pixels: close other programs')
@@ -197,6 +204,9 @@ class Pipeline:
         sampling, count = self._sampling(settings), self.whole_calls(settings.batch)
         height, width = self._plan_of(size, settings).shape
         key = (sampling, count, height, width)
+        if sampling.windows.tiled:
+            model, params = self._stepwise(sampling), {part: self.params[part] for part in program.parts(sampling)}
+            return program.needs_stepwise(model, sampling, params, count, height, width)
         if key not in self._programs:
             dtype = jnp.dtype(jax.tree.leaves(self.params['autoencoder'])[0].dtype).name
             kernel = self.networks.unet.kernel
@@ -366,15 +376,23 @@ class Pipeline:
         params = {part: self.params[part] for part in program.parts(sampling)}
         batch = {'tokens': words} if tokens is None else {'tokens': words, 'image_tokens': tokens}
         scalars = {'guidance_scale': self._guidance(settings), 'psr_weight': settings.chosen.psr_weight}
-        run = self._programs.get((sampling, *lq.shape[:3]))  # what `need` has compiled
+        if sampling.windows.tiled:
+            run = partial(program.run_stepwise, self._stepwise(sampling), sampling)
+        else:
+            run = self._programs.get((sampling, *lq.shape[:3]))  # what `need` has compiled
         if run is None:
             run = self._programs.setdefault(sampling, program.jitted(self.networks, sampling, self.mesh))
 
         def restored(lq: Any, noise: Any) -> jax.Array:
-            placed = jax.device_put({**batch, 'lq': lq, 'noise': noise}, sharding.batch_sharding(self.mesh))
-            return run(params, placed, scalars)
+            given = {**batch, 'lq': lq, 'noise': noise}
+            if not sampling.windows.tiled:
+                given = jax.device_put(given, sharding.batch_sharding(self.mesh))
+            return run(params, given, scalars)
 
         return mirrors.mean(restored, lq, noise) if settings.tta else restored(lq, noise)
+
+    def _stepwise(self, sampling: Sampling) -> Stepwise:
+        return self._programs.setdefault(sampling, program.stepwise(self.networks, sampling, self.mesh))
 
     def _program(self, key: Any, function: Any) -> Any:
         """One jitted function per kind of call."""
