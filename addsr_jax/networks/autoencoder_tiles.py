@@ -125,6 +125,7 @@ class Tiles:
     side: int  # latents that a tile gives along an axis
     mesh: Mesh
     programs: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    passes: list[int] = field(default_factory=list, repr=False, compare=False)  # of the last run, by stretch
 
     def moments(self, params: Tree, images: np.ndarray) -> np.ndarray:
         """`Autoencoder.moments` of images [B, H, W, 3]."""
@@ -140,6 +141,7 @@ class Tiles:
     def _run(self, method: str, params: Tree, given: np.ndarray, scale: int) -> np.ndarray:
         """scale: numbers of `given` for a latent along an axis."""
         attention = attention_in(method, self.module.spec)
+        self.passes.clear()
         for stretch in stretches(self.module.spec, method):
             if attention is not None and stretch.begins == attention:
                 projected = self._through('projected', Stretch(attention, None, 0), params, given, 1)
@@ -170,7 +172,7 @@ class Tiles:
             result[:, _times(times, top, bottom), _times(times, left, right)] = part
             return (bottom - top) * (right - left), jax.device_get(measured)
 
-        settle(program.norms, len(tiles), gathered)
+        self.passes.append(settle(program.norms, len(tiles), gathered))
         return result
 
     def held(self, batch: int, height: int, width: int) -> int:

@@ -274,15 +274,22 @@ class Pipeline:
         return self._plan(height, width, settings.tile)
 
     def _plan(self, height: int, width: int, tile: int) -> tiling.Plan:
-        """Tiles of a picture to restore; one that fits into a smaller tile gets that one."""
+        """Tiles of a picture to restore; one that fits into a smaller tile gets that one.
+
+        One of several tiles gets those of three sizes that compute the fewest pixels: so few programs suffice.
+        """
         if not tile:
             even = tuple(-(-n // self.factor) * self.factor for n in (height, width))
             return tiling.single(*even)
         if max(height, width) <= tile:
             side = next((t for t in TILES if max(height, width) <= t < tile), tile)
             return tiling.plan(height, width, (side, side), self.grid)
-        tall, wide = (next((t for t in THIN if n <= t < tile and t % self.grid == 0), tile) for n in (height, width))
-        return tiling.plan(height, width, (tall, wide), self.grid)
+        plans, least = [], max(SMALLEST_TILE, self.networks.spec.view.smallest_output)
+        for side in (tile, *(tile * part // 8 // 64 * 64 for part in (7, 6))):
+            if side == tile or side >= least:
+                thin = [next((t for t in THIN if n <= t < side and t % self.grid == 0), side) for n in (height, width)]
+                plans.append(tiling.plan(height, width, (thin[0], thin[1]), self.grid))
+        return min(plans, key=lambda plan: plan.computed)  # of equals the largest tiles
 
     def _small_view(self, small: np.ndarray) -> np.ndarray:
         return views.small_view(pictures.eight_bits(small), self.networks.spec.prompt_extractor.swin.image_size)

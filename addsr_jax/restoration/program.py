@@ -67,17 +67,17 @@ def needs_stepwise(model: Stepwise, sampling: Sampling, params: Tree, batch: int
             held = max(held, tiles.held(batch, *latents))
     seen = windows.shape(*latents) if windows.needed(*latents) else latents
     both = batch * (2 if sampling.guided else 1) * (2 if sampling.antithetic else 1)
-    z = jax.ShapeDtypeStruct((both, *seen, spec.unet.out_channels), jnp.float32)
-    text = jax.ShapeDtypeStruct((both, spec.text_encoder.positions, spec.text_encoder.width), jnp.float32)
+    shape: Any = partial(jax.ShapeDtypeStruct, dtype=jnp.float32)  # stands for an array
+    z = shape((both, *seen, spec.unet.out_channels))
     conditioning = Conditioning(
-        image=jax.ShapeDtypeStruct((both, seen[0] * factor, seen[1] * factor, 3), jnp.float32),
-        image_tokens=_image_tokens(model.networks, params['prompt_extractor'], both),
-        text=text,
+        image=shape((both, seen[0] * factor, seen[1] * factor, 3)),
+        image_tokens=shape(_image_tokens(model.networks, params['prompt_extractor'], both).shape),
+        text=shape((both, spec.text_encoder.positions, spec.text_encoder.width)),
         latents=z if model.takes_condition_latents else None,
     )
     timesteps = jax.ShapeDtypeStruct((both,), jnp.int32)
-    traced = model.jitted('network_output').lower(params, z, timesteps, conditioning, 1.0)
-    found.append(_bytes_of(traced.compile()))
+    denoising: Any = model.jitted('network_output')
+    found.append(_bytes_of(denoising.lower(params, z, timesteps, conditioning, 1.0).compile()))
     picture = 4 * 3 * batch * height * width  # whole, where the prompt extractor makes its view of it
     on_cpu = model.mesh is not None and model.mesh.devices.flat[0].platform == 'cpu'
     return max(found) + picture + (held + 3 * picture if on_cpu else 0)

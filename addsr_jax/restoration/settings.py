@@ -10,7 +10,7 @@ from addsr_jax.restoration.fidelity import Choice, choice
 OWN = "the model's own"
 SCALE, LONGEST = 4, 2**20  # enlargement; pixels of a result's side
 ENCODER_TILE, DECODER_TILE, LATENT_TILE = 512, 64, 64  # pixels; latents: of a whole picture where memory is short
-SMALLEST_TILE = 192  # output pixels: neighbours share 64 on either side
+SMALLEST_TILE = 192  # output pixels: neighbours share 48 on either side
 INSIDE, CROP, STRETCH = 'inside', 'crop', 'stretch'  # how a picture meets a width and a height
 COLORS = ('guided', 'wavelet', 'adain', 'none')
 PSR_WEIGHT = 0.4

@@ -1,0 +1,119 @@
+"""The autoencoder tile by tile beside the whole one: error, peak memory and compile time over sizes of pictures.
+
+    python benchmarks/autoencoder_tiles.py [--size sd2] [--sides 512,1024,2048] [--plan 4096,8192] [--divide 4]
+
+Random weights, a picture of coarse noise whose parts differ in contrast and brightness. Of each of --sides both are run:
+error is the largest difference, of decoded pictures in levels of 255, of latents in their deviations. Of each of --plan
+the programs alone are compiled that tiles of such a picture need. Peak: bytes of a device beside the weights, by the
+compiler's plan. --divide: so many times fewer channels than --size has, for machines on which that is too slow.
+"""
+
+import argparse
+import dataclasses
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from addsr_jax import sharding, sizes
+from addsr_jax.errors import UserError, guard
+from addsr_jax.flags import say
+from addsr_jax.networks.autoencoder import Autoencoder
+from addsr_jax.networks.autoencoder_tiles import Tiles
+from addsr_jax.restoration.settings import DECODER_TILE, ENCODER_TILE
+from addsr_jax.runtime import compiler_options
+from addsr_jax.weights.random import random_params
+
+METHODS = ('decode', 'moments')
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--size', default='sd2', choices=tuple(sizes.MODELS))
+    parser.add_argument('--sides', default='512,1024,2048', help='pixels of the pictures that are run')
+    parser.add_argument('--plan', default='4096,8192', help='pixels of those that are compiled for alone')
+    parser.add_argument('--divide', type=int, default=1, help='channels by that')
+    parser.add_argument('--tile', type=int, default=DECODER_TILE, help='latents that a tile gives along an axis')
+    values = parser.parse_args(arguments)
+    mesh = sharding.make_mesh('data:1', jax.devices()[:1])
+    module = Autoencoder(_divided(sizes.MODELS[values.size].autoencoder, values.divide), sharding.compute_dtype(mesh))
+    shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))['params']
+    params = jax.device_put(random_params({'autoencoder': shapes}, module.dtype)['autoencoder'])
+    say(
+        f'{jax.devices()[0].device_kind}, {values.size}, channels {module.spec.block_out_channels}, '
+        f'{jnp.dtype(module.dtype)}, tiles of {values.tile} latents, jax {jax.__version__}\n'
+    )
+    say('| pixels | direction | error | passes | MB whole | MB tiled | compile s whole | compile s tiled |')
+    say('| --- | --- | --- | --- | --- | --- | --- | --- |')
+    for side in _sides(values.sides):
+        for method in METHODS:
+            say(f'| {side} | {method} | {" | ".join(compared(module, params, mesh, values.tile, method, side))} |')
+    for side in _sides(values.plan):
+        for method in METHODS:
+            tiles = Tiles(module, values.tile, mesh)
+            seconds = _seconds(partial(_needs, tiles, params, method, side))
+            say(f'| {side} | {method} | | | | {_needs(tiles, params, method, side) / 1e6:.0f} | | {seconds:.1f} |')
+
+
+def compared(module: Autoencoder, params: Any, mesh: Any, side: int, method: str, pixels: int) -> list[str]:
+    """A row of the table, of a picture that is run whole and in tiles."""
+    x = (
+        _picture(pixels, 3)
+        if method == 'moments'
+        else _picture(pixels // module.spec.factor, module.spec.latent_channels)
+    )
+    whole = jax.jit(partial(module.apply, method=method), compiler_options=compiler_options(mesh))
+    began = time.perf_counter()
+    program: Any = whole.lower({'params': params}, x).compile()
+    compiling = time.perf_counter() - began
+    wanted = np.asarray(program({'params': params}, x), np.float32)
+    laid_out = program.memory_analysis()
+    peak = laid_out.temp_size_in_bytes + laid_out.output_size_in_bytes
+    tiles = Tiles(module, side, mesh)
+    tiled = _seconds(partial(_needs, tiles, params, method, pixels))
+    found = getattr(tiles, method)(params, x)
+    unit = 127.5 / np.abs(wanted).max() if method == 'decode' else 1 / wanted.std()
+    error = f'{unit * np.abs(found - wanted).max():.3f}'
+    memory = [f'{size / 1e6:.0f}' for size in (peak, _needs(tiles, params, method, pixels))]
+    return [error, ', '.join(map(str, tiles.passes)), *memory, f'{compiling:.1f}', f'{tiled:.1f}']
+
+
+def _needs(tiles: Tiles, params: Any, method: str, pixels: int) -> int:
+    latents = pixels // tiles.module.spec.factor
+    return tiles.needs(method, params, 1, latents, latents)
+
+
+def _picture(side: int, channels: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    coarse = rng.normal(size=(1, side // 4 + 1, side // 4 + 1, channels)).repeat(4, 1).repeat(4, 2)[:, :side, :side]
+    x = (0.4 * coarse + 0.1 * rng.normal(size=coarse.shape)).astype(np.float32)
+    x[:, : side // 3] *= 0.3
+    x[:, :, side // 2 :] += 0.3
+    return np.clip(x, -1, 1)
+
+
+def _divided(spec: Any, by: int) -> Any:
+    channels = tuple(max(n // by, spec.norm_groups or 1) for n in spec.block_out_channels)
+    return dataclasses.replace(spec, block_out_channels=channels)
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def _sides(text: str) -> list[int]:
+    sides = [int(part) for part in text.split(',') if part.isdigit()]
+    if len(sides) != len([part for part in text.split(',') if part]) or any(n % 64 or not n for n in sides):
+        raise UserError(f'{text!r} are no sides: write multiples of 64 with commas, as {ENCODER_TILE},1024')
+    return sides
+
+
+if __name__ == '__main__':
+    sys.exit(guard(main))
