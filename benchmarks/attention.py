@@ -64,16 +64,16 @@ def measured(name: str, arrays: Sequence[jax.Array], repeats: int) -> tuple[list
     *qkv, weights = arrays
     kernel = KERNELS[name]
 
-    def both(*qkv: jax.Array) -> Any:
+    def both(weights: jax.Array, *qkv: jax.Array) -> Any:
         out, back = jax.vjp(kernel, *qkv)
         return out, *back(weights)
 
-    programs = [jax.jit(f).lower(*qkv).compile() for f in (kernel, both)]
-    found = [np.asarray(x) for x in programs[1](*qkv)]
+    arguments = (qkv, [weights, *qkv])
+    programs = [jax.jit(f).lower(*given).compile() for f, given in zip((kernel, both), arguments, strict=True)]
+    found = [np.asarray(x) for x in programs[1](*arguments[1])]
     memory = [f'{_temporary(program) / 1e6:.0f}' for program in programs]
-    times = [
-        f'{1e3 * min(_seconds(partial(p, *qkv)) for _ in range(repeats)):.0f}' if repeats else '' for p in programs
-    ]
+    calls = [partial(program, *given) for program, given in zip(programs, arguments, strict=True)]
+    times = [f'{1e3 * min(_seconds(call) for _ in range(repeats)):.0f}' if repeats else '' for call in calls]
     return found, [*memory, *times]
 
 

@@ -2,10 +2,11 @@
 
     python benchmarks/autoencoder_tiles.py [--size sd2] [--sides 512,1024,2048] [--plan 4096,8192] [--divide 4]
 
-Random weights, a picture of coarse noise whose parts differ in contrast and brightness. Of each of --sides both are run:
-error is the largest difference, of decoded pictures in levels of 255, of latents in their deviations. Of each of --plan
-the programs alone are compiled that tiles of such a picture need. Peak: bytes of a device beside the weights, by the
-compiler's plan. --divide: so many times fewer channels than --size has, for machines on which that is too slow.
+Random weights, a picture of coarse noise whose parts differ in contrast and brightness. Of --sides both are run: error
+is the largest difference, of decoded pictures in levels of 255, of latents in their deviations. For --plan the programs
+are compiled that tiles of such a picture need. Peak: bytes of a device beside the weights, by the compiler's plan.
+Passes: how often all tiles were run, for each stretch of the network. --divide: so many times fewer channels than in
+--size, for machines on which that is too slow.
 """
 
 import argparse

@@ -154,7 +154,7 @@ class Pipeline:
         scale = max(1, settings.enlargement(width, height))
         small = views.at_least(given, SMALLEST)
         large = views.enlarged(small, scale, self.networks.spec.view)
-        plan = self._plan(large.shape[0], large.shape[1], settings.tile)
+        plan = self.plan(large.shape[0], large.shape[1], settings.tile)
         return Cut(
             given=given,
             name=name,
@@ -271,9 +271,9 @@ class Pipeline:
         scale = max(1, settings.enlargement(*size))
         width, height = (max(side, SMALLEST) for side in size)
         width, height = views.enlarged_size(width, height, scale, self.networks.spec.view)
-        return self._plan(height, width, settings.tile)
+        return self.plan(height, width, settings.tile)
 
-    def _plan(self, height: int, width: int, tile: int) -> tiling.Plan:
+    def plan(self, height: int, width: int, tile: int) -> tiling.Plan:
         """Tiles of a picture to restore; one that fits into a smaller tile gets that one.
 
         One of several tiles gets those of three sizes that compute the fewest pixels: so few programs suffice.
