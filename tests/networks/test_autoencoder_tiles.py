@@ -12,7 +12,8 @@ import pytest
 from addsr_jax import sharding, sizes
 from addsr_jax.networks import autoencoder_tiles
 from addsr_jax.networks.autoencoder import Autoencoder
-from addsr_jax.networks.autoencoder_tiles import Tiles, settle, spans, stretches
+from addsr_jax.networks.autoencoder_tiles import Tiles, spans, stretches
+from addsr_jax.networks.tile_norms import settle
 from addsr_jax.weights.random import random_params
 
 LEVEL = 2 / 255  # of pictures in [-1, 1]
