@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -39,7 +40,8 @@ class Stepwise(Denoiser):
         if not self.windows.encoder:
             return self._call('encode', params, images, noise)
         tiles = self.tiles(self.windows.encoder // self.networks.spec.autoencoder.factor)
-        mean, std = (np.asarray(x) for x in posterior(tiles.moments(params['autoencoder'], np.asarray(images))))
+        moments = jnp.asarray(tiles.moments(params['autoencoder'], np.asarray(images)))
+        mean, std = (np.asarray(x) for x in posterior(moments))
         return (mean + std * np.asarray(noise)) * np.float32(self.networks.spec.autoencoder.scaling_factor)
 
     def decode(self, params: Tree, latents: Any, lq: Any) -> Any:
@@ -79,7 +81,7 @@ class Stepwise(Denoiser):
             seen = self.network_output(params, z[here], timesteps, self._window(conditioning, here), conditioning_scale)
             total[here] += weights * np.asarray(seen)
         prediction = self.networks.spec.schedule.prediction
-        return schedule.predict_z0(self.abar, prediction, total / total_weight, latents, timesteps)
+        return schedule.predict_z0(self.abar, prediction, jnp.asarray(total / total_weight), latents, timesteps)
 
     def _window(self, conditioning: Conditioning, here: tuple[slice, ...]) -> Conditioning:
         factor = self.networks.spec.autoencoder.factor

@@ -131,7 +131,8 @@ class Tiles:
         """`Autoencoder.decode` of latents [B, h, w, C]; a guided decoder sees the low-quality `picture`."""
         given, spec = np.asarray(latents), self.module.spec
         if spec.guided_blocks:
-            given = np.concatenate([given, space_to_depth(np.asarray(picture), spec.factor)], axis=-1)
+            beside: Any = np.asarray(picture)
+            given = np.concatenate([given, space_to_depth(beside, spec.factor)], axis=-1)
         return self._run('decode', params, given, 1)
 
     def _run(self, method: str, params: Tree, given: np.ndarray, scale: int) -> np.ndarray:
@@ -289,9 +290,10 @@ def see(
 
     with nn.intercept_methods(call):
         if method == 'projected':
-            half, middle, attention = stretch.begins or ()
-            layer = SingleHeadAttention(spec, module.dtype)
-            parts = apply(layer, params[half][middle][attention], tile, method='projected')
+            own_params = params
+            for name in stretch.begins or ():
+                own_params = own_params[name]
+            parts = apply(SingleHeadAttention(spec, module.dtype), own_params, tile, method='projected')
             out = jnp.concatenate(parts, axis=-1).reshape(*tile.shape[:3], -1)
         else:
             out = apply(module, params, *_inputs(spec, method, stretch, size, tile), method=method)

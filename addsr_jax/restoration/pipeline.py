@@ -383,6 +383,7 @@ class Pipeline:
         params = {part: self.params[part] for part in program.parts(sampling)}
         batch = {'tokens': words} if tokens is None else {'tokens': words, 'image_tokens': tokens}
         scalars = {'guidance_scale': self._guidance(settings), 'psr_weight': settings.chosen.psr_weight}
+        run: Any
         if sampling.windows.tiled:
             run = partial(program.run_stepwise, self._stepwise(sampling), sampling)
         else:
