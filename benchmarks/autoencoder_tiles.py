@@ -3,8 +3,8 @@
     python benchmarks/autoencoder_tiles.py [--size sd2] [--sides 512,1024,2048] [--plan 4096,8192] [--divide 4]
 
 Random weights, a picture of coarse noise whose parts differ in contrast and brightness. Of --sides both are run: error
-is the largest difference, of decoded pictures in levels of 255, of latents in their deviations. For --plan the programs
-are compiled that tiles of such a picture need. Peak: bytes of a device beside the weights, by the compiler's plan.
+is the largest difference, of decoded pictures in levels of 255, of latents in their deviations. For --plan
+the programs are compiled alone. Peak: bytes of a device beside the weights, by the compiler's plan.
 Passes: how often all tiles were run, for each stretch of the network. --divide: so many times fewer channels than in
 --size, for machines on which that is too slow.
 """
@@ -56,32 +56,40 @@ def main(arguments: Sequence[str]) -> None:
             say(f'| {side} | {method} | {" | ".join(compared(module, params, mesh, values.tile, method, side))} |')
     for side in _sides(values.plan):
         for method in METHODS:
-            tiles = Tiles(module, values.tile, mesh)
-            seconds = _seconds(partial(_needs, tiles, params, method, side))
-            say(f'| {side} | {method} | | | | {_needs(tiles, params, method, side) / 1e6:.0f} | | {seconds:.1f} |')
+            say(
+                f'| {side} | {method} | | | {" | ".join(planned(module, params, mesh, values.tile, method, side)[1])} |'
+            )
+
+
+def planned(module: Autoencoder, params: Any, mesh: Any, side: int, method: str, pixels: int) -> tuple[Any, list[str]]:
+    """(the program of the whole picture; MB of both, and seconds to compile them)."""
+    whole = jax.jit(partial(module.apply, method=method), compiler_options=compiler_options(mesh))
+    x = jax.ShapeDtypeStruct(_shape(module, method, pixels), jnp.float32)
+    began = time.perf_counter()
+    program: Any = whole.lower({'params': params}, x).compile()
+    seconds = time.perf_counter() - began
+    laid_out = program.memory_analysis()
+    tiles = Tiles(module, side, mesh)
+    tiled = _seconds(partial(_needs, tiles, params, method, pixels))
+    memory = (laid_out.temp_size_in_bytes + laid_out.output_size_in_bytes, _needs(tiles, params, method, pixels))
+    return program, [*(f'{size / 1e6:.0f}' for size in memory), f'{seconds:.1f}', f'{tiled:.1f}']
 
 
 def compared(module: Autoencoder, params: Any, mesh: Any, side: int, method: str, pixels: int) -> list[str]:
     """A row of the table, of a picture that is run whole and in tiles."""
-    x = (
-        _picture(pixels, 3)
-        if method == 'moments'
-        else _picture(pixels // module.spec.factor, module.spec.latent_channels)
-    )
-    whole = jax.jit(partial(module.apply, method=method), compiler_options=compiler_options(mesh))
-    began = time.perf_counter()
-    program: Any = whole.lower({'params': params}, x).compile()
-    compiling = time.perf_counter() - began
+    x = _picture(_shape(module, method, pixels))
+    program, row = planned(module, params, mesh, side, method, pixels)
     wanted = np.asarray(program({'params': params}, x), np.float32)
-    laid_out = program.memory_analysis()
-    peak = laid_out.temp_size_in_bytes + laid_out.output_size_in_bytes
     tiles = Tiles(module, side, mesh)
-    tiled = _seconds(partial(_needs, tiles, params, method, pixels))
     found = getattr(tiles, method)(params, x)
     unit = 127.5 / np.abs(wanted).max() if method == 'decode' else 1 / wanted.std()
-    error = f'{unit * np.abs(found - wanted).max():.3f}'
-    memory = [f'{size / 1e6:.0f}' for size in (peak, _needs(tiles, params, method, pixels))]
-    return [error, ', '.join(map(str, tiles.passes)), *memory, f'{compiling:.1f}', f'{tiled:.1f}']
+    return [f'{unit * np.abs(found - wanted).max():.3f}', ', '.join(map(str, tiles.passes)), *row]
+
+
+def _shape(module: Autoencoder, method: str, pixels: int) -> tuple[int, int, int, int]:
+    spec = module.spec
+    edge, channels = (pixels, 3) if method == 'moments' else (pixels // spec.factor, spec.latent_channels)
+    return 1, edge, edge, channels
 
 
 def _needs(tiles: Tiles, params: Any, method: str, pixels: int) -> int:
@@ -89,8 +97,8 @@ def _needs(tiles: Tiles, params: Any, method: str, pixels: int) -> int:
     return tiles.needs(method, params, 1, latents, latents)
 
 
-def _picture(side: int, channels: int) -> np.ndarray:
-    rng = np.random.default_rng(0)
+def _picture(shape: tuple[int, int, int, int]) -> np.ndarray:
+    rng, (_, side, _, channels) = np.random.default_rng(0), shape
     coarse = rng.normal(size=(1, side // 4 + 1, side // 4 + 1, channels)).repeat(4, 1).repeat(4, 2)[:, :side, :side]
     x = (0.4 * coarse + 0.1 * rng.normal(size=coarse.shape)).astype(np.float32)
     x[:, : side // 3] *= 0.3
