@@ -20,7 +20,7 @@ from addsr_jax.errors import UserError, guard
 from addsr_jax.flags import Parser, require, say, take
 from addsr_jax.options import Options, option
 from addsr_jax.restoration.settings import Settings, parse_method
-from addsr_jax.specs import KERNELS
+from addsr_jax.specs import ATTENTIONS
 from addsr_jax.train import split_overrides
 
 
@@ -38,10 +38,10 @@ class Command(Options):
     )
     config: str = option('config file', default='configs/addsr.py:nano', group='train, start')
     attention: str | None = option(
-        'kernel of attention',
+        'kernel of attention, for --config.attention',
         default=None,
-        unset="the weights' own",
-        choices=KERNELS,
+        unset="the config's",
+        choices=ATTENTIONS,
         group='train',
     )
     peak: float = option(
@@ -138,10 +138,8 @@ def train(values: Command, overrides: Sequence[tuple[str, str]] = ()) -> None:
     from addsr_jax import sharding
     from addsr_jax.data.batches import batch_shapes
     from addsr_jax.planning.flops import flops
-    from addsr_jax.restoration.pipeline import check_attention
     from addsr_jax.runtime import memory, prepare, return_freed_memory
     from addsr_jax.sizes import MODELS
-    from addsr_jax.specs import with_attention
     from addsr_jax.training import config as config_file
     from addsr_jax.training import fit, job, step
     from addsr_jax.weights import bundle as bundles
@@ -149,24 +147,24 @@ def train(values: Command, overrides: Sequence[tuple[str, str]] = ()) -> None:
 
     prepare()
     options = config_file.train_options(values.config, overrides)
+    options = dataclasses.replace(options, attention=values.attention or options.attention)
+    job.attention_of(options, sharding.make_mesh('data:-1'))  # refuses what these devices do not have
     options = fit.settled(options, jax.devices(), job.step_sizes)
     mesh = sharding.make_mesh(options.mesh)
     sharding.check_batch(mesh, options.batch_size, options.accumulate)
     dtype = sharding.compute_dtype(mesh, options.dtype)
-    check_attention(values.attention, mesh.devices.flat[0].platform, dtype)
     if options.weights:
         start = job.starting_weights(options)
         options = job.with_start(options, start)
     else:
         spec = MODELS[options.size]
         start = bundles.Bundle(spec, bundles.expected(spec, job.parts_of(spec)), bundles.NANO / 'tokenizer', {})
-    spec = with_attention(start.spec, values.attention) if values.attention else start.spec
-    stage = job.make_stage(options, spec, mesh)
+    stage = job.make_stage(options, start.spec, mesh)
     known = job.known_shapes(stage, start)
     say(
         f'{values.config}: {options.stage}, {options.size}, {options.data.hr_size} pixels, batch {options.batch_size}, '
         f'{mesh.size} x {mesh.devices.flat[0].device_kind}, mesh {sharding.described(mesh.shape)}, '
-        f'remat {options.remat}, {options.weights or "random"} weights'
+        f'remat {options.remat}, attention {job.attention_of(options, mesh)}, {options.weights or "random"} weights'
     )
 
     began = time.monotonic()

@@ -1,7 +1,7 @@
 """The mesh, and where each array of a run lives on it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -121,6 +121,19 @@ def gathered(params: Tree, dtype: Any) -> Tree:
         return jax.lax.with_sharding_constraint(narrow, PartitionSpec())
 
     return params if mesh.empty else jax.tree.map(whole, params)
+
+
+def on_shares(function: Callable[..., jax.Array], *arrays: jax.Array) -> jax.Array:
+    """function(*arrays) on every device's own part of the first axis, for kernels that the compiler cannot split.
+
+    A batch that the devices do not divide is computed whole on each. Outside of a program that is traced for a mesh of
+    several devices it is the function itself.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1:
+        return function(*arrays)
+    place = PartitionSpec(mesh.axis_names) if arrays[0].shape[0] % mesh.size == 0 else PartitionSpec()
+    return jax.shard_map(function, in_specs=(place,) * len(arrays), out_specs=place, check_vma=False)(*arrays)
 
 
 def check_batch(mesh: Mesh, batch_size: int, accumulate: int) -> None:

@@ -34,7 +34,6 @@ _SD2_UNET = UNetSpec(
     norm_eps=1e-5,
     transformer_norm_eps=1e-6,
     layer_norm_eps=1e-5,
-    kernel='chunked',
 )
 
 SD2 = ModelSpec(
@@ -140,7 +139,6 @@ _NANO_UNET = UNetSpec(
     norm_eps=1e-5,
     transformer_norm_eps=1e-6,
     layer_norm_eps=1e-5,
-    kernel='chunked',
 )
 
 NANO = ModelSpec(

@@ -1,6 +1,5 @@
 """The numbers of every network: frozen dataclasses without defaults, which `sizes` gives their values."""
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +8,7 @@ from addsr_jax import options
 from addsr_jax.errors import UserError
 from addsr_jax.options import Options, option
 
-KERNELS = ('einsum', 'chunked', 'cudnn')  # of ops.attention
+ATTENTIONS = ('auto', 'einsum', 'chunked', 'cudnn', 'flash')  # kernels of ops.attention, or the platform's quickest
 COLORS = ('guided', 'wavelet', 'adain', 'none')  # of restoration.finish
 # channels, layers, heads, levels, residual blocks of a level, pixels: more is a mistake, or would be traced for minutes
 WIDEST, DEEPEST, HEADS, LEVELS, BLOCKS, LARGEST = 65_536, 64, 1024, 8, 8, 8192
@@ -180,7 +179,6 @@ class UNetSpec(Options):
     norm_eps: float = _epsilon()
     transformer_norm_eps: float = _epsilon('added to a variance, in the group norms before transformers')
     layer_norm_eps: float = _epsilon('added to a variance, in layer norms')
-    kernel: str = option('attention kernel, a name of ops.attention.KERNELS', choices=KERNELS)
 
     def check_together(self) -> None:
         _as_many({'block_out_channels': self.block_out_channels, 'attention': self.attention, 'heads': self.heads})
@@ -365,12 +363,6 @@ class ModelSpec(Options):
         _same('discriminator.condition_dim', heads.condition_dim, told, condition)
 
 
-def with_attention(spec: ModelSpec, kernel: str) -> ModelSpec:
-    """The same networks with another attention kernel in UNet and ControlNet: a key of `ops.attention.KERNELS`."""
-    controlnet = dataclasses.replace(spec.controlnet, unet=dataclasses.replace(spec.controlnet.unet, kernel=kernel))
-    return dataclasses.replace(spec, unet=dataclasses.replace(spec.unet, kernel=kernel), controlnet=controlnet)
-
-
 def to_json(spec: Options) -> dict[str, Any]:
     """A spec as plain data."""
     return options.to_data(spec)
@@ -388,12 +380,17 @@ def from_json(kind: type[options.Kind], data: Any) -> options.Kind:
     return options.from_data(kind, _with_before(kind, data), 'spec.', complete=True)
 
 
+# Fields that folders of before have, and that are no part of a network.
+GONE: dict[type, tuple[str, ...]] = {UNetSpec: ('kernel',)}
+
+
 def _with_before(kind: type[Options], data: Any) -> Any:
-    """The data of a spec with the fields of BEFORE, down to the specs inside it."""
+    """The data of a spec with the fields of BEFORE and without those of GONE, down to the specs inside it."""
     if not isinstance(data, dict):
         return data
     groups = {name: options.group_of(annotation) for name, annotation in options.declared(kind).items()}
-    completed = {**BEFORE.get(kind, {}), **data}
+    gone = GONE.get(kind, ())
+    completed = {**BEFORE.get(kind, {}), **{name: value for name, value in data.items() if name not in gone}}
     for name, group in groups.items():
         if group is not None and name in completed:
             completed[name] = _with_before(group, completed[name])

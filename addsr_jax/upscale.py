@@ -18,7 +18,7 @@ from addsr_jax.flags import Parser, take
 from addsr_jax.options import Options, option
 from addsr_jax.restoration import fidelity
 from addsr_jax.restoration.settings import FINISH, LARGE, RESULT, SAMPLING, WORDS, Settings
-from addsr_jax.specs import KERNELS
+from addsr_jax.specs import ATTENTIONS
 from addsr_jax.telling import Telling, telling
 
 if TYPE_CHECKING:
@@ -95,11 +95,10 @@ class Command(Options):
         choices=('float32', 'bfloat16'),
         group=MACHINE,
     )
-    attention: str | None = option(
-        'kernel of attention; cudnn: faster on NVIDIA GPUs, bfloat16',
-        default=None,
-        unset="the weights' own",
-        choices=KERNELS,
+    attention: str = option(
+        "kernel of attention; 'auto': flash on TPUs, cudnn on GPUs in bfloat16, else chunked",
+        default='auto',
+        choices=ATTENTIONS,
         group=MACHINE,
     )
     distributed: bool = option(

@@ -121,7 +121,10 @@ UPSCALE = [
     (['photo.png', '-o', 'out', '--sharpen', '3'], 'unrecognized arguments: --sharpen 3'),
     (['photo.png', '-o', 'out', '--tags', 'dog'], 'unrecognized arguments'),
     (['photo.png', '-o', 'out', '--dtype', 'float16'], "--dtype is 'float16': choose one of float32, bfloat16"),
-    (['photo.png', '-o', 'out', '--attention', 'cudnn'], 'needs an NVIDIA GPU and bfloat16, not cpu and float32'),
+    (
+        ['photo.png', '-o', 'out', '--attention', 'cudnn'],
+        'needs an NVIDIA GPU from Ampere on and bfloat16, not cpu and float32',
+    ),
     (['broken.png', '-o', 'out'], 'cannot be read as an image'),
     (['huge.png', '-o', 'out'], 'more than 178956970 pixels, the most that is read (addsr upscale --max_pixels N'),
     (['photo.png', '-o', 'out', '--max_pixels', '1599'], 'more than 1599 pixels'),
@@ -385,6 +388,7 @@ BENCHMARK = [
     (['data', '--config.seed=1'], '--config.seed is for `benchmark train`'),
     (['train', '--config', ADDSR, '--config.steps=none'], '--config.steps=none'),
     (['train', '--config', ADDSR, '--attention', 'cudnn'], 'attention cudnn needs an NVIDIA GPU'),
+    (['train', '--config', ADDSR, '--config.attention=flash'], 'attention flash needs a TPU, not cpu'),
 ]
 
 
@@ -412,7 +416,7 @@ def test_a_training_step_is_measured_without_weights_tensorflow_or_clu(capsys, m
     beginnings = [config, 'traced', 'compiled', 'GB of the program', 'weights and state', 'first step', '', '']
     assert len(told) == len(beginnings)
     assert all(line.startswith(beginning) for line, beginning in zip(told, beginnings, strict=True))
-    assert 'batch 8, 8 x cpu, mesh data:8, remat none, random weights' in told[0]
+    assert 'batch 8, 8 x cpu, mesh data:8, remat none, attention einsum, random weights' in told[0]
     assert 'images/s' in told[-2]
     assert float(told[-1].split()[0]) > 0
     assert '% of 1:' in told[-1]

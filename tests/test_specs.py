@@ -11,7 +11,6 @@ import pytest
 
 from addsr_jax import options, sizes, specs
 from addsr_jax.errors import UserError
-from addsr_jax.ops import attention
 from addsr_jax.restoration import settings
 from addsr_jax.sizes import MODELS
 from addsr_jax.specs import ModelSpec
@@ -56,10 +55,11 @@ def test_pixels_per_latent():
     assert sizes.NANO.autoencoder.factor == 4
 
 
-def test_another_attention_kernel_is_all_that_changes():
-    changed = specs.with_attention(sizes.SD2, 'cudnn')
-    assert changed.unet.kernel == changed.controlnet.unet.kernel == 'cudnn'
-    assert specs.with_attention(changed, sizes.SD2.unet.kernel) == sizes.SD2
+def test_a_kernel_that_an_older_folder_names_is_left_out():
+    data = specs.to_json(sizes.NANO)
+    for unet in (data['unet'], data['controlnet']['unet']):
+        unet['kernel'] = 'chunked'
+    assert specs.from_json(specs.ModelSpec, data) == sizes.NANO
 
 
 NANO, SD2 = sizes.NANO, sizes.SD2
@@ -78,7 +78,6 @@ IMPOSSIBLE = [
     (NANO.unet, {'attention': (True,)}, 'block_out_channels 3, attention 1, heads 3'),
     (NANO.unet, {'heads': (2, 2, 5)}, r'heads\[2\] 5 does not divide block_out_channels\[2\] 96'),
     (NANO.unet, {'norm_groups': 5}, 'norm_groups 5 does not divide block_out_channels 48'),
-    (NANO.unet, {'kernel': 'fast'}, 'choose one of einsum, chunked, cudnn'),
     (SD2.dino, {'heads': 7}, 'heads 7 does not divide width 384'),
     (SD2.dinov2, {'image_size': 500}, 'patch 14 does not divide image_size 500'),
     (NANO.discriminator, {'norm_groups': 5}, 'norm_groups 5 does not divide feature_channels 48'),
@@ -158,7 +157,6 @@ def test_heads_of_levels_without_transformers_are_free():
 
 
 def test_names_of_choices_are_those_there_are():
-    assert tuple(attention.KERNELS) == specs.KERNELS
     assert specs.COLORS == settings.COLORS
 
 

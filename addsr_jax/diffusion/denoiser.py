@@ -5,14 +5,15 @@ Nothing above this file asks whether a network predicts noise or velocity.
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from addsr_jax.diffusion import schedule
 from addsr_jax.diffusion.windows import WHOLE, Windows, cut, over_windows
-from addsr_jax.networks import autoencoder_tiles
 from addsr_jax.networks.autoencoder import posterior
 from addsr_jax.networks.build import Networks, apply
 from addsr_jax.networks.prompt_extractor import preprocess
@@ -53,6 +54,10 @@ class Denoiser:
     def takes_condition_latents(self) -> bool:
         spec = self.networks.spec
         return spec.unet.in_channels > spec.autoencoder.latent_channels
+
+    def scan(self, step: Any, carry: Any, xs: Any) -> tuple[Any, Any]:
+        """`jax.lax.scan` over the steps of a sampler."""
+        return jax.lax.scan(step, carry, xs)
 
     def add_noise(self, z0: jax.Array, noise: jax.Array, timesteps: jax.Array) -> jax.Array:
         return schedule.add_noise(self.abar, z0, noise, timesteps)
@@ -112,18 +117,13 @@ class Denoiser:
 
     def encode(self, params: Tree, images: jax.Array, noise: jax.Array) -> jax.Array:
         """E: scaled latents [B, h, w, C] of images [B, H, W, 3] in [-1, 1]; `noise` is the posterior's."""
-        moments = autoencoder_tiles.moments(
-            self.networks.autoencoder, params['autoencoder'], images, self.windows.encoder
-        )
-        mean, std = posterior(moments)
+        mean, std = posterior(apply(self.networks.autoencoder, params['autoencoder'], images, method='moments'))
         return (mean + std * noise).astype(jnp.float32) * self.networks.spec.autoencoder.scaling_factor
 
     def decode(self, params: Tree, latents: jax.Array, lq: jax.Array) -> jax.Array:
         """clip(D): images [B, H, W, 3] in [-1, 1] of scaled latents; a guided D sees lq, [B, H, W, 3] in [-1, 1]."""
         latents = latents / self.networks.spec.autoencoder.scaling_factor
-        images = autoencoder_tiles.decode(
-            self.networks.autoencoder, params['autoencoder'], latents, self.windows.decoder, lq
-        )
+        images = apply(self.networks.autoencoder, params['autoencoder'], latents, lq, method='decode')
         return jnp.clip(images.astype(jnp.float32), -1, 1)
 
     def embed_text(self, params: Tree, tokens: jax.Array) -> jax.Array:
@@ -158,4 +158,9 @@ def _window(conditioning: Conditioning, offset: jax.Array, side: tuple[int, int]
 
 def stack(first: Conditioning, second: Conditioning) -> Conditioning:
     """Both in one batch: the two halves of guidance, or of antithetic noise."""
-    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), first, second)
+    return jax.tree.map(_joined, first, second)
+
+
+def _joined(a: Any, b: Any) -> Any:
+    """Along the batch; what does not lie on a device stays there."""
+    return (np if isinstance(a, np.ndarray) else jnp).concatenate([a, b])

@@ -66,7 +66,11 @@ class Inputs:
 
 def sample(networks: Networks, sampling: Sampling, params: Tree, inputs: Inputs) -> jax.Array:
     """Images [B, H, W, 3] in [-1, 1] by the method of `sampling`."""
-    model = Denoiser(networks, sampling.method.part, sampling.windows)
+    return sample_by(Denoiser(networks, sampling.method.part, sampling.windows), sampling, params, inputs)
+
+
+def sample_by(model: Denoiser, sampling: Sampling, params: Tree, inputs: Inputs) -> jax.Array:
+    """`sample` by a denoiser of the method's part."""
     return (addsr if sampling.method.refines else seesr)(model, params, inputs, sampling)
 
 
@@ -107,7 +111,7 @@ def addsr(model: Denoiser, params: Tree, inputs: Inputs, sampling: Sampling) -> 
         return (z0, model.decode(params, z0, lq)), None
 
     steps = (jnp.asarray(sampling.timesteps, jnp.int32), noise[1:], weights, jnp.arange(count) == 0)
-    (_, image), _ = jax.lax.scan(step, (z0, lq), steps)
+    (_, image), _ = model.scan(step, (z0, lq), steps)
     return image
 
 
@@ -139,7 +143,7 @@ def seesr(model: Denoiser, params: Tree, inputs: Inputs, sampling: Sampling) -> 
 
     coefficients = tuple(jnp.asarray(np.ascontiguousarray(c)) for c in table.T)
     steps = (jnp.asarray(taken, jnp.int32), noise[2 : 2 + len(taken)], coefficients)
-    z, _ = jax.lax.scan(step, z, steps)
+    z, _ = model.scan(step, z, steps)
     return model.decode(params, z, lq)
 
 

@@ -25,6 +25,11 @@ class Windows:
     encoder: int = 0  # pixels
     decoder: int = 0  # latents
 
+    @property
+    def tiled(self) -> bool:
+        """Whether the autoencoder goes tile by tile, which is no one program: see `diffusion.stepwise`."""
+        return bool(self.encoder or self.decoder)
+
     def needed(self, height: int, width: int) -> bool:
         """Latents of at most a window's area are denoised whole, as published."""
         return bool(self.side) and height * width > self.side**2
@@ -39,6 +44,15 @@ class Windows:
         (h, w), lefts = self.shape(height, width), ()
         lefts, tops = _starts(width, w, self.overlap), _starts(height, h, self.overlap)
         return np.asarray([(top, left) for left, top in itertools.product(lefts, tops)], np.int32)
+
+    def weights(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(offsets, a window's weights [1, s, s, 1], their sum at every place [1, height, width, 1]), float32."""
+        side, offsets = self.shape(height, width), self.offsets(height, width)
+        weights = window_weights(*side).astype(np.float32)[None, :, :, None]
+        total = np.zeros((1, height, width, 1), np.float32)
+        for top, left in offsets:
+            total[:, top : top + side[0], left : left + side[1]] += weights
+        return offsets, weights, total
 
 
 WHOLE = Windows()
@@ -62,10 +76,7 @@ def over_windows(windows: Windows, latents: jax.Array, see: Callable[[jax.Array,
     """Weighted mean over windows of see(window of latents [B, s, s, C], its (top, left)), [B, h, w, C] float32."""
     _, height, width, _ = latents.shape
     side = windows.shape(height, width)
-    offsets, weights = windows.offsets(height, width), window_weights(*side).astype(np.float32)[None, :, :, None]
-    total_weight = np.zeros((1, height, width, 1), np.float32)
-    for top, left in offsets:
-        total_weight[:, top : top + side[0], left : left + side[1]] += weights
+    offsets, weights, total_weight = windows.weights(height, width)
 
     def add(total: jax.Array, offset: jax.Array) -> tuple[jax.Array, None]:
         seen = see(cut(latents, offset, side), offset)

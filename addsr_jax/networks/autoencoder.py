@@ -3,6 +3,7 @@
 Two things that the original has not: a space-to-depth in front, and a decoder that sees the low-quality picture.
 """
 
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -10,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from addsr_jax.networks.layers import GroupNorm, ResnetBlock, Upsample, conv, end_of_block, norm
-from addsr_jax.ops.attention import kernel
+from addsr_jax.ops.attention import attention
 from addsr_jax.specs import AutoencoderSpec
 
 Dtype = Any
@@ -46,16 +47,24 @@ class SingleHeadAttention(nn.Module):
 
     spec: AutoencoderSpec
     dtype: Dtype = jnp.float32
+    kernel: str = 'chunked'
 
-    @nn.compact
-    def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-        """mask: bool, broadcasts to [B, 1, h w, h w]; which places may be looked at."""
-        b, h, w, c = x.shape
-        tokens = GroupNorm(self.spec.norm_groups, self.spec.norm_eps, self.dtype, name='group_norm')(x)
-        tokens = tokens.reshape(b, h * w, c)
-        q, k, v = (nn.Dense(c, dtype=self.dtype, name=name)(tokens)[:, :, None] for name in ('to_q', 'to_k', 'to_v'))
-        out = kernel('chunked')(q, k, v, mask)[:, :, 0]
-        return end_of_block(x + nn.Dense(c, dtype=self.dtype, name='to_out_0')(out).reshape(b, h, w, c))
+    def setup(self):
+        width = self.spec.block_out_channels[-1]
+        self.group_norm = GroupNorm(self.spec.norm_groups, self.spec.norm_eps, self.dtype)
+        self.to_q, self.to_k, self.to_v, self.to_out_0 = (nn.Dense(width, dtype=self.dtype) for _ in range(4))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.added(x, attention(*self.projected(x), kernel=self.kernel))
+
+    def projected(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """q, k and v, [B, h w, 1, C] each."""
+        tokens = self.group_norm(x).reshape(x.shape[0], -1, x.shape[-1])
+        return self.to_q(tokens)[:, :, None], self.to_k(tokens)[:, :, None], self.to_v(tokens)[:, :, None]
+
+    def added(self, x: jax.Array, attended: jax.Array) -> jax.Array:
+        """x [B, h, w, C] and what its tokens see in each other, [B, h w, 1, C]."""
+        return end_of_block(x + self.to_out_0(attended[:, :, 0]).reshape(x.shape))
 
 
 class Level(nn.Module):
@@ -82,19 +91,21 @@ class Level(nn.Module):
 class Middle(nn.Module):
     spec: AutoencoderSpec
     dtype: Dtype = jnp.float32
+    kernel: str = 'chunked'
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         s, features = self.spec, self.spec.block_out_channels[-1]
         x = ResnetBlock(features, s.norm_groups, s.norm_eps, self.dtype, name='resnets_0')(x)
         if s.mid_attention:
-            x = SingleHeadAttention(s, self.dtype, name='attentions_0')(x)
+            x = SingleHeadAttention(s, self.dtype, self.kernel, name='attentions_0')(x)
         return ResnetBlock(features, s.norm_groups, s.norm_eps, self.dtype, name='resnets_1')(x)
 
 
 class Encoder(nn.Module):
     spec: AutoencoderSpec
     dtype: Dtype = jnp.float32
+    kernel: str = 'chunked'
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -104,7 +115,7 @@ class Encoder(nn.Module):
         for i, features in enumerate(s.block_out_channels):
             resample = 'down' if i < last else 'none'
             x = Level(s, features, s.layers_per_block, resample, self.dtype, name=f'down_blocks_{i}')(x)
-        x = Middle(s, self.dtype, name='mid_block')(x)
+        x = Middle(s, self.dtype, self.kernel, name='mid_block')(x)
         x = nn.silu(norm(s.norm_groups, s.norm_eps, self.dtype, 'conv_norm_out')(x))
         return conv(2 * s.latent_channels, 3, self.dtype, 'conv_out')(x)
 
@@ -112,13 +123,14 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     spec: AutoencoderSpec
     dtype: Dtype = jnp.float32
+    kernel: str = 'chunked'
 
     @nn.compact
     def __call__(self, z: jax.Array) -> jax.Array:
         """[B, h, w, latent channels] -> [B, H, W, C]."""
         s, last = self.spec, len(self.spec.block_out_channels) - 1
         x = conv(s.block_out_channels[-1], 3, self.dtype, 'conv_in')(z)
-        x = Middle(s, self.dtype, name='mid_block')(x)
+        x = Middle(s, self.dtype, self.kernel, name='mid_block')(x)
         for i, features in enumerate(reversed(s.block_out_channels)):
             resample = 'up' if i < last else 'none'
             x = Level(s, features, s.layers_per_block + 1, resample, self.dtype, name=f'up_blocks_{i}')(x)
@@ -158,11 +170,13 @@ class Autoencoder(nn.Module):
 
     spec: AutoencoderSpec
     dtype: Dtype = jnp.float32
+    kernel: str = 'chunked'
 
     def setup(self):
         channels = self.spec.latent_channels
-        self.encoder = Encoder(self.spec, self.dtype)
-        self.decoder: Any = (GuidedDecoder if self.spec.guided_blocks else Decoder)(self.spec, self.dtype)
+        self.encoder = Encoder(self.spec, self.dtype, self.kernel)
+        guided = self.spec.guided_blocks
+        self.decoder: Any = (GuidedDecoder if guided else partial(Decoder, kernel=self.kernel))(self.spec, self.dtype)
         self.quant_conv = nn.Conv(2 * channels, (1, 1), dtype=self.dtype)
         self.post_quant_conv = nn.Conv(channels, (1, 1), dtype=self.dtype)
 

@@ -73,16 +73,16 @@ def apply(module: nn.Module, params: Any, *inputs: Any, method: str = '__call__'
     return module.apply({'params': whole}, *inputs, method=method, rngs=rngs)
 
 
-def build(spec: ModelSpec, dtype: Any = jnp.float32) -> Networks:
-    """Modules that compute in `dtype` (norms and softmax stay in float32)."""
+def build(spec: ModelSpec, dtype: Any = jnp.float32, attention: str = 'chunked') -> Networks:
+    """Modules that compute in `dtype` (norms and softmax stay in float32), with that kernel of `ops.attention`."""
     return Networks(
         spec=spec,
-        autoencoder=Autoencoder(spec.autoencoder, dtype),
+        autoencoder=Autoencoder(spec.autoencoder, dtype, attention),
         text_encoder=TextEncoder(spec.text_encoder, dtype),
         prompt_extractor=PromptExtractor(spec.prompt_extractor, dtype),
-        unet=UNet(spec.unet, dtype),
-        controlnet=ControlNet(spec.controlnet, dtype),
+        unet=UNet(spec.unet, dtype, attention),
+        controlnet=ControlNet(spec.controlnet, dtype, attention),
         heads=Heads(spec.discriminator, dtype),
-        dino=None if spec.dino is None else ViT(spec.dino, dtype),
-        dinov2=None if spec.dinov2 is None else ViT(spec.dinov2, dtype),
+        dino=None if spec.dino is None else ViT(spec.dino, dtype, attention),
+        dinov2=None if spec.dinov2 is None else ViT(spec.dinov2, dtype, attention),
     )

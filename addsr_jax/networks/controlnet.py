@@ -39,6 +39,7 @@ class ConditionEmbedding(nn.Module):
 class ControlNet(nn.Module):
     spec: ControlNetSpec
     dtype: Dtype = jnp.float32
+    kernel: str = 'chunked'
 
     @nn.compact
     def __call__(
@@ -60,8 +61,8 @@ class ControlNet(nn.Module):
         image = None if image_encoder_hidden_states is None else image_encoder_hidden_states.astype(dtype)
         embedded = ConditionEmbedding(self.spec, dtype, name='controlnet_cond_embedding')(condition)
         self.sow('intermediates', 'repre', embedded)
-        x, time, skips, _ = down_path(s, dtype, latents, timesteps, text, image, added=embedded)
-        x = MidBlock(s, dtype, name='mid_block')(x, time, text, image)
+        x, time, skips, _ = down_path(s, dtype, latents, timesteps, text, image, self.kernel, added=embedded)
+        x = MidBlock(s, dtype, self.kernel, name='mid_block')(x, time, text, image)
         scales = jnp.broadcast_to(jnp.asarray(conditioning_scale, dtype), (len(skips) + 1,))
         down = tuple(
             conv(skip.shape[-1], 1, dtype, f'controlnet_down_blocks_{i}', zero=True)(skip) * scales[i]

@@ -13,7 +13,7 @@ import numpy as np
 
 from addsr_jax.networks.lora import Adapters
 from addsr_jax.networks.swin import Swin
-from addsr_jax.ops.attention import kernel
+from addsr_jax.ops.attention import attention
 from addsr_jax.ops.image import resize
 from addsr_jax.specs import PromptExtractorSpec, TaggingSpec
 
@@ -62,7 +62,7 @@ class CrossAttentionSelf(nn.Module):
                 q, k, v, broadcast_dropout=False, dropout_rng=key, dropout_rate=self.dropout, deterministic=False
             )
         else:
-            out = kernel('einsum')(q, k, v)
+            out = attention(q, k, v)
         return out.reshape(x.shape)
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from addsr_jax.networks.layers import end_of_block
-from addsr_jax.ops.attention import kernel
+from addsr_jax.ops.attention import attention
 from addsr_jax.specs import SwinSpec
 
 Dtype = Any
@@ -57,7 +57,7 @@ class WindowAttention(nn.Module):
             bias = bias + repeated
         qkv = nn.Dense(3 * self.width, dtype=self.dtype, name='qkv')(x)
         q, k, v = jnp.moveaxis(qkv.reshape(*x.shape[:2], 3, self.heads, -1), 2, 0)
-        out = kernel('einsum')(q, k, v, bias.astype(jnp.float32)).reshape(x.shape)
+        out = attention(q, k, v, bias.astype(jnp.float32)).reshape(x.shape)
         return nn.Dense(self.width, dtype=self.dtype, name='proj')(out)
 
 
@@ -92,8 +92,8 @@ class Block(nn.Module):
         h = jnp.roll(h, (-shift, -shift), (1, 2)) if shift else h
         n = size // window
         h = h.reshape(b, n, window, n, window, c).transpose(0, 1, 3, 2, 4, 5).reshape(-1, window * window, c)
-        attention = WindowAttention(c, s.heads[self.stage], window, self.dtype, name='attn')
-        h = attention(h, shift_mask(size, window, shift) if shift else None)
+        attended = WindowAttention(c, s.heads[self.stage], window, self.dtype, name='attn')
+        h = attended(h, shift_mask(size, window, shift) if shift else None)
         h = h.reshape(b, n, n, window, window, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, size, size, c)
         x = x + self.kept(jnp.roll(h, (shift, shift), (1, 2)) if shift else h)
         h = nn.LayerNorm(s.norm_eps, dtype=self.dtype, use_fast_variance=False, name='norm2')(x)

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from addsr_jax.ops.attention import kernel
+from addsr_jax.ops.attention import attention
 from addsr_jax.specs import TextEncoderSpec
 
 Dtype = Any
@@ -25,7 +25,7 @@ class SelfAttention(nn.Module):
             return y.reshape(*y.shape[:2], s.heads, -1)
 
         causal = jnp.tril(jnp.ones((length, length), bool))[None, None]
-        out = kernel('einsum')(project('q_proj'), project('k_proj'), project('v_proj'), causal)
+        out = attention(project('q_proj'), project('k_proj'), project('v_proj'), causal)
         return nn.Dense(s.width, dtype=self.dtype, name='out_proj')(out.reshape(x.shape))
 
 

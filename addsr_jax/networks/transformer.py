@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from addsr_jax.networks.layers import GroupNorm, end_of_block
-from addsr_jax.ops.attention import kernel
+from addsr_jax.ops.attention import attention
 from addsr_jax.specs import UNetSpec
 
 Dtype = Any
@@ -30,7 +30,8 @@ class Attention(nn.Module):
             y = nn.Dense(self.width, use_bias=False, dtype=self.dtype, name=name)(source)
             return y.reshape(*y.shape[:2], self.heads, -1)
 
-        out = kernel(self.kernel)(project('to_q', x), project('to_k', context), project('to_v', context))
+        q, k, v = project('to_q', x), project('to_k', context), project('to_v', context)
+        out = attention(q, k, v, kernel=self.kernel)
         out = out.reshape(*x.shape[:2], self.width)
         return nn.Dense(self.width, dtype=self.dtype, name='to_out_0')(out)
 
@@ -71,11 +72,11 @@ class TransformerBlock(nn.Module):
         def norm(name: str) -> nn.LayerNorm:
             return nn.LayerNorm(self.epsilon, dtype=self.dtype, use_fast_variance=False, name=name)
 
-        def attention(name: str) -> Attention:
+        def attended(name: str) -> Attention:
             return Attention(self.width, self.heads, self.kernel, self.dtype, name=name)
 
-        x = x + attention('attn1')(norm('norm1')(x))
-        x = x + attention('attn2')(norm('norm2')(x), context)
+        x = x + attended('attn1')(norm('norm1')(x))
+        x = x + attended('attn2')(norm('norm2')(x), context)
         return x + FeedForward(self.width, self.dtype, name='ff')(norm('norm3')(x))
 
 
@@ -84,6 +85,7 @@ class Transformer2D(nn.Module):
 
     spec: UNetSpec
     heads: int
+    kernel: str
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -93,6 +95,6 @@ class Transformer2D(nn.Module):
         s = self.spec
         tokens = GroupNorm(s.norm_groups, s.transformer_norm_eps, self.dtype, name='norm')(x)
         tokens = nn.Dense(c, dtype=self.dtype, name='proj_in')(tokens.reshape(b, h * w, c))
-        block = TransformerBlock(c, self.heads, s.layer_norm_eps, s.kernel, self.dtype, name='transformer_blocks_0')
+        block = TransformerBlock(c, self.heads, s.layer_norm_eps, self.kernel, self.dtype, name='transformer_blocks_0')
         tokens = nn.Dense(c, dtype=self.dtype, name='proj_out')(block(tokens, context.astype(self.dtype)))
         return end_of_block(x + tokens.reshape(b, h, w, c))

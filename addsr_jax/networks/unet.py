@@ -22,18 +22,19 @@ class Block(nn.Module):
 
     spec: UNetSpec
     dtype: Dtype = jnp.float32
+    kernel: str = 'chunked'
 
     def resnet(self, features: int, index: int) -> ResnetBlock:
         s = self.spec
         return ResnetBlock(features, s.norm_groups, s.norm_eps, self.dtype, name=f'resnets_{index}')
 
     def attend(self, x: jax.Array, heads: int, index: int, text: jax.Array, image: jax.Array | None) -> jax.Array:
-        x = Transformer2D(self.spec, heads, self.dtype, name=f'attentions_{index}')(x, text)
+        x = Transformer2D(self.spec, heads, self.kernel, self.dtype, name=f'attentions_{index}')(x, text)
         if self.spec.image_dim is None:
             return x
         if image is None:
             raise ValueError('this UNet has image attentions: image_encoder_hidden_states is missing')
-        return Transformer2D(self.spec, heads, self.dtype, name=f'image_attentions_{index}')(x, image)
+        return Transformer2D(self.spec, heads, self.kernel, self.dtype, name=f'image_attentions_{index}')(x, image)
 
 
 class DownBlock(Block):
@@ -95,6 +96,7 @@ def down_path(
     timesteps: jax.Array,
     text: jax.Array,
     image: jax.Array | None,
+    kernel: str,
     added: jax.Array | None = None,
 ):
     """conv_in (+ `added`), time embedding and down levels, as submodules of the compact method that calls this.
@@ -108,7 +110,7 @@ def down_path(
         x = x + added
     skips, levels = [x], []
     for level in range(len(spec.block_out_channels)):
-        x, more, before = DownBlock(spec, dtype, level=level, name=f'down_blocks_{level}')(x, time, text, image)
+        x, more, before = DownBlock(spec, dtype, kernel, level, name=f'down_blocks_{level}')(x, time, text, image)
         skips += more
         levels.append(before)
     return x, time, skips, levels
@@ -119,6 +121,7 @@ class UNet(nn.Module):
 
     spec: UNetSpec
     dtype: Dtype = jnp.float32
+    kernel: str = 'chunked'
 
     @nn.compact
     def __call__(
@@ -137,14 +140,14 @@ class UNet(nn.Module):
         s, dtype = self.spec, self.dtype
         text = encoder_hidden_states.astype(dtype)
         image = None if image_encoder_hidden_states is None else image_encoder_hidden_states.astype(dtype)
-        x, time, skips, _ = down_path(s, dtype, latents, timesteps, text, image)
-        x = MidBlock(s, dtype, name='mid_block')(x, time, text, image)
+        x, time, skips, _ = down_path(s, dtype, latents, timesteps, text, image, self.kernel)
+        x = MidBlock(s, dtype, self.kernel, name='mid_block')(x, time, text, image)
         if down_residuals is not None:
             skips = [skip + residual for skip, residual in zip(skips, down_residuals, strict=True)]
         if mid_residual is not None:
             x = x + mid_residual
         for i, level in enumerate(reversed(range(len(s.block_out_channels)))):
-            x = UpBlock(s, dtype, level=level, name=f'up_blocks_{i}')(x, skips, time, text, image)
+            x = UpBlock(s, dtype, self.kernel, level, name=f'up_blocks_{i}')(x, skips, time, text, image)
         x = nn.silu(GroupNorm(s.norm_groups, s.norm_eps, dtype, name='conv_norm_out')(x))
         return conv(s.out_channels, 3, dtype, 'conv_out')(x)
 
@@ -154,6 +157,7 @@ class DownPath(nn.Module):
 
     spec: UNetSpec
     dtype: Dtype = jnp.float32
+    kernel: str = 'chunked'
 
     @nn.compact
     def __call__(
@@ -161,4 +165,4 @@ class DownPath(nn.Module):
     ) -> tuple[jax.Array, ...]:
         """Features of each level before its down-sampling: [B, h / 2^i, w / 2^i, C_i]."""
         text, image = text.astype(self.dtype), image.astype(self.dtype)
-        return tuple(down_path(self.spec, self.dtype, latents, timesteps, text, image)[3])
+        return tuple(down_path(self.spec, self.dtype, latents, timesteps, text, image, self.kernel)[3])

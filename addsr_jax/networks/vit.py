@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from addsr_jax.ops.attention import kernel
+from addsr_jax.ops.attention import attention
 from addsr_jax.ops.image import apply_matrices
 from addsr_jax.ops.weights import bicubic_matrix, bilinear_matrix
 from addsr_jax.specs import ViTSpec
@@ -17,13 +17,15 @@ Dtype = Any
 class Attention(nn.Module):
     spec: ViTSpec
     dtype: Dtype = jnp.float32
+    kernel: str = 'chunked'
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         s = self.spec
         qkv = nn.Dense(3 * s.width, dtype=self.dtype, name='qkv')(x)
         q, k, v = jnp.moveaxis(qkv.reshape(*x.shape[:2], 3, s.heads, -1), 2, 0)
-        return nn.Dense(s.width, dtype=self.dtype, name='proj')(kernel('chunked')(q, k, v).reshape(x.shape))
+        out = attention(q, k, v, kernel=self.kernel)
+        return nn.Dense(s.width, dtype=self.dtype, name='proj')(out.reshape(x.shape))
 
 
 class MLP(nn.Module):
@@ -51,6 +53,7 @@ class Block(nn.Module):
 
     spec: ViTSpec
     dtype: Dtype = jnp.float32
+    kernel: str = 'chunked'
 
     @nn.compact
     def __call__(self, x: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
@@ -60,7 +63,7 @@ class Block(nn.Module):
         def scaled(y: jax.Array, name: str) -> jax.Array:
             return LayerScale(self.dtype, name=name)(y) if self.spec.layer_scale else y
 
-        x = x + scaled(Attention(self.spec, self.dtype, name='attn')(norm('norm1')(x)), 'ls1')
+        x = x + scaled(Attention(self.spec, self.dtype, self.kernel, name='attn')(norm('norm1')(x)), 'ls1')
         x = x + scaled(MLP(self.spec, self.dtype, name='mlp')(norm('norm2')(x)), 'ls2')
         return x, x
 
@@ -84,6 +87,7 @@ class ViT(nn.Module):
 
     spec: ViTSpec
     dtype: Dtype = jnp.float32
+    kernel: str = 'chunked'
 
     @nn.compact
     def __call__(self, images: jax.Array) -> tuple[tuple[jax.Array, ...], jax.Array]:
@@ -103,7 +107,7 @@ class ViT(nn.Module):
         blocks = nn.scan(
             Block, variable_axes={'params': 0, 'intermediates': 0}, split_rngs={'params': True}, length=s.depth
         )
-        last, states = blocks(s, self.dtype, name='blocks')(x, None)
+        last, states = blocks(s, self.dtype, self.kernel, name='blocks')(x, None)
         hidden = (x, *(states[i] for i in range(s.depth)))
         norm = nn.LayerNorm(s.norm_eps, dtype=self.dtype, use_fast_variance=False, name='norm')
         return hidden, norm(last)

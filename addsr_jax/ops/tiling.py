@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-OVERLAP = 64  # pixels that neighbours share at least
+OVERLAP = 48  # pixels that neighbours share at least
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,11 @@ class Plan:
     shape: tuple[int, int]  # height and width of a tile
     padded: tuple[int, int]  # height and width after padding
     offsets: tuple[tuple[int, int], ...]  # (top, left) of each tile
+
+    @property
+    def computed(self) -> int:
+        """Pixels of all tiles together."""
+        return len(self.offsets) * self.shape[0] * self.shape[1]
 
 
 def plan(height: int, width: int, sides: tuple[int, int], grid: int) -> Plan:

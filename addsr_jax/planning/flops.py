@@ -24,7 +24,16 @@ def of_equation(equation: Any) -> float:
     inner = [flops(jaxpr) for jaxpr in jaxprs(params)]
     if name == 'cond':
         return max(inner)
-    return params.get('length', 1) * sum(inner) if name == 'scan' else sum(inner)
+    return repeats(name, params) * sum(inner)
+
+
+def repeats(name: str, params: dict[str, Any]) -> int:
+    """How often what is inside an equation runs: turns of a loop, places of a grid, devices with a share each."""
+    if name == 'scan':
+        return params['length']
+    if name == 'pallas_call':
+        return math.prod(params['grid_mapping'].grid)
+    return params['mesh'].size if name == 'shard_map' else 1
 
 
 def jaxprs(params: dict[str, Any]) -> Iterator[Any]:

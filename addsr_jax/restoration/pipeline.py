@@ -18,19 +18,20 @@ from addsr_jax.data import pictures
 from addsr_jax.data.resize import small_view
 from addsr_jax.data.tokens import Tokenizer, load_tokenizer
 from addsr_jax.diffusion.sampler import Sampling
+from addsr_jax.diffusion.stepwise import Stepwise
 from addsr_jax.diffusion.windows import Windows
 from addsr_jax.errors import PictureError, UserError
 from addsr_jax.networks.build import Networks, apply, build
 from addsr_jax.networks.prompt_extractor import normalise
 from addsr_jax.ops import tiling
-from addsr_jax.ops.attention import KERNELS
+from addsr_jax.ops.attention import chosen as chosen_attention
 from addsr_jax.options import declared, describe, from_data
 from addsr_jax.restoration import finish, kinds, mirrors, noise, program, results, stream, views
 from addsr_jax.restoration.bounds import Bounds
 from addsr_jax.restoration.cut import Cut
 from addsr_jax.restoration.settings import FINISH, FREE, RESULT, SMALLEST_TILE, Settings
 from addsr_jax.runtime import compiler_options, free_memory
-from addsr_jax.specs import PromptSpec, with_attention
+from addsr_jax.specs import PromptSpec
 from addsr_jax.trees import Tree
 from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights import tags
@@ -45,37 +46,25 @@ TILES = (128, 256)  # output pixels: an image that fits into a smaller tile need
 THIN = (64, *TILES)  # the same of the shorter side of one that takes several tiles
 
 
-def load(
-    path_or_name: str | Path, mesh: Mesh | None = None, dtype: Any = None, attention: str | None = None
-) -> 'Pipeline':
+def load(path_or_name: str | Path, mesh: Mesh | None = None, dtype: Any = None, attention: str = 'auto') -> 'Pipeline':
     """A model that is ready to upscale: 'nano', or a folder that training (`final/`) or `convert` wrote.
 
     mesh: devices to spread tiles over, default the first one. dtype: of weights and compute, default float32 on CPU
-    and bfloat16 elsewhere. attention: kernel of the UNet and the ControlNet, a key of `ops.attention.KERNELS`, default
-    the one that the weights name. UserError says what is wrong with a folder, or why there is no such kernel here.
+    and bfloat16 elsewhere. attention: a kernel of `ops.attention.KERNELS`, or 'auto', the quickest that the
+    devices have. UserError says what is wrong with a folder, or why there is no such kernel here.
     """
     mesh = mesh or sharding.make_mesh('data:1', jax.local_devices()[:1])
-    platform = mesh.devices.flat[0].platform
     name = dtype if isinstance(dtype, str | None) else jnp.dtype(dtype).name
     dtype = sharding.compute_dtype(mesh, name or 'auto')
-    check_attention(attention, platform, dtype)
+    kernel = chosen_attention(attention, mesh.devices.flat[0], dtype)
     bundle = bundles.adapted(bundles.load(path_or_name, dtype, mesh=mesh))
-    spec = with_attention(bundle.spec, attention) if attention else bundle.spec
-    return built(dataclasses.replace(bundle, spec=spec), mesh, dtype)
+    return built(bundle, mesh, dtype, kernel)
 
 
-def check_attention(name: str | None, platform: str, dtype: Any) -> None:
-    """A UserError where there is no such kernel of attention, or none here."""
-    if name not in (None, *KERNELS):
-        raise UserError(f'there is no attention {name!r}: choose one of {", ".join(KERNELS)}')
-    if name == 'cudnn' and (platform != 'gpu' or jnp.dtype(dtype) == jnp.float32):
-        raise UserError(f'attention cudnn needs an NVIDIA GPU and bfloat16, not {platform} and {jnp.dtype(dtype)}')
-
-
-def built(bundle: Bundle, mesh: Mesh, dtype: Any) -> 'Pipeline':
+def built(bundle: Bundle, mesh: Mesh, dtype: Any, attention: str = 'chunked') -> 'Pipeline':
     """The networks of a bundle on the devices of a mesh; an adaptation that is kept apart plays no part."""
     return Pipeline(
-        networks=build(bundle.spec, dtype),
+        networks=build(bundle.spec, dtype, attention),
         params=sharding.put_params(bundle.params, mesh),
         tokenizer=load_tokenizer(bundle.tokenizer),
         mesh=mesh,
@@ -170,7 +159,7 @@ class Pipeline:
         scale = max(1, settings.enlargement(width, height))
         small = views.at_least(given, SMALLEST)
         large = views.enlarged(small, scale, self.networks.spec.view)
-        plan = self._plan(large.shape[0], large.shape[1], settings.tile)
+        plan = self.plan(large.shape[0], large.shape[1], settings.tile)
         return Cut(
             given=given,
             name=name,
@@ -200,9 +189,15 @@ class Pipeline:
         return views.sized(done, *settings.size(width, height))
 
     def smaller(self, cut: Cut, tile: int | None = None) -> Cut:
-        """The same picture in smaller tiles: half as large, or `tile`; a UserError below the smallest."""
+        """The same picture in smaller tiles: half as large, or `tile`; one that is to be whole, in pieces of a call.
+
+        A UserError below the smallest.
+        """
         if not cut.settings.tile:
-            raise UserError('there is no memory for the whole picture at once: leave out --tile 0')
+            less = cut.settings.in_less_memory()
+            if less is None:
+                raise UserError('there is no memory for the whole picture at once: leave out --tile 0')
+            return dataclasses.replace(cut, settings=less)
         side = tile or cut.settings.tile // 2 // 64 * 64
         if side < SMALLEST_TILE:
             raise UserError(f'there is no memory for a tile of {cut.settings.tile} pixels: close other programs')
@@ -220,9 +215,13 @@ class Pipeline:
         sampling, count = self._sampling(settings), self.whole_calls(settings.batch)
         height, width = self._plan_of(size, settings).shape
         key = (sampling, count, height, width)
+        if sampling.windows.tiled:
+            model, params = self._stepwise(sampling), {part: self.params[part] for part in program.parts(sampling)}
+            return program.needs_stepwise(model, sampling, params, count, height, width)
         if key not in self._programs:
             dtype = jnp.dtype(jax.tree.leaves(self.params['autoencoder'])[0].dtype).name
-            traced = program.trace(self.networks.spec, sampling, self.mesh, count, height, width, dtype)
+            kernel = self.networks.unet.kernel
+            traced = program.trace(self.networks.spec, sampling, self.mesh, count, height, width, dtype, kernel)
             self._programs[key] = traced.lower().compile()
         found = self._programs[key].memory_analysis()
         return found.temp_size_in_bytes + found.output_size_in_bytes + found.generated_code_size_in_bytes
@@ -283,18 +282,25 @@ class Pipeline:
         scale = max(1, settings.enlargement(*size))
         width, height = (max(side, SMALLEST) for side in size)
         width, height = views.enlarged_size(width, height, scale, self.networks.spec.view)
-        return self._plan(height, width, settings.tile)
+        return self.plan(height, width, settings.tile)
 
-    def _plan(self, height: int, width: int, tile: int) -> tiling.Plan:
-        """Tiles of a picture to restore; one that fits into a smaller tile gets that one."""
+    def plan(self, height: int, width: int, tile: int) -> tiling.Plan:
+        """Tiles of a picture to restore; one that fits into a smaller tile gets that one.
+
+        One of several tiles gets those of three sizes that compute the fewest pixels: so few programs suffice.
+        """
         if not tile:
             even = tuple(-(-n // self.factor) * self.factor for n in (height, width))
             return tiling.single(*even)
         if max(height, width) <= tile:
             side = next((t for t in TILES if max(height, width) <= t < tile), tile)
             return tiling.plan(height, width, (side, side), self.grid)
-        tall, wide = (next((t for t in THIN if n <= t < tile and t % self.grid == 0), tile) for n in (height, width))
-        return tiling.plan(height, width, (tall, wide), self.grid)
+        plans, least = [], max(SMALLEST_TILE, self.networks.spec.view.smallest_output)
+        for side in (tile, *(tile * part // 8 // 64 * 64 for part in (7, 6))):
+            if side == tile or side >= least:
+                thin = [next((t for t in THIN if n <= t < side and t % self.grid == 0), side) for n in (height, width)]
+                plans.append(tiling.plan(height, width, (thin[0], thin[1]), self.grid))
+        return min(plans, key=lambda plan: plan.computed)  # of equals the largest tiles
 
     def _small_view(self, small: np.ndarray) -> np.ndarray:
         return small_view(pictures.eight_bits(small), self.networks.spec.prompt_extractor.swin.image_size)
@@ -387,15 +393,24 @@ class Pipeline:
         params = {part: self.params[part] for part in program.parts(sampling)}
         batch = {'tokens': words} if tokens is None else {'tokens': words, 'image_tokens': tokens}
         scalars = {'guidance_scale': self._guidance(settings), 'psr_weight': settings.chosen.psr_weight}
-        run = self._programs.get((sampling, *lq.shape[:3]))  # what `need` has compiled
+        run: Any
+        if sampling.windows.tiled:
+            run = partial(program.run_stepwise, self._stepwise(sampling), sampling)
+        else:
+            run = self._programs.get((sampling, *lq.shape[:3]))  # what `need` has compiled
         if run is None:
             run = self._programs.setdefault(sampling, program.jitted(self.networks, sampling, self.mesh))
 
         def restored(lq: Any, noise: Any) -> jax.Array:
-            placed = jax.device_put({**batch, 'lq': lq, 'noise': noise}, sharding.batch_sharding(self.mesh))
-            return run(params, placed, scalars)
+            given = {**batch, 'lq': lq, 'noise': noise}
+            if not sampling.windows.tiled:
+                given = jax.device_put(given, sharding.batch_sharding(self.mesh))
+            return run(params, given, scalars)
 
         return mirrors.mean(restored, lq, noise) if settings.tta else restored(lq, noise)
+
+    def _stepwise(self, sampling: Sampling) -> Stepwise:
+        return self._programs.setdefault(sampling, program.stepwise(self.networks, sampling, self.mesh))
 
     def _program(self, key: Any, function: Any) -> Any:
         """One jitted function per kind of call."""

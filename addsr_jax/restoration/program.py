@@ -5,12 +5,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from addsr_jax import sharding, trees
 from addsr_jax.diffusion import sampler
+from addsr_jax.diffusion.denoiser import Conditioning
 from addsr_jax.diffusion.sampler import Inputs, Sampling
+from addsr_jax.diffusion.stepwise import Stepwise
 from addsr_jax.networks.build import Networks, apply, build
+from addsr_jax.ops.attention import chosen
 from addsr_jax.runtime import compiler_options
 from addsr_jax.specs import ModelSpec
 from addsr_jax.trees import Tree
@@ -32,18 +36,68 @@ def jitted(networks: Networks, sampling: Sampling, mesh: Mesh) -> Any:
     """
 
     def run(params: Tree, batch: dict[str, jax.Array], scalars: dict[str, Any]) -> jax.Array:
-        inputs = Inputs(
-            lq=batch['lq'],
-            tokens=batch['tokens'][:, 0],
-            noise=batch['noise'].swapaxes(0, 1),
-            negative_tokens=batch['tokens'][:, 1],
-            guidance_scale=scalars['guidance_scale'],
-            psr_weight=scalars['psr_weight'],
-            image_tokens=batch.get('image_tokens'),
-        )
-        return sampler.sample(networks, sampling, params, inputs)
+        return sampler.sample(networks, sampling, params, _inputs(batch, scalars))
 
     return jax.jit(run, compiler_options=compiler_options(mesh))
+
+
+def stepwise(networks: Networks, sampling: Sampling, mesh: Mesh) -> Stepwise:
+    """The denoiser of a sampling whose autoencoder goes tile by tile."""
+    return Stepwise(networks, sampling.method.part, sampling.windows, mesh)
+
+
+def run_stepwise(
+    model: Stepwise, sampling: Sampling, params: Tree, batch: dict[str, Any], scalars: dict[str, Any]
+) -> np.ndarray:
+    """As a program of `jitted`, for arrays of numpy."""
+    inputs = _inputs(jax.tree.map(np.asarray, batch), scalars)
+    return np.asarray(sampler.sample_by(model, sampling, params, inputs))
+
+
+def needs_stepwise(model: Stepwise, sampling: Sampling, params: Tree, batch: int, height: int, width: int) -> int:
+    """Bytes that `run_stepwise` takes at most beside the weights: of the devices, on CPU with what lies in memory."""
+    spec, windows = model.networks.spec, model.windows
+    factor = spec.autoencoder.factor
+    latents = (height // factor, width // factor)
+    found, held = [], 0
+    for method, side in (('moments', windows.encoder // factor), ('decode', windows.decoder)):
+        if side:
+            tiles = model.tiles(side)
+            found.append(tiles.needs(method, params['autoencoder'], batch, *latents))
+            held = max(held, tiles.held(batch, *latents))
+    seen = windows.shape(*latents) if windows.needed(*latents) else latents
+    both = batch * (2 if sampling.guided else 1) * (2 if sampling.antithetic else 1)
+    shape: Any = partial(jax.ShapeDtypeStruct, dtype=jnp.float32)  # stands for an array
+    z = shape((both, *seen, spec.unet.out_channels))
+    conditioning = Conditioning(
+        image=shape((both, seen[0] * factor, seen[1] * factor, 3)),
+        image_tokens=shape(_image_tokens(model.networks, params['prompt_extractor'], both).shape),
+        text=shape((both, spec.text_encoder.positions, spec.text_encoder.width)),
+        latents=z if model.takes_condition_latents else None,
+    )
+    timesteps = jax.ShapeDtypeStruct((both,), jnp.int32)
+    denoising: Any = model.jitted('network_output')
+    found.append(_bytes_of(denoising.lower(params, z, timesteps, conditioning, 1.0).compile()))
+    picture = 4 * 3 * batch * height * width  # whole, where the prompt extractor makes its view of it
+    on_cpu = model.mesh is not None and model.mesh.devices.flat[0].platform == 'cpu'
+    return max(found) + picture + (held + 3 * picture if on_cpu else 0)
+
+
+def _bytes_of(compiled: Any) -> int:
+    found = compiled.memory_analysis()
+    return found.temp_size_in_bytes + found.output_size_in_bytes + found.generated_code_size_in_bytes
+
+
+def _inputs(batch: dict[str, Any], scalars: dict[str, Any]) -> Inputs:
+    return Inputs(
+        lq=batch['lq'],
+        tokens=batch['tokens'][:, 0],
+        noise=batch['noise'].swapaxes(0, 1),
+        negative_tokens=batch['tokens'][:, 1],
+        guidance_scale=scalars['guidance_scale'],
+        psr_weight=scalars['psr_weight'],
+        image_tokens=batch.get('image_tokens'),
+    )
 
 
 def param_shapes(spec: ModelSpec, sampling: Sampling, dtype: Any) -> Tree:
@@ -52,14 +106,21 @@ def param_shapes(spec: ModelSpec, sampling: Sampling, dtype: Any) -> Tree:
 
 
 def trace(
-    spec: ModelSpec, sampling: Sampling, mesh: Mesh, batch: int, height: int, width: int, dtype: str = 'auto'
+    spec: ModelSpec,
+    sampling: Sampling,
+    mesh: Mesh,
+    batch: int,
+    height: int,
+    width: int,
+    dtype: str = 'auto',
+    attention: str = 'auto',
 ) -> Any:
     """`jitted` traced for pictures of height x width on a mesh that this machine need not have: nothing is allocated.
 
-    dtype: of weights and compute; 'auto' is what the mesh's platform wants.
+    dtype: of weights and compute; attention: its kernel; 'auto' is what the mesh's platform wants.
     """
     kind = sharding.compute_dtype(mesh, dtype)
-    networks = build(spec, kind)
+    networks = build(spec, kind, chosen(attention, mesh.devices.flat[0], kind))
     shapes = param_shapes(spec, sampling, kind)
     params = jax.tree.map(_placed, shapes, sharding.state_shardings(mesh, shapes))
     f, spread = spec.autoencoder.factor, sharding.batch_sharding(mesh)

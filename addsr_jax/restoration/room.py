@@ -74,6 +74,8 @@ def choose(model: Any, jobs: Sequence[Job], settings: Settings, limit: float | N
     while (needed := model.need(largest.size, settings)) > on_devices:
         if settings.batch > 1:
             settings = replace(settings, batch=settings.batch // 2)
+        elif not settings.tile and (less := settings.in_less_memory()):
+            settings = less
         elif settings.tile // 2 >= SMALLEST_TILE:
             settings = replace(settings, tile=settings.tile // 2 // 64 * 64)
         else:

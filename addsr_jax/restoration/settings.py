@@ -9,7 +9,8 @@ from addsr_jax.restoration.fidelity import Choice, choice
 
 OWN = "the model's own"
 SCALE, LONGEST = 4, 2**20  # enlargement; pixels of a result's side
-SMALLEST_TILE = 192  # output pixels: neighbours share 64 on either side
+ENCODER_TILE, DECODER_TILE, LATENT_TILE = 512, 64, 64  # pixels; latents: of a whole picture where memory is short
+SMALLEST_TILE = 192  # output pixels: neighbours share 48 on either side
 INSIDE, CROP, STRETCH = 'inside', 'crop', 'stretch'  # how a picture meets a width and a height
 COLORS = ('guided', 'wavelet', 'adain', 'none')
 PSR_WEIGHT = 0.4
@@ -170,7 +171,7 @@ class Settings(Options):
     )
     batch: int = option('tiles in one call', default=1, low=1, high=256, group=LARGE)
     latent_tile: int = option(
-        'with tile 0: side of the windows that denoise the whole picture together; 0: none',
+        'with tile 0: side of the windows that denoise the whole picture together; 0: none while memory is enough',
         default=0,
         low=0,
         high=4096,
@@ -182,7 +183,7 @@ class Settings(Options):
         'what neighbouring windows share', default=4, low=0, high=4096, unit='latents', group=LARGE
     )
     encoder_tile: int = option(
-        'with tile 0: side of tiles that the encoder sees, with norms in common; 0: none',
+        'with tile 0: side of tiles that are encoded one by one, with the same result; 0: none while memory is enough',
         default=0,
         low=0,
         high=8192,
@@ -191,7 +192,7 @@ class Settings(Options):
         group=LARGE,
     )
     decoder_tile: int = option(
-        'with tile 0: the same of the decoder; 0: none',
+        'with tile 0: the same of the decoder',
         default=0,
         low=0,
         high=4096,
@@ -242,6 +243,16 @@ class Settings(Options):
                 raise UserError(f'{name} is of the student, not of method {self.method}: leave it out')
         if self.start_timestep is not None and self.start_point != 'lr':
             raise UserError('start_timestep noises the small picture: leave it out with start_point noise')
+
+    def in_less_memory(self) -> 'Settings | None':
+        """With tile 0: the autoencoder tile by tile, then the denoiser window by window; None: there is no less."""
+        if not (self.encoder_tile and self.decoder_tile):
+            return replace(
+                self,
+                encoder_tile=self.encoder_tile or ENCODER_TILE,
+                decoder_tile=self.decoder_tile or DECODER_TILE,
+            )
+        return None if self.latent_tile else replace(self, latent_tile=LATENT_TILE, latent_overlap=LATENT_TILE // 4)
 
     @property
     def of_method(self) -> Method:

@@ -344,7 +344,7 @@ def make(recipe: Recipe, objective: AddsrObjective) -> Stage:
 
 
 def make_losses(recipe: Recipe, objective: AddsrObjective) -> Losses:
-    networks = build(recipe.spec, recipe.dtype)
+    networks = build(recipe.spec, recipe.dtype, recipe.attention)
     if objective.trainable == 'lora':
         adapters = Adapters(ADAPTED, objective.lora_rank, objective.lora_alpha / objective.lora_rank)
         student = Trainable('student', objective.source, adapters=adapters)

@@ -30,7 +30,7 @@ PATTERNS = {'all': ('.*',), 'decoder': base.DECODER}
 
 def make(recipe: Recipe, objective: AutoencoderObjective) -> Stage:
     spec = recipe.spec
-    networks = build(spec, recipe.dtype)
+    networks = build(spec, recipe.dtype, recipe.attention)
     factor = spec.autoencoder.factor
 
     trains = (Trainable('autoencoder', 'autoencoder', PATTERNS[objective.trainable]),)

@@ -90,6 +90,7 @@ class Recipe:
     accumulate: int  # micro-batches an update is split into
     dtype: Any  # of compute; what is trained stays float32
     remat: str = 'none'  # what the backward pass recomputes: see `recomputing`
+    attention: str = 'chunked'  # a kernel of ops.attention
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,7 +52,7 @@ def binary_cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
 
 def make(recipe: Recipe, objective: DapeObjective) -> Stage:
     spec = recipe.spec
-    networks = build(spec, recipe.dtype)
+    networks = build(spec, recipe.dtype, recipe.attention)
     size = spec.prompt_extractor.swin.image_size
     targets = TARGETS[objective.targets]
     adapters, adapt = dape(spec.prompt_extractor), objective.trainable == 'lora'

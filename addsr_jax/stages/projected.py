@@ -79,7 +79,7 @@ def _through_dino(networks: Networks, dino: ViT, dinov2: ViT, c_norm: str) -> Pr
 
 def _through_teacher(networks: Networks) -> Projection:
     teacher, hooks = Denoiser(networks, 'teacher'), networks.spec.discriminator.hooks
-    down_path = DownPath(networks.unet.spec, networks.unet.dtype)
+    down_path = DownPath(networks.unet.spec, networks.unet.dtype, networks.unet.kernel)
 
     def extract(frozen: Tree, images: jax.Array, lq: Conditioning) -> tuple[jax.Array, ...]:
         """Levels of the teacher's down path on clean latents (t = 0), with text and tokens of the LQ image."""

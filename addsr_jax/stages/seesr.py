@@ -74,7 +74,7 @@ def huber(square: jax.Array, c: float) -> jax.Array:
 
 def make(recipe: Recipe, objective: SeesrObjective) -> Stage:
     spec = recipe.spec
-    networks = build(spec, recipe.dtype)
+    networks = build(spec, recipe.dtype, recipe.attention)
     teacher = Denoiser(networks, 'teacher')
     trains = TRAINABLE[objective.trainable]
 

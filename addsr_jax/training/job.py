@@ -19,6 +19,7 @@ from addsr_jax.data.batches import Batches, batch_shapes, described, make_batche
 from addsr_jax.data.held_out import held_out_batch
 from addsr_jax.data.tokens import Tokenizer, load_tokenizer
 from addsr_jax.errors import UserError, printable
+from addsr_jax.ops.attention import chosen
 from addsr_jax.sizes import MODELS
 from addsr_jax.specs import ModelSpec
 from addsr_jax.stages.base import Optimizers, Recipe, Stage, State, resumable
@@ -40,8 +41,8 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
     """
     from addsr_jax.training.loop import train  # brings tensorflow, and all else here is of use without it
 
-    chosen, mesh, start, stage, known = prepared(options)
-    options = dataclasses.replace(options, objective=chosen.objective)
+    settled, mesh, start, stage, known = prepared(options)
+    options = dataclasses.replace(options, objective=settled.objective)
     frozen = jax.eval_shape(stage.freeze, known)  # names the parts that the weights lack
     training = kept_training(options, stage, start)
     data = options.data
@@ -66,7 +67,8 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
         f'{options.stage}, size {options.size}: {options.steps} steps of {options.batch_size} images from '
         f'{len(source)} photographs{captions.said(options, source)} on {mesh.size} {kind} '
         f'device{"s" if mesh.size > 1 else ""}, '
-        f'mesh {sharding.described(mesh.shape)}, remat {chosen.remat}, {origin(options)}'
+        f'mesh {sharding.described(mesh.shape)}, remat {settled.remat}, '
+        f'attention {attention_of(options, mesh)}, {origin(options)}'
     )
     if whole := sharding.unsplit(mesh, frozen):
         report(f'{len(whole)} frozen tensors cannot be split over {mesh.shape["fsdp"]} devices, as {next(iter(whole))}')
@@ -129,7 +131,7 @@ def rates(options: TrainOptions, step: int, steps: int) -> dict[str, float]:
     found = {'learning_rate': options.optimizer}
     if getattr(options.objective, 'adversarial_weight', 0):
         found['d_learning_rate'] = options.discriminator_optimizer
-    return {name: float(np.asarray(learning_rate(chosen, steps)(step - 1))) for name, chosen in found.items()}
+    return {name: float(np.asarray(learning_rate(said, steps)(step - 1))) for name, said in found.items()}
 
 
 def write_final(
@@ -152,11 +154,11 @@ def prepared(options: TrainOptions) -> tuple[TrainOptions, Mesh, Bundle, Stage, 
     parameters as the stage gets them; all of them shapes, for which no tensor is read.
     """
     start = starting_weights(options)
-    chosen = fit.settled(with_start(options, start), jax.devices(), step_sizes)
-    mesh = sharding.make_mesh(chosen.mesh)
+    settled = fit.settled(with_start(options, start), jax.devices(), step_sizes)
+    mesh = sharding.make_mesh(settled.mesh)
     sharding.check_batch(mesh, options.batch_size, options.accumulate)
-    stage = make_stage(chosen, start.spec, mesh)
-    return chosen, mesh, start, stage, known_shapes(stage, start)
+    stage = make_stage(settled, start.spec, mesh)
+    return settled, mesh, start, stage, known_shapes(stage, start)
 
 
 def compile_only(options: TrainOptions, report: Callable[[str], None]) -> None:
@@ -249,8 +251,14 @@ def make_stage(options: TrainOptions, spec: ModelSpec, mesh: Mesh) -> Stage:
         accumulate=options.accumulate,
         dtype=sharding.compute_dtype(mesh, options.dtype),
         remat=options.remat,
+        attention=attention_of(options, mesh),
     )
     return STAGES[options.stage].make(recipe, options.objective)
+
+
+def attention_of(options: TrainOptions, mesh: Mesh) -> str:
+    """The kernel of attention that a run takes on the devices of `mesh`."""
+    return chosen(options.attention, mesh.devices.flat[0], sharding.compute_dtype(mesh, options.dtype))
 
 
 def starting_weights(options: TrainOptions) -> Bundle:

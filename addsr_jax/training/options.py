@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from addsr_jax.data.options import DataOptions
 from addsr_jax.errors import UserError
 from addsr_jax.options import Options, option
+from addsr_jax.specs import ATTENTIONS
 from addsr_jax.stages.objectives import AddsrObjective, AutoencoderObjective, DapeObjective, SeesrObjective
 
 MOST = 1_000_000_000  # updates
@@ -132,6 +133,12 @@ class TrainOptions(LoopOptions):
         "of compute; 'auto': bfloat16 on accelerators, float32 on CPU",
         default='auto',
         choices=('auto', 'float32', 'bfloat16'),
+    )
+    attention: str = option(
+        "kernel of attention from 1,024 tokens on; 'auto': flash on TPUs, cudnn on GPUs in bfloat16, else chunked",
+        default='auto',
+        choices=ATTENTIONS,
+        free=True,
     )
     ema: float = option('decay of the moving average of parameters; 0: none', default=0.99, low=0, below=1)
     ema_warmup: bool = option('the decay begins lower, as (1 + step) / (10 + step)', default=True)

@@ -1,6 +1,5 @@
 """Samplers network by network: programs that samplings of a shape share, and that compile sooner than a whole one."""
 
-import dataclasses
 from contextlib import contextmanager
 from unittest import mock
 
@@ -8,7 +7,6 @@ import jax
 import jax.numpy as jnp
 
 from addsr_jax.diffusion.denoiser import Denoiser
-from addsr_jax.diffusion.windows import WHOLE
 from addsr_jax.restoration import program
 
 OWN = {
@@ -37,10 +35,8 @@ def one_by_one(self, params, latents, timesteps, conditioning, conditioning_scal
 
 
 def shared(name, part, self, params, *arrays, **options):
-    """The program `name` of all who tile the autoencoder alike; it takes no more than its own `part`."""
-    windows = dataclasses.replace(WHOLE, encoder=self.windows.encoder, decoder=self.windows.decoder)
-    made = Denoiser(self.networks, windows=windows if part == 'autoencoder' else WHOLE)
-    return OWN[name](made, {part: params[part]}, *arrays, **options)
+    """The program `name` of all; it takes no more than its own `part`."""
+    return OWN[name](Denoiser(self.networks), {part: params[part]}, *arrays, **options)
 
 
 scan, one_program = jax.lax.scan, program.jitted

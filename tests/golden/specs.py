@@ -31,7 +31,6 @@ def unet(network: str = 'unet') -> UNetSpec:
         norm_eps=c['norm_eps'],
         transformer_norm_eps=1e-6,
         layer_norm_eps=1e-5,
-        kernel='einsum',
     )
 
 

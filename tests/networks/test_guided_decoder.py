@@ -1,14 +1,13 @@
 """A decoder that sees the low-quality picture beside the latents."""
 
 import dataclasses
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from addsr_jax import trees
+from addsr_jax import sharding, trees
 from addsr_jax.diffusion.denoiser import Denoiser
 from addsr_jax.networks import autoencoder_tiles
 from addsr_jax.networks.build import apply, build
@@ -66,8 +65,8 @@ def test_a_pixel_stays_at_its_place(params):
 def test_tiles_and_whole_agree_where_tiles_see_enough(params):
     z = np.random.default_rng(3).standard_normal((1, 72, 40, 4)).astype(np.float32)
     picture = np.random.default_rng(4).uniform(-1, 1, (1, 288, 160, 3)).astype(np.float32)
-    tiled = jax.jit(partial(autoencoder_tiles.decode, NETWORKS.autoencoder, side=32))
-    np.testing.assert_allclose(tiled(params, z, picture=picture), decode(params, z, picture), atol=1e-4)
+    tiles = autoencoder_tiles.Tiles(NETWORKS.autoencoder, 16, sharding.make_mesh('data:1', jax.devices()[:1]))
+    np.testing.assert_allclose(tiles.decode(params, z, picture), decode(params, z, picture), atol=1e-4)
 
 
 def test_the_denoiser_hands_the_picture_on_and_clips(params):

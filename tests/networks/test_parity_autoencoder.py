@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from addsr_jax.networks import autoencoder_tiles
 from addsr_jax.networks.autoencoder import Autoencoder
 from addsr_jax.weights.layout import from_tensors, to_state_dict
 from tests import golden
 from tests.golden import pictures, specs
+from tests.networks import published_tiles
 
 pytestmark = pytest.mark.parity
 
@@ -95,13 +95,13 @@ def test_large_latents_are_decoded_whole_as_recorded(wide_params, height, width)
 @pytest.mark.parametrize(('height', 'width'), [(20, 45), (40, 36), (44, 45)])
 def test_latents_in_tiles_that_share_statistics_are_decoded_as_recorded(wide_params, height, width):
     z = golden.to_nhwc(pictures.normal('tile.z', (1, 4, height, width)))
-    image = jax.jit(partial(autoencoder_tiles.decode, WIDE, side=16))(wide_params, z)
+    image = jax.jit(partial(published_tiles.decode, WIDE, side=16))(wide_params, z)
     pictures.check('tiling', f'vae_tiled_decode_{height}x{width}', 'tiled', golden.to_nchw(image))
 
 
 def test_a_picture_in_tiles_that_share_statistics_is_encoded_as_recorded(wide_params):
     image = 2 * pictures.pictures('tile.img', 1, 160, 136) - 1
-    moments = jax.jit(partial(autoencoder_tiles.moments, WIDE, side=64))(wide_params, image)
+    moments = jax.jit(partial(published_tiles.moments, WIDE, side=64))(wide_params, image)
     pictures.check('tiling', 'vae_tiled_encode_160x136', 'tiled', golden.to_nchw(moments))
 
 

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from addsr_jax import sharding
+from addsr_jax.ops import attention
 from addsr_jax.planning.flops import flops
 
 
@@ -51,3 +53,16 @@ def test_what_is_computed_again_counts_again():
     plain, again = (of(jax.value_and_grad(f), (4, 4), (4, 4)) for f in (loss, jax.checkpoint(loss)))
     assert plain == 6 * 2 * 4**3
     assert again == plain + 2 * 2 * 4**3  # the two products under the sines; nothing asks for the last again
+
+
+@pytest.mark.parametrize('name', ['einsum', 'chunked', 'flash'])
+def test_attention_costs_the_same_by_any_kernel_and_on_any_mesh(name):
+    def attended(q, k, v):
+        return attention.attention(q, k, v, kernel=name)
+
+    shapes, products = [(8, 1024, 1, 8)] * 3, 8 * 2 * 2 * 1024**2 * 8
+    assert of(attended, *shapes) == products
+    with jax.set_mesh(sharding.make_mesh('data:8')):
+        assert of(attended, *shapes) == products
+    backward = of(jax.value_and_grad(lambda *x: attended(*x).sum(), (0, 1, 2)), *shapes)
+    assert backward == {'einsum': 3, 'chunked': 3.5, 'flash': 4.5}[name] * products, 'blocks compute scores again'

@@ -153,10 +153,26 @@ def test_one_colour_stays_one_colour_and_a_photograph_is_left_to_the_network(mod
 
 
 def test_long_and_thin_pictures_take_thin_tiles(model):
-    plan = model._plan(36, 6000, 512)
+    plan = model.plan(36, 6000, 512)
     assert plan.shape == (64, 512)
-    assert model._plan(300, 100, 512).shape == (512, 512)  # one tile of few kinds
-    assert model._plan(600, 300, 512).shape == (512, 512)
+    assert model.plan(300, 100, 512).shape == (512, 512)  # one tile of few kinds
+    assert model.plan(600, 300, 512).shape == (384, 384)
+
+
+def test_of_several_tiles_those_are_taken_that_compute_least_but_none_below_what_a_model_knows(model):
+    assert model.plan(2048, 2048, 512).shape == (448, 448)
+    assert model.plan(2048, 2048, 512).computed / 2048**2 < 1.2
+    spec = model.networks.spec
+    sd2 = dataclasses.replace(spec, view=dataclasses.replace(spec.view, smallest_output=512))
+    large = dataclasses.replace(model, networks=dataclasses.replace(model.networks, spec=sd2))
+    assert large.plan(2048, 2048, 512).shape == (512, 512)
+
+
+def test_what_a_picture_in_pieces_needs_grows_by_the_picture_and_its_features_alone(model):
+    pieces = Settings(tile=0, steps=1, latent_tile=16, encoder_tile=32, decoder_tile=8)
+    small, large = (model.need(size, pieces) for size in ((40, 50), (80, 100)))
+    pixels, width = 16 * (80 * 100 - 40 * 50), model.networks.spec.autoencoder.block_out_channels[-1]
+    assert large - small == 4 * pixels * 12 + 2 * 4 * width * pixels // 16
 
 
 def test_the_same_call_gives_the_same_picture_and_the_seed_and_the_name_another(model):
@@ -381,7 +397,7 @@ def test_progress_counts_tiles_and_may_end_it(model):
 def test_noise_of_a_place_is_the_same_whatever_the_tile_and_the_size_of_the_picture(model):
     def noise(height, width, tile):
         settings = Settings(tile=tile)
-        return model._noise(model._plan(height, width, tile), settings, 'a.png')
+        return model._noise(model.plan(height, width, tile), settings, 'a.png')
 
     small, large, other = noise(128, 128, 512), noise(1100, 700, 512), noise(1100, 700, 256)
     np.testing.assert_array_equal(small, large[:, : small.shape[1], : small.shape[2]])
@@ -410,9 +426,9 @@ def test_what_is_no_picture_is_refused(model, image, message):
 
 def test_another_attention_kernel_gives_the_same_picture(folder, model):
     other = pipeline.load(folder, attention='einsum')
-    assert other.networks.spec.unet.kernel == 'einsum' != model.networks.spec.unet.kernel
+    assert other.networks.unet.kernel == 'einsum' != model.networks.unet.kernel
     assert difference(other.upscale(SMALL, **FAST), model.upscale(SMALL, **FAST)) <= 1
-    with pytest.raises(UserError, match='choose one of einsum, chunked, cudnn'):
+    with pytest.raises(UserError, match='flash needs a TPU, not cpu'):
         pipeline.load(folder, attention='flash')
 
 

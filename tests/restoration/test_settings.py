@@ -128,3 +128,13 @@ def test_any_other_name_is_refused(text):
 def test_a_name_with_numbers_out_of_range_is_refused(text, message):
     with pytest.raises(UserError, match=message):
         parse_method(text, Settings())
+
+
+def test_a_whole_picture_takes_less_memory_by_tiles_of_the_autoencoder_and_then_by_windows():
+    tiles = Settings(tile=0).in_less_memory()
+    assert tiles is not None
+    assert (tiles.encoder_tile, tiles.decoder_tile, tiles.latent_tile) == (512, 64, 0)
+    windows = tiles.in_less_memory()
+    assert windows is not None
+    assert (windows.decoder_tile, windows.latent_tile) == (64, 64)
+    assert windows.in_less_memory() is None

@@ -185,6 +185,7 @@ FREE = {
     'steps': '5',
     'mesh': 'data:2',
     'remat': 'full',
+    'attention': 'chunked',
     'weights': 'elsewhere',
     'checkpoint_every': '3',
     'log_every': '2',

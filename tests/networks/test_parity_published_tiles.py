@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from addsr_jax.networks import autoencoder_tiles as tiles
 from addsr_jax.networks.layers import GroupNorm
 from tests import golden
+from tests.networks import published_tiles as tiles
 
 pytestmark = pytest.mark.parity
 ROWS = [row for row in golden.cases('tiling')['vae_split_tiles']['table'] if row['tiled']]
