@@ -6,6 +6,7 @@ python -m addsr_jax.upscale PHOTO... -o OUTPUT
 import os
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -236,6 +237,7 @@ def ready(jobs: 'Sequence[Job]', command: Command, settings: Settings, told: Tel
         classes = model.networks.spec.prompt_extractor.tagging.classes
         vocabulary = tags.read_vocabulary(command.tag_list, command.thresholds, classes)
     told.note('compiling, or looking up what is compiled')
+    ThreadPoolExecutor(1).submit(model.tokenizer, [''])  # its library takes a second to import: meanwhile
     limit = None if command.memory is None else 1e9 * command.memory
     chosen = room.choose(model, jobs, room.no_more_than_there_are(model, jobs, settings), limit)
     settings = chosen.settings
