@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOCK := $(if $(CI),-c requirements.lock,)
 export JAX_PLATFORMS ?= cpu
 
-.PHONY: install demo evidence test test-parity lint format lock clean
+.PHONY: install demo evidence test test-parity lint format release lock clean
 
 install: $(VENV)/.installed
 
@@ -44,6 +44,14 @@ $(VENV)/.parity: $(VENV)/.installed
 test-parity: $(VENV)/.parity
 	$(BIN)/python -m pytest -m torch
 
+# dist/ with wheel and sdist, each installed into an empty environment where it has to restore a photograph
+release: install
+	$(BIN)/pip install --quiet $(LOCK) -e '.[release]'
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python -m benchmarks.install dist/*.whl dist/*.tar.gz
+
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -52,4 +60,4 @@ lock: $(VENV)/.parity
 	$(BIN)/pip freeze --exclude-editable | grep -v -e '^torch' -e '^nvidia' -e '^triton' > requirements.lock
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs build dist

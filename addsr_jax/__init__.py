@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from addsr_jax.restoration.pipeline import Pipeline
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 __all__ = ['load']
 
 
