@@ -14,12 +14,13 @@ __all__ = ['load']
 
 
 def load(path_or_name: Any, mesh: Any = None, dtype: Any = None, attention: str | None = None) -> 'Pipeline':
-    """A model that is ready to upscale: 'nano' (shipped), or a folder that training (`final/`) or `convert` wrote.
+    """A model that is ready to upscale: 'nano' (shipped), a folder of training (`final/`) or `convert`, or a name.
 
-    mesh: a jax Mesh to spread tiles over (default: the first device). dtype: of weights and compute (default:
-    float32 on CPU, bfloat16 elsewhere). attention: 'cudnn' is faster on NVIDIA GPUs
-    (docs/gpu.md). `errors.UserError` says what is wrong with a folder, which may lie in a bucket (`gs://`). Compiled
-    programs are kept as the commands keep them, unless jax has been told where.
+    'ORG/NAME' or 'ORG/NAME@REVISION' is a model on a hub, fetched once (docs/weights.md). mesh: a jax Mesh to spread
+    tiles over (default: the first device). dtype: of weights and compute (default: float32 on CPU, bfloat16
+    elsewhere). attention: 'cudnn' is faster on NVIDIA GPUs (docs/gpu.md). `errors.UserError` says what is wrong with a
+    name or a folder, which may lie in a bucket (`gs://`). Compiled programs are kept as the commands keep them, unless
+    jax has been told where.
     """
     from addsr_jax.restoration import pipeline  # jax and the networks are imported when they are needed
     from addsr_jax.runtime import keep_programs

@@ -16,6 +16,7 @@ COMMANDS = {
     'evaluate': 'PSNR, SSIM and NIQE on pairs of images',
     'train': 'one stage of training, from its config file',
     'convert': 'PyTorch checkpoints in, and back out',
+    'push': 'weights as files for a hub, with a model card',
     'tag': 'words for training pictures, as files beside them',
     'pack': 'training pictures and their captions into a few large files',
     'plan': 'memory, FLOPs and time of a run, on machines that need not be there',

@@ -208,10 +208,10 @@ def weights(name: str) -> Iterator[Finding]:
     import jax
 
     from addsr_jax.data.tokens import load_tokenizer
-    from addsr_jax.weights import bundle
+    from addsr_jax.weights import bundle, hub
 
     try:
-        found = bundle.load(name)
+        found = bundle.load(hub.located(name, say))
         load_tokenizer(found.tokenizer)(['a photograph'])
     except UserError as error:
         mend = f' ({AGAIN})' if name == 'nano' else ''

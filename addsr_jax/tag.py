@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> None:
     from addsr_jax.data import pictures, sources
     from addsr_jax.restoration import pipeline, tags
     from addsr_jax.runtime import prepare
-    from addsr_jax.weights import bundle
+    from addsr_jax.weights import bundle, hub
 
     photographs = sources.folder(str(values.folder)).paths
     targets = [path.with_suffix('.txt') for path in photographs]
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> None:
     prepare()
     # clean photographs are for RAM as it is; DAPE is for degraded ones (SeeSR's training captions)
     mesh = sharding.make_mesh('data:1', jax.devices()[:1])
-    model = pipeline.built(bundle.load(command.weights, 'float32'), mesh, jnp.float32)
+    model = pipeline.built(bundle.load(hub.located(command.weights, say), 'float32'), mesh, jnp.float32)
     classes = model.networks.spec.prompt_extractor.tagging.classes
     vocabulary = tags.read_vocabulary(command.tag_list, command.thresholds, classes)
     for i, (photograph, target) in enumerate(zip(photographs, targets, strict=True), 1):

@@ -58,7 +58,7 @@ class Command(Options):
         high=9,
         group=RESULT,
     )
-    weights: str = option("'nano', or a folder that training or convert wrote", default='nano')
+    weights: str = option("'nano', a folder of training or convert, or ORG/NAME[@REVISION] of a hub", default='nano')
     overwrite: bool = option('replace existing results', default=False)
     resume: bool = option('leave existing results of any settings as they are, and do the rest', default=False)
     no_metadata: bool = option(
@@ -226,12 +226,13 @@ def ready(jobs: 'Sequence[Job]', command: Command, settings: Settings, told: Tel
     from addsr_jax import sharding
     from addsr_jax.restoration import folder, pipeline, room, tags
     from addsr_jax.runtime import prepare
+    from addsr_jax.weights import hub
 
     prepare()
     devices = room.devices(jobs, settings)
     told.note(f'loading {command.weights}' + (f' onto {len(devices)} devices' if len(devices) > 1 else ''))
     mesh = sharding.make_mesh('data:-1', devices)
-    model = pipeline.load(command.weights, mesh, command.dtype, command.attention)
+    model = pipeline.load(hub.located(command.weights, told.note), mesh, command.dtype, command.attention)
     vocabulary = None
     if command.tag_list is not None and command.thresholds is not None:
         classes = model.networks.spec.prompt_extractor.tagging.classes
