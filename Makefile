@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK := $(if $(CI),-c requirements.lock,)
+# without what they ask for: jax2onnx names an older Orbax than the one that everything is tested with, and works with it
+ONNX := jax2onnx onnx onnx-ir onnxruntime dm_pix equinox jaxtyping wadler_lindig toolz chex
 export JAX_PLATFORMS ?= cpu
 
 .PHONY: install demo evidence test test-parity lint format release lock clean
@@ -17,6 +19,7 @@ $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet $(LOCK) -e '.[train,gcs,test]'
+	$(BIN)/pip install --quiet $(LOCK) --no-deps $(ONNX)
 	touch $@
 
 demo: install

@@ -16,6 +16,7 @@ COMMANDS = {
     'evaluate': 'PSNR, SSIM and NIQE on pairs of images',
     'train': 'one stage of training, from its config file',
     'convert': 'PyTorch checkpoints in, and back out',
+    'export': 'the sampler with its weights as one file, for jax or ONNX',
     'push': 'weights as files for a hub, with a model card',
     'tag': 'words for training pictures, as files beside them',
     'pack': 'training pictures and their captions into a few large files',

