@@ -118,7 +118,7 @@ def _converted(text: str, asked: Sequence[Repository], report: Callable[[str], o
     wanted = hub_layout.files_of(found, listed)
     used = [one for one in asked if one.name.repository in wanted]
     fetched = {one.name.repository: fetch(one, wanted[one.name.repository], report) for one in used}
-    arguments = {role: fetched[piece.repository].folder / piece.path for role, piece in found.items()}
+    arguments: dict[str, Any] = {role: fetched[piece.repository].folder / piece.path for role, piece in found.items()}
     report(f'converting {text}, once')
     origin = [one.origin for one in fetched.values()]
     conversion.from_pytorch(sources.plan(**arguments), output, report, known.read([]), {'origin': origin})
