@@ -247,7 +247,7 @@ def test_pieces_of_several_repositories_are_one_model(server, published, monkeyp
     made = []
     monkeypatch.setattr(conversion, 'from_pytorch', lambda *given: made.append(given))
     hub.located('mirror/stable-diffusion-2-base+them/AddSR@main+ram/anything')
-    ((plan, output, _, more),) = made
+    ((plan, output, _, _, more),) = made
     networks = [source.network for source in plan.sources]
     assert networks == ['autoencoder', 'text_encoder', 'student/unet', 'student/controlnet', 'prompt_extractor']
     assert output.name.startswith('mirror--stable-diffusion-2-base+them--AddSR+ram--anything-')
