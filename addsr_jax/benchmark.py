@@ -156,6 +156,7 @@ def train(values: Command, overrides: Sequence[tuple[str, str]] = ()) -> None:
     check_attention(values.attention, mesh.devices.flat[0].platform, dtype)
     if options.weights:
         start = job.starting_weights(options)
+        options = job.with_start(options, start)
     else:
         spec = MODELS[options.size]
         start = bundles.Bundle(spec, bundles.expected(spec, job.parts_of(spec)), bundles.NANO / 'tokenizer', {})

@@ -31,6 +31,10 @@ class Sources(Options):
     seesr: Path | None = option('folder with unet/ and controlnet/ of the teacher, or a file', default=None)
     ram: Path | None = option('ram_swin_large_14m.pth', default=None)
     dape: Path | None = option('DAPE.pth', default=None)
+    tag_list: Path | None = option(
+        'ram_tag_list.txt of another RAM than the published one', default=None, unset='the published one, if it fits'
+    )
+    thresholds: Path | None = option('ram_tag_list_threshold.txt, with tag_list', default=None)
     dino: Path | None = option('dino_deitsmall16_pretrain.pth, to train a student', default=None)
     dinov2: Path | None = option('dinov2_vits14_pretrain.pth, to train a student', default=None)
     vae: Path | None = option('folder or file, for that of --sd', default=None, group=INSTEAD)
@@ -47,6 +51,10 @@ class Sources(Options):
     sd_lora: Path | None = option('of the UNet or text encoder of --sd', default=None, group=ADAPTERS)
     addsr_lora: Path | None = option('of the networks of --addsr', default=None, group=ADAPTERS)
     seesr_lora: Path | None = option('of the networks of --seesr', default=None, group=ADAPTERS)
+
+    def check_together(self) -> None:
+        if (self.tag_list is None) != (self.thresholds is None):
+            raise UserError('--tag_list and --thresholds belong together: give both, or none')
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """addsr pack: training pictures and their captions into a few large files.
 
 python -m addsr_jax.pack PHOTOS -o PACKED
+python -m addsr_jax.pack HR --lq LQ -o PACKED
 python -m addsr_jax.train --config configs/addsr.py --config.data.source=packed --config.data.path=PACKED ...
 """
 
@@ -20,6 +21,11 @@ class Command(Options):
     """What `pack` takes beside folders."""
 
     output: Path = option('folder to be made', short='o')
+    lq: Path | None = option(
+        'folder of low-quality pictures of the same names, a quarter as large: pairs are packed',
+        default=None,
+        unset='training degrades',
+    )
     shard_mb: int = option('size of a file, about', default=256, low=1, high=100_000, unit='MB')
     threads: int = option('threads that check the pictures', default=8, low=1, high=1024)
 
@@ -41,7 +47,9 @@ def main(arguments: Sequence[str]) -> None:
     output = command.output
     if output.exists():
         raise UserError(f'{output} exists already: choose another --output, or remove it first')
-    found = packing.listed(values.folders)
+    if command.lq is not None and len(values.folders) > 1:
+        raise UserError('--lq goes with one folder of true pictures: pack each pair of folders by itself')
+    found = packing.listed_pairs(values.folders[0], command.lq) if command.lq else packing.listed(values.folders)
     if found.remark:
         say(f'{len(found.paths)} photographs, left out: {found.remark}')
     unfinished = packing.unfinished_beside(output)

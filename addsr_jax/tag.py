@@ -1,6 +1,6 @@
 """addsr tag: words for training pictures, as files beside them.
 
-python -m addsr_jax.tag FOLDER --weights CONVERTED --tag_list ram_tag_list.txt --thresholds ram_tag_list_threshold.txt
+python -m addsr_jax.tag FOLDER --weights CONVERTED
 """
 
 import sys
@@ -19,9 +19,15 @@ class Command(Options):
     """What `tag` takes beside a folder."""
 
     weights: str = option('folder that convert from_pytorch wrote, with RAM')
-    tag_list: Path = option('ram_tag_list.txt')
-    thresholds: Path = option('ram_tag_list_threshold.txt')
+    tag_list: Path | None = option(
+        'ram_tag_list.txt of another RAM than the published one', default=None, unset="the weights' own"
+    )
+    thresholds: Path | None = option('ram_tag_list_threshold.txt, with tag_list', default=None)
     overwrite: bool = option('replace existing .txt files', default=False)
+
+    def check_together(self) -> None:
+        if (self.tag_list is None) != (self.thresholds is None):
+            raise UserError('--tag_list and --thresholds belong together: give both, or none')
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -30,14 +36,9 @@ def main(arguments: Sequence[str]) -> None:
     p.declare(Command)
     values = p.parse_args(arguments)
     command = take(values, Command)
-    import jax
-    import jax.numpy as jnp
-
-    from addsr_jax import sharding
     from addsr_jax.data import pictures, sources
-    from addsr_jax.restoration import pipeline, tags
     from addsr_jax.runtime import prepare
-    from addsr_jax.weights import bundle, hub
+    from addsr_jax.weights import bundle, hub, tags
 
     photographs = sources.folder(str(values.folder)).paths
     targets = [path.with_suffix('.txt') for path in photographs]
@@ -45,13 +46,13 @@ def main(arguments: Sequence[str]) -> None:
     if existing and not command.overwrite:
         raise UserError(f'{existing[0]} exists, of {len(existing)} such files: add --overwrite to replace them')
     prepare()
-    # clean photographs are for RAM as it is; DAPE is for degraded ones (SeeSR's training captions)
-    mesh = sharding.make_mesh('data:1', jax.devices()[:1])
-    model = pipeline.built(bundle.load(hub.located(command.weights, say), 'float32'), mesh, jnp.float32)
-    classes = model.networks.spec.prompt_extractor.tagging.classes
-    vocabulary = tags.read_vocabulary(command.tag_list, command.thresholds, classes)
+    words, weights = None, hub.located(command.weights, say)
+    if command.tag_list is not None and command.thresholds is not None:
+        classes = bundle.described(weights).spec.prompt_extractor.tagging.classes
+        words = tags.read_vocabulary(command.tag_list, command.thresholds, classes)
+    tags_of = tags.tagger(weights, words)
     for i, (photograph, target) in enumerate(zip(photographs, targets, strict=True), 1):
-        text = vocabulary.text(model.tag_probabilities(pictures.read(photograph)))
+        text = tags_of(pictures.read(photograph))
         atomic.write_text(target, text + '\n')
         say(f'[{i}/{len(targets)}] {target}  {text}')
 

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from addsr_jax.data import formats
 from addsr_jax.errors import Incomplete, UserError, guard
 from addsr_jax.flags import Parser, take
 from addsr_jax.options import Options, option
+from addsr_jax.restoration import fidelity
 from addsr_jax.restoration.settings import FINISH, LARGE, RESULT, SAMPLING, WORDS, Settings
 from addsr_jax.specs import KERNELS
 from addsr_jax.telling import Telling, telling
@@ -80,8 +81,12 @@ class Command(Options):
     )
     quiet: bool = option('say nothing but what went wrong', default=False)
     json: bool = option('say what happens as lines of JSON', default=False)
+    no_tags: bool = option("leave the picture's tags out of the prompt", default=False, group=WORDS)
     tag_list: Path | None = option(
-        "ram_tag_list.txt: the picture's tags become part of the prompt", default=None, group=WORDS
+        'ram_tag_list.txt of another RAM than the published one',
+        default=None,
+        unset="the weights' own, if they have one",
+        group=WORDS,
     )
     thresholds: Path | None = option('ram_tag_list_threshold.txt, with tag_list', default=None, group=WORDS)
     dtype: str | None = option(
@@ -140,6 +145,8 @@ class Command(Options):
             raise UserError(f'--process is {self.process} of {self.processes}: it counts from 0')
         if (self.tag_list is None) != (self.thresholds is None):
             raise UserError('--tag_list and --thresholds belong together: give both, or none')
+        if self.no_tags and self.tag_list is not None:
+            raise UserError('--no_tags leaves out what --tag_list is for: give one of them')
 
 
 def parser() -> Parser:
@@ -169,6 +176,7 @@ def main(arguments: Sequence[str]) -> None:
     check_words(arguments)
     values = parser().parse_args(arguments)
     command, settings = take(values, Command), take(values, Settings)
+    settings = replace(settings, tags='') if command.no_tags else settings
     from addsr_jax import processes
     from addsr_jax.restoration import files, room
 
@@ -224,7 +232,7 @@ def restore_all(jobs: 'Sequence[Job]', command: Command, settings: Settings, tol
 def ready(jobs: 'Sequence[Job]', command: Command, settings: Settings, told: Telling) -> 'tuple[Any, How, int]':
     """The model, compiled; what all pictures have in common; and how many tiles they have together."""
     from addsr_jax import sharding
-    from addsr_jax.restoration import folder, pipeline, room, tags
+    from addsr_jax.restoration import folder, pipeline, room
     from addsr_jax.runtime import prepare
     from addsr_jax.weights import hub
 
@@ -233,10 +241,9 @@ def ready(jobs: 'Sequence[Job]', command: Command, settings: Settings, told: Tel
     told.note(f'loading {command.weights}' + (f' onto {len(devices)} devices' if len(devices) > 1 else ''))
     mesh = sharding.make_mesh('data:-1', devices)
     model = pipeline.load(hub.located(command.weights, told.note), mesh, command.dtype, command.attention)
-    vocabulary = None
-    if command.tag_list is not None and command.thresholds is not None:
-        classes = model.networks.spec.prompt_extractor.tagging.classes
-        vocabulary = tags.read_vocabulary(command.tag_list, command.thresholds, classes)
+    model = with_words(model, command, told)
+    if settings.fidelity is not None and command.weights != fidelity.MEASURED_ON:
+        told.note(fidelity.elsewhere(command.weights))
     told.note('compiling, or looking up what is compiled')
     ThreadPoolExecutor(1).submit(model.tokenizer, [''])  # its library takes a second to import: meanwhile
     limit = None if command.memory is None else 1e9 * command.memory
@@ -255,9 +262,25 @@ def ready(jobs: 'Sequence[Job]', command: Command, settings: Settings, told: Tel
         command.compression,
         command.max_pixels,
         chosen.pixels,
-        vocabulary,
     )
     return model, how, chosen.tiles
+
+
+def with_words(model: Any, command: Command, told: Telling) -> Any:
+    """The model with the list of tags that the command names, or its own; which it is, is told."""
+    from addsr_jax.weights import tags
+
+    spec = model.networks.spec
+    if command.tag_list is not None and command.thresholds is not None:
+        classes = spec.prompt_extractor.tagging.classes
+        model = replace(model, vocabulary=tags.read_vocabulary(command.tag_list, command.thresholds, classes))
+    if command.no_tags:
+        return model
+    if model.vocabulary is not None:
+        told.note("each picture's tags are part of its prompt: --no_tags leaves them out")
+    elif tags.shipped_fit(spec):
+        told.note(f'{command.weights} has no list of tags, and no picture is tagged: convert the weights again')
+    return model
 
 
 if __name__ == '__main__':

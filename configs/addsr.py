@@ -21,6 +21,7 @@ RELEASED = {
     'ema_warmup': False,
     'discriminator_optimizer': _UNCLIPPED,
     'objective': {
+        'start': 'teacher',
         'ta_index': 'first_step',
         'second_step_latent': 'hr',
         'psr_range': 'signed',

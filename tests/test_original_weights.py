@@ -20,16 +20,16 @@ from tests.golden import originals
 
 @pytest.fixture(scope='module')
 def place(tmp_path_factory):
-    """A folder with converted/, photos/, tags.txt and thresholds.txt."""
+    """A folder with converted/, which knows RAM's tags, photos/, tags.txt and thresholds.txt."""
     folder = tmp_path_factory.mktemp('place')
     sources = originals.write(folder / 'files')
-    arguments = [word for name, path in sources.items() for word in (f'--{name}', str(path))]
-    assert guard(convert.main, ['from_pytorch', *arguments, '-o', str(folder / 'converted')]) == 0
     (folder / 'photos').mkdir()
     Image.fromarray(photos.crops(1, 40)[0]).save(folder / 'photos' / 'a.png')
     config = golden.document('ram', 'config')
     (folder / 'tags.txt').write_text('\n'.join(config['tags']))
     (folder / 'thresholds.txt').write_text('\n'.join('0.3' for _ in config['tags']))
+    arguments = [word for name, path in sources.items() for word in (f'--{name}', str(path))] + words(folder)
+    assert guard(convert.main, ['from_pytorch', *arguments, '-o', str(folder / 'converted')]) == 0
     return folder
 
 
@@ -51,7 +51,9 @@ def restored(place, target: Path, *more: str, weights: Path | None = None) -> np
     return np.asarray(Image.open(target))
 
 
-def test_converted_weights_restore_at_the_published_size_and_tags_have_an_effect(place, tmp_path, monkeypatch):
+def test_converted_weights_restore_at_the_published_size_with_the_pictures_tags_unless_they_are_left_out(
+    place, tmp_path, monkeypatch, capsys
+):
     seen = []
     original = pipeline.Pipeline._sample
 
@@ -60,10 +62,19 @@ def test_converted_weights_restore_at_the_published_size_and_tags_have_an_effect
         return original(self, lq, *rest)
 
     monkeypatch.setattr(pipeline.Pipeline, '_sample', spied)
-    plain, tagged = restored(place, place / 'plain.png'), restored(place, tmp_path / 'tagged.png', *words(place))
+    plain, tagged = restored(place, place / 'plain.png', '--no_tags'), restored(place, tmp_path / 'tagged.png')
+    same = restored(place, tmp_path / 'same.png', *words(place))
     assert plain.shape == (160, 160, 3)  # made larger first, as the published scripts do, and shrunk again
-    assert seen == [((1, 512, 512, 3), (1, 17, 512))] * 2  # with what the prompt extractor says of the file
+    assert seen == [((1, 512, 512, 3), (1, 17, 512))] * 3  # with what the prompt extractor says of the file
     assert (plain != tagged).any()
+    assert (same == tagged).all()
+    assert capsys.readouterr().out.count("each picture's tags are part of its prompt: --no_tags leaves them out") == 2
+
+
+def test_the_dial_says_where_it_was_not_measured(place, tmp_path, capsys):
+    arguments = [str(place / 'photos' / 'a.png'), '--weights', str(place / 'converted'), '--fidelity', '0.8']
+    assert guard(upscale.main, [*arguments, '-o', str(tmp_path / 'a.png')]) == 0
+    assert f'--fidelity was measured on nano, not on {place / "converted"}: `addsr evaluate' in capsys.readouterr().out
 
 
 def test_converted_weights_restore_with_the_teacher_and_its_guidance(place, tmp_path):
@@ -73,7 +84,7 @@ def test_converted_weights_restore_with_the_teacher_and_its_guidance(place, tmp_
 def test_tags_become_files_that_training_reads(place, capsys):
     from addsr_jax.data import sources
 
-    arguments = [str(place / 'photos'), '--weights', str(place / 'converted'), *words(place)]
+    arguments = [str(place / 'photos'), '--weights', str(place / 'converted')]
     assert guard(tag.main, arguments) == 0
     caption = (place / 'photos' / 'a.txt').read_text().strip()
     assert set(caption.split(', ')) <= set(golden.document('ram', 'config')['tags'])
@@ -98,7 +109,7 @@ def test_the_walk_of_the_documents_ends_where_it_began(place, tmp_path, monkeypa
     wanted = [name for name in told if not name.startswith(('teacher', 'dino'))]
     assert sorted(line.split(', ')[1] for line in lines) == sorted(f'same tensors as my {name}' for name in wanted)
     plain = place / 'plain.png'  # of the test above, where it ran
-    first = np.asarray(Image.open(plain)) if plain.exists() else restored(place, plain)
+    first = np.asarray(Image.open(plain)) if plain.exists() else restored(place, plain, '--no_tags')
     np.testing.assert_array_equal(restored(place, Path('a.png'), weights=Path('again')), first)
     assert guard(convert.main, ['to_pytorch', 'nano', '-o', 'for_torch']) == 2
 

@@ -42,7 +42,6 @@ PUBLISHED = {
         'objective.psr_train': 1.0,
         'objective.psr_preview': 0.4,  # test_addsr.py ignores its option of 0.5
         'objective.r1': 0.0,
-        'objective.start': 'teacher',
         'objective.ta_form': 'exponential',
         'objective.teacher_condition': 'hr',
         'objective.branch': 'per_batch',
@@ -99,6 +98,7 @@ DIFFERENT = {
         'batch_size': (8, 16, '4 GPUs x 2; 16 is what the README asks for with 2 micro-batches, which never worked'),
         'accumulate': (2, 1, 'the script steps at every micro-batch all the same'),
         'checkpoint_every': (5000, 1000, 'a run that stops loses less'),
+        'objective.start': ('teacher', 'auto', 'goes on from a student that the weights hold, a switch'),
         'objective.ta_index': ('first_step', 'graded_step', "the paper's weight, a switch"),
         'objective.second_step_latent': ('hr', 'student', 'as at inference, a switch'),
         'objective.psr_range': ('signed', 'unit', 'as everywhere else, a switch'),

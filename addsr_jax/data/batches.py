@@ -23,6 +23,7 @@ from addsr_jax.data.captions import CLEAN, degrade_target
 from addsr_jax.data.degradation import SCALE, degrade, draw_degradation, sharpen
 from addsr_jax.data.degradation_tables import TABLES, Table
 from addsr_jax.data.options import DataOptions
+from addsr_jax.data.pairs import matched
 from addsr_jax.data.pictures import decode
 from addsr_jax.data.resize import resize
 from addsr_jax.data.sources import Source
@@ -44,11 +45,20 @@ def photograph(record: dict[str, Any]) -> np.ndarray:
     return image
 
 
+def pictures_of(record: dict[str, Any]) -> dict[str, np.ndarray]:
+    """A source's record -> {'image'}, and of a pair {'lq'}, a quarter as large; uint8, refused as by `photograph`."""
+    found = {'image': photograph(record)}
+    if 'lq' in record:
+        found['lq'] = decode(record['lq'], record['name'])
+        matched(found['lq'], found['image'], SCALE, 'its low-quality picture', record['name'])
+    return found
+
+
 def described(source: Source, index: int) -> str:
     """The name of a record that was replaced, and why."""
     name = source.name_of(index)
     try:
-        photograph(source[index])
+        pictures_of(source[index])
     except Exception as error:
         return f'{name} ({printable(str(error).removeprefix(name)) or type(error).__name__})'
     return name
@@ -71,10 +81,10 @@ class Decoded:
         for offset in range(tries):
             try:
                 record = self.source[(index + offset) % len(self.source)]
-                image = photograph(record)
+                found = pictures_of(record)
             except Exception:  # whatever a file, a decoder or a data set raises: `described` says what it was
                 continue
-            return {'image': image, 'caption': record['caption'], 'replaced': index if offset else -1}
+            return {**found, 'caption': record['caption'], 'replaced': index if offset else -1}
         first = described(self.source, index)
         raise UserError(f'none of {tries} records can be used, from {first} on: check --config.data.path')
 
@@ -87,12 +97,8 @@ class MakePair:
     tokenizer: Tokenizer
 
     def __call__(self, record: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-        options, table = self.options, TABLES[self.options.degradation]
-        hr = FRAMES[options.frame](record['image'], options.hr_size, rng)
-        if rng.random() < 0.5:
-            hr = hr[:, ::-1]
-        clean = np.ascontiguousarray(hr, np.float32) / np.float32(255)
-        hr, lq = pair(clean, table, rng)
+        options = self.options
+        hr, lq = self._taken(record, rng) if 'lq' in record else self._made(record, rng)
         caption = CLEAN if options.captions == 'record' else record['caption']
         if rng.random() < options.degraded_target:
             hr, caption = degrade_target(hr, rng)
@@ -104,6 +110,23 @@ class MakePair:
             'tokens': self.tokenizer([caption])[0],
             'replaced': np.int32(record['replaced']),
         }
+
+    def _made(self, record: dict[str, Any], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        hr = FRAMES[self.options.frame](record['image'], self.options.hr_size, rng)
+        if rng.random() < 0.5:
+            hr = hr[:, ::-1]
+        return pair(_unit(hr), TABLES[self.options.degradation], rng)
+
+    def _taken(self, record: dict[str, Any], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """The same of a pair as it was recorded: nothing is degraded, and nothing sharpened."""
+        high, low, size = record['image'], record['lq'], self.options.hr_size
+        if self.options.frame == 'whole':
+            hr, small = squeezed(high, size, rng), squeezed(low, size // SCALE, rng)
+        else:
+            hr, small = random_pair(high, low, size, rng)
+        if rng.random() < 0.5:
+            hr, small = hr[:, ::-1], small[:, ::-1]
+        return _unit(hr), enlarged(_unit(small))
 
 
 def random_crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -128,6 +151,36 @@ FRAMES: dict[str, Callable[[np.ndarray, int, np.random.Generator], np.ndarray]] 
     'crop': random_crop,
     'whole': squeezed,
 }
+
+
+def random_pair(
+    high: np.ndarray, low: np.ndarray, size: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """[4 h, 4 w, 3] and [h, w, 3] -> the same place of both, [size, size, 3] and [size / 4, size / 4, 3].
+
+    Smaller pictures are mirrored up to the size first, with their last pixel: so mirrors of both lie alike.
+    """
+    side = size // SCALE
+    h, w, _ = low.shape
+    more = [(0, max(side - n, 0)) for n in (h, w)]
+    if any(behind for _, behind in more):
+        low = np.pad(low, (*more, (0, 0)), 'symmetric')
+        high = np.pad(high, (*((0, SCALE * behind) for _, behind in more), (0, 0)), 'symmetric')
+    top, left = (int(rng.integers(n - side + 1)) for n in low.shape[:2])
+    place = np.s_[top : top + side, left : left + side]
+    above = np.s_[SCALE * top : SCALE * (top + side), SCALE * left : SCALE * (left + side)]
+    return high[above], low[place]
+
+
+def enlarged(small: np.ndarray) -> np.ndarray:
+    """[h, w, 3] in [0, 1] -> [4 h, 4 w, 3] on the grid of 8 bits, as training shows low-quality pictures."""
+    size = (SCALE * small.shape[0], SCALE * small.shape[1])
+    return round8(resize(small, size, 'bicubic', float(SCALE)))
+
+
+def _unit(image: np.ndarray) -> np.ndarray:
+    """uint8 -> float32 in [0, 1]."""
+    return np.ascontiguousarray(image, np.float32) / np.float32(255)
 
 
 def pair(clean: np.ndarray, table: Table, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

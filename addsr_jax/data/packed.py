@@ -1,8 +1,8 @@
 """Photographs in a few large files, for data sets too large for a folder of pictures; `data.packing` writes them.
 
 A folder with `packed.json` and files of ArrayRecord, which Grain reads at random places. A record is a map in msgpack:
-'image' (the bytes of a picture's file as they were), 'caption' and 'name', both text. Other keys are passed over: 'lq'
-is kept for the low-quality picture of a pair, encoded like 'image'.
+'image' (the bytes of a picture's file as they were), 'caption' and 'name', both text, and in sets of pairs 'lq', the
+bytes of the low-quality picture. Other keys are passed over.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +14,7 @@ from addsr_jax import json_file, places
 from addsr_jax.errors import UserError, printable
 
 INDEX = 'packed.json'
-VERSION = 1
+VERSION, OF_PAIRS = 1, 2  # versions: a program that knows no pairs must not take their true pictures alone
 # Grain reads single records, for which each has to be a group of its own; pictures are compressed already.
 WRITER = 'group_size:1,uncompressed'
 TOGETHER = 16  # files that are looked at together, for a bucket answers late
@@ -31,13 +31,18 @@ class Index:
 
     records: tuple[int, ...]
     sizes: tuple[int, ...]
+    pairs: bool = False
 
     @property
     def names(self) -> list[str]:
         return [shard_name(i, len(self.records)) for i in range(len(self.records))]
 
     def to_json(self) -> dict[str, Any]:
-        return {'version': VERSION, 'records': list(self.records), 'bytes': list(self.sizes)}
+        return {
+            'version': OF_PAIRS if self.pairs else VERSION,
+            'records': list(self.records),
+            'bytes': list(self.sizes),
+        }
 
 
 def read_index(folder: Path) -> Index:
@@ -49,15 +54,15 @@ def read_index(folder: Path) -> Index:
             'wrote, or --config.data.source to folder'
         )
     found: dict[str, Any] = json_file.read(path, AGAIN)
-    if found.get('version') != VERSION:
+    if found.get('version') not in (VERSION, OF_PAIRS):
         version = printable(repr(found.get('version')))
-        raise UserError(f'{path} is of version {version} and not {VERSION}: pack the photographs again')
+        raise UserError(f'{path} is of version {version}, neither {VERSION} nor {OF_PAIRS}: pack the photographs again')
     records, sizes = _counts(found.get('records')), _counts(found.get('bytes'))
     if records is None or sizes is None or len(records) != len(sizes):
         raise UserError(f'{path} is damaged (records and bytes are no lists of equally many counts): {AGAIN}')
     if not sum(records):
         raise UserError(f'{path} names no photographs: pack a folder that holds some')
-    return Index(records, sizes)
+    return Index(records, sizes, found['version'] == OF_PAIRS)
 
 
 def _counts(value: Any) -> tuple[int, ...] | None:
@@ -72,6 +77,7 @@ class PackedSource:
     records: Any  # grain's ArrayRecordDataSource, which processes that decode open anew
     folder: str
     left_out: str = ''
+    pairs: bool = False
 
     def __len__(self) -> int:
         return len(self.records)
@@ -81,7 +87,7 @@ class PackedSource:
 
         try:
             record = msgpack.unpackb(self.records[index])
-            return {key: record[key] for key in ('image', 'caption', 'name')}
+            return {key: record[key] for key in ('image', 'caption', 'name', *(('lq',) if self.pairs else ()))}
         except Exception as error:  # RuntimeError of the reader, and all that msgpack has
             raise UserError(f'{self._place(index)} cannot be read: {printable(str(error))}') from error
 
@@ -90,6 +96,9 @@ class PackedSource:
             return self[index]['name']
         except UserError:
             return self._place(index)
+
+    def captioned(self) -> None:
+        return None
 
     def _place(self, index: SupportsIndex) -> str:
         return f'{self.folder}[{int(index)}]'
@@ -107,7 +116,8 @@ def packed(path: str) -> PackedSource:
     index = read_index(folder)
     with ThreadPoolExecutor(TOGETHER) as pool:
         list(pool.map(check_shard, [folder / name for name in index.names], index.sizes, index.records))
-    return PackedSource(ArrayRecordDataSource([str(folder / name) for name in index.names]), printable(path, 4096))
+    records = ArrayRecordDataSource([str(folder / name) for name in index.names])
+    return PackedSource(records, printable(path, 4096), pairs=index.pairs)
 
 
 def check_shard(path: Path, size: int, records: int) -> None:

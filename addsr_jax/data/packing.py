@@ -15,10 +15,12 @@ import grain
 import msgpack
 
 from addsr_jax import atomic, json_file
-from addsr_jax.data.batches import photograph
+from addsr_jax.data import pairs
+from addsr_jax.data.batches import pictures_of
+from addsr_jax.data.degradation import SCALE
 from addsr_jax.data.packed import INDEX, WRITER, Index, check_shard, shard_name
 from addsr_jax.data.photographs import photographs
-from addsr_jax.data.sources import FileSource
+from addsr_jax.data.sources import FileSource, PairSource
 from addsr_jax.errors import UserError, printable
 
 Report = Callable[[str], None]
@@ -31,9 +33,27 @@ class Listed:
     paths: tuple[Path, ...]
     names: tuple[str, ...]
     remark: str  # entries of the folders that are no photographs
+    low: tuple[Path, ...] = ()  # low-quality pictures, of pairs
 
     def part(self, indices: Sequence[int]) -> 'Listed':
-        return Listed(tuple(self.paths[i] for i in indices), tuple(self.names[i] for i in indices), '')
+        paths, names = tuple(self.paths[i] for i in indices), tuple(self.names[i] for i in indices)
+        return Listed(paths, names, '', tuple(self.low[i] for i in indices) if self.low else ())
+
+    @property
+    def source(self) -> FileSource | PairSource:
+        high = FileSource(self.paths)
+        return PairSource(high, self.low) if self.low else high
+
+    def stamp(self, index: int) -> tuple[int, ...]:
+        """Time and bytes of a photograph's files: one is written again where they have changed."""
+        files = (self.paths[index], *self.low[index : index + 1], self.paths[index].with_suffix('.txt'))
+        stats = [path.stat() for path in files if path.exists()]
+        return tuple(number for stat in stats for number in (stat.st_mtime_ns, stat.st_size)) or (0, 0)
+
+    def size(self, index: int) -> int:
+        """Bytes of its pictures, at least 1."""
+        files = (self.paths[index], *self.low[index : index + 1])
+        return max(sum(path.stat().st_size for path in files if path.exists()), 1)
 
 
 @dataclass(frozen=True)
@@ -61,6 +81,16 @@ def listed(folders: Sequence[Path]) -> Listed:
     return Listed(tuple(paths), tuple(names), '; '.join(remarks))
 
 
+def listed_pairs(high: Path, low: Path) -> Listed:
+    """All pairs of a folder of true pictures and one of low-quality pictures; a UserError where they do not match."""
+    found = pairs.find(low, high, recursive=True, whole=True)
+    pairs.check_sizes(found.pairs, SCALE)
+    remarks = [f'{folder}: {of.remark}' for folder, of in ((high, found.high), (low, found.low)) if of.remark]
+    paths = tuple(pair.high for pair in found.pairs)
+    names = tuple(printable(f'{high.resolve().name}/{path.relative_to(high)}', 4096) for path in paths)
+    return Listed(paths, names, '; '.join(remarks), tuple(pair.low for pair in found.pairs))
+
+
 def shards(sizes: Sequence[int], limit: int) -> list[list[int]]:
     """Indices of the photographs of each file, cut where the sum of their bytes passes a multiple of `limit`."""
     ends = accumulate(sizes)
@@ -72,7 +102,7 @@ def shards(sizes: Sequence[int], limit: int) -> list[list[int]]:
 class Examples:
     """Records as they are written, each checked as training will: bytes, or the line that says why it is left out."""
 
-    source: FileSource
+    source: FileSource | PairSource
     names: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -81,7 +111,7 @@ class Examples:
     def __getitem__(self, index: Any) -> bytes | str:
         try:
             record = self.source[index]
-            photograph(record)
+            pictures_of(record)
         except Exception as error:  # whatever a file or a decoder raises
             return str(error) or f'{self.source.name_of(index)}: {type(error).__name__}'
         whole: Any = msgpack.packb({**record, 'name': self.names[index]})  # None for a stream alone
@@ -92,8 +122,8 @@ def pack(found: Listed, folder: Path, *, shard_bytes: int, threads: int, report:
     """Writes `folder`, which must not be there; what is written already beside it is kept where it still fits."""
     unfinished = unfinished_beside(folder)
     try:
-        stamps = [_stamp(path) for path in found.paths]
-        parts = shards([max(stamp[1], 1) for stamp in stamps], shard_bytes)
+        stamps = [found.stamp(i) for i in range(len(found.paths))]
+        parts = shards([found.size(i) for i in range(len(found.paths))], shard_bytes)
         names = [shard_name(i, len(parts)) for i in range(len(parts))]
         done = []
         for name, part in zip(names, parts, strict=True):
@@ -109,7 +139,7 @@ def pack(found: Listed, folder: Path, *, shard_bytes: int, threads: int, report:
             )
             for line in written.left_out:
                 complain(f'left out: {line}')
-        return _complete(folder, unfinished, names, done)
+        return _complete(folder, unfinished, names, done, pairs=bool(found.low))
     except OSError as error:
         raise UserError(f'{folder} cannot be written: {error}') from error
 
@@ -117,12 +147,6 @@ def pack(found: Listed, folder: Path, *, shard_bytes: int, threads: int, report:
 def unfinished_beside(folder: Path) -> Path:
     """Where the files lie until all are there."""
     return folder.with_name(f'.{folder.name}.writing')
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    """Time and bytes of a photograph and of its caption: a file is written again where they have changed."""
-    stats = [p.stat() for p in (path, path.with_suffix('.txt')) if p.exists()]
-    return tuple(number for stat in stats for number in (stat.st_mtime_ns, stat.st_size)) or (0, 0)
 
 
 def _finished(path: Path, digest: str) -> Written | None:
@@ -147,7 +171,7 @@ def _write(found: Listed, path: Path, digest: str, threads: int) -> Written:
 
     def usable() -> Iterator[bytes]:
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
-        examples = Examples(FileSource(found.paths), found.names)
+        examples = Examples(found.source, found.names)
         for example in grain.MapDataset.source(examples).to_iter_dataset(options):
             if isinstance(example, str):
                 left_out.append(example)
@@ -172,11 +196,12 @@ def _write(found: Listed, path: Path, digest: str, threads: int) -> Written:
     return Written(records, left_out)
 
 
-def _complete(folder: Path, unfinished: Path, names: list[str], done: list[Written]) -> Index:
+def _complete(folder: Path, unfinished: Path, names: list[str], done: list[Written], *, pairs: bool) -> Index:
     """The files with their index, and nothing else, in their place."""
     if not any(written.records for written in done):
         raise UserError(f'none of the photographs can be used, the first is {done[0].left_out[0]}')
-    index = Index(tuple(w.records for w in done), tuple((unfinished / name).stat().st_size for name in names))
+    sizes = tuple((unfinished / name).stat().st_size for name in names)
+    index = Index(tuple(w.records for w in done), sizes, pairs)
     for path in unfinished.iterdir():
         if path.name not in names:
             path.unlink()

@@ -23,6 +23,12 @@ def resize(image: np.ndarray, size: tuple[int, int], mode: str, factor: float | 
     return np.ascontiguousarray((columns @ flat).reshape(size[1], size[0], c).transpose(1, 0, 2))
 
 
+def small_view(small: np.ndarray, side: int) -> np.ndarray:
+    """uint8 [H, W, 3] -> [1, side, side, 3] in [0, 1]: the file as the prompt extractor first sees it, aspect not
+    kept."""
+    return resize(small.astype(np.float32) / np.float32(255), (side, side), 'bilinear')[None]
+
+
 @lru_cache(maxsize=32)
 def _matrix(source: int, target: int, mode: str, factor: float | None) -> sparse.csr_array:
     makers = {'area': area_matrix, 'bilinear': bilinear_matrix, 'bicubic': bicubic_matrix}

@@ -1,13 +1,17 @@
 """Random-access sources of encoded photographs: record i is {'image': bytes, 'caption': str, 'name': str}.
 
-A record that cannot be read is a UserError that begins with its name.
+Records of pairs have 'lq' as well, the bytes of the low-quality picture. A record that cannot be read is a UserError
+that begins with its name.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, SupportsIndex
 
 from addsr_jax import places
+from addsr_jax.data import pairs as data_pairs
+from addsr_jax.data.degradation import SCALE
 from addsr_jax.data.packed import packed
 from addsr_jax.data.photographs import photographs
 from addsr_jax.errors import UserError, printable
@@ -26,6 +30,8 @@ class Source(Protocol):
     def __getitem__(self, index: SupportsIndex) -> dict[str, Any]: ...
 
     def name_of(self, index: SupportsIndex) -> str: ...  # of a record that cannot be read, too
+
+    def captioned(self) -> int | None: ...  # photographs with a caption; None where only reading them all would tell
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,10 @@ class FileSource:
     def name_of(self, index: SupportsIndex) -> str:
         return printable(str(self.paths[index]), 4096)
 
+    def captioned(self) -> int:
+        sidecars = [path.with_suffix('.txt') for path in self.paths]
+        return sum(path.exists() if self.texts is None else path in self.texts for path in sidecars)
+
 
 def _caption(sidecar: Path, name: str) -> str:
     """UTF-8, with or without a byte-order mark."""
@@ -70,12 +80,34 @@ def _content(path: Path, name: str) -> bytes:
 
 
 @dataclass(frozen=True)
+class PairSource:
+    """True pictures with their captions, each beside a low-quality picture of a quarter of its size."""
+
+    high: FileSource
+    low: tuple[Path, ...]
+    left_out: str = ''
+
+    def __len__(self) -> int:
+        return len(self.low)
+
+    def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
+        return {**self.high[index], 'lq': _content(self.low[index], self.name_of(index))}
+
+    def name_of(self, index: SupportsIndex) -> str:
+        return self.high.name_of(index)
+
+    def captioned(self) -> int:
+        return self.high.captioned()
+
+
+@dataclass(frozen=True)
 class TfdsSource:
-    """A tensorflow-datasets data source with an 'image' feature, kept encoded."""
+    """A tensorflow-datasets data source, whose pictures are kept encoded."""
 
     data: Any
     name: str
     left_out: str = ''
+    image_key: str = 'image'  # the feature that is the picture
 
     def __len__(self) -> int:
         return len(self.data)
@@ -87,10 +119,13 @@ class TfdsSource:
             caption = caption.decode() if isinstance(caption, bytes) else str(caption)
         except UnicodeDecodeError as error:
             raise UserError(f'{name} has a caption that is not UTF-8') from error
-        return {'image': bytes(record['image']), 'caption': caption, 'name': name}
+        return {'image': bytes(record[self.image_key]), 'caption': caption, 'name': name}
 
     def name_of(self, index: SupportsIndex) -> str:
         return f'{self.name}[{index}]'
+
+    def captioned(self) -> None:
+        return None
 
 
 def folder(path: str) -> FileSource:
@@ -102,6 +137,20 @@ def folder(path: str) -> FileSource:
     except UserError as error:
         raise UserError(f'{error}: set --config.data.path to a folder of photographs') from error
     return FileSource(found.paths, found.remark, found.texts)
+
+
+def pairs(path: str, lq_path: str) -> PairSource:
+    """All pairs of a folder of true pictures and one of low-quality pictures, and of those below them."""
+    given = {'path': ('the true pictures', path), 'lq_path': ('the low-quality ones', lq_path)}
+    for key, (what, value) in given.items():
+        if not value:
+            raise UserError(f'pairs lie in two folders: set --config.data.{key} to that of {what}')
+    found = data_pairs.find(places.place(lq_path), places.place(path), recursive=True, whole=True)
+    data_pairs.check_sizes(found.pairs, SCALE)
+    high = FileSource(tuple(pair.high for pair in found.pairs), texts=found.high.texts)
+    remarks = {path: found.high.remark, lq_path: found.low.remark}
+    left_out = '; '.join(f'{remark} in {folder}' for folder, remark in remarks.items() if remark)
+    return PairSource(high, tuple(pair.low for pair in found.pairs), left_out)
 
 
 def sample_photos() -> FileSource:
@@ -126,8 +175,8 @@ def _inside_skimage(names: tuple[str, ...]) -> tuple[Path, ...]:
     return tuple(root / name for name in names)
 
 
-def tfds(name: str) -> TfdsSource:
-    """`tfds.data_source(name)`, prepared as ArrayRecord; images stay encoded."""
+def tfds(name: str, image_key: str = 'image') -> TfdsSource:
+    """`tfds.data_source(name)`, prepared as ArrayRecord; images stay encoded. A UserError names its features."""
     try:
         import tensorflow_datasets as tf_datasets
     except ImportError as error:
@@ -135,19 +184,31 @@ def tfds(name: str) -> TfdsSource:
     data_set, _, split = name.partition(':')
     if not data_set:
         raise UserError("--config.data.path names the data set and split: for example 'div2k:train'")
-    decoders = {'image': tf_datasets.decode.SkipDecoding()}
+    decoders = {image_key: tf_datasets.decode.SkipDecoding()}
     try:
+        features: Any = tf_datasets.builder(data_set).info.features  # before anything is downloaded
+        if image_key not in features:
+            raise UserError(
+                f'tfds set {data_set} has no picture called {image_key!r}: set --config.data.image_key to one of '
+                f'{printable(", ".join(features))}'
+            )
         data = tf_datasets.data_source(data_set, split=split or 'train', decoders=decoders)
     except (tf_datasets.core.DatasetNotFoundError, ValueError, FileNotFoundError) as error:
         raise UserError(f'tfds cannot open {name!r}: {error}') from error
-    return TfdsSource(data, name)
+    return TfdsSource(data, name, image_key=image_key)
 
 
-SOURCES = {'folder': folder, 'packed': packed, 'tfds': tfds, 'sample_photos': lambda path: sample_photos()}
+SOURCES: dict[str, Callable[[str, str, str], Source]] = {
+    'folder': lambda path, lq_path, image_key: folder(path),
+    'pairs': lambda path, lq_path, image_key: pairs(path, lq_path),
+    'packed': lambda path, lq_path, image_key: packed(path),
+    'tfds': lambda path, lq_path, image_key: tfds(path, image_key),
+    'sample_photos': lambda path, lq_path, image_key: sample_photos(),
+}
 
 
-def open_source(kind: str, path: str) -> Source:
-    """The source of that kind; UserError for another one."""
+def open_source(kind: str, path: str, *, lq_path: str = '', image_key: str = 'image') -> Source:
+    """The source of that kind; UserError for another one. lq_path is for pairs, image_key for tfds."""
     if kind not in SOURCES:
         raise UserError(f'--config.data.source is {kind!r}: choose one of {", ".join(SOURCES)}')
-    return SOURCES[kind](path)
+    return SOURCES[kind](path, lq_path, image_key)

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from addsr_jax.data import pictures
-from addsr_jax.data.photographs import photographs
+from addsr_jax.data import pairs as data_pairs
+from addsr_jax.data.pairs import Pair
 from addsr_jax.diffusion.methods import METHODS
-from addsr_jax.errors import UserError
 from addsr_jax.evaluation import report
 from addsr_jax.evaluation.figures import BASIC
 from addsr_jax.restoration.pipeline import Pipeline
@@ -19,13 +18,6 @@ from addsr_jax.restoration.settings import Settings, parse_method
 
 ANCESTRAL = [name for name, method in METHODS.items() if not method.refines]
 Restore = Callable[[np.ndarray, str], np.ndarray]  # (uint8 [H, W, 3], name) -> uint8 [4 H, 4 W, 3]
-
-
-@dataclass(frozen=True)
-class Pair:
-    name: str
-    low: Path  # low-quality input, or a finished picture
-    high: Path
 
 
 @dataclass(frozen=True)
@@ -39,29 +31,22 @@ class Trial:
     scores: list[report.Score]
 
 
-def find_pairs(low: Path, high: Path, limit: int | None = None) -> list[Pair]:
-    """Images of `low` with those of `high`: the same stem, or the stem before _x4; `limit` of them, spread evenly."""
-    references = {path.stem: path for path in photographs(high, recursive=False).paths}
-    pairs = []
-    for path in photographs(low, recursive=False).paths:
-        stem = path.stem if path.stem in references else path.stem.removesuffix('_x4')
-        if stem not in references:
-            raise UserError(f'{path} has no partner of that name in {high}')
-        pairs.append(Pair(stem, path, references[stem]))
+def find_pairs(low: Path, high: Path, limit: int | None = None, *, factor: int = 4) -> list[Pair]:
+    """Pairs of two folders, without those below them; `limit` of them, spread evenly. True pictures may be alone.
+
+    UserError where a true picture is not `factor` times as large as its partner.
+    """
+    pairs = data_pairs.find(low, high, recursive=False, whole=False).pairs
     count = min(limit or len(pairs), len(pairs))
-    return [pairs[i * len(pairs) // count] for i in range(count)]
+    chosen = [pairs[i * len(pairs) // count] for i in range(count)]
+    data_pairs.check_sizes(chosen, factor)
+    return chosen
 
 
 def read_pairs(pairs: Sequence[Pair], *, factor: int) -> Iterator[tuple[Pair, np.ndarray, np.ndarray]]:
     """The pictures of each pair; the high one must be `factor` times as large as the low one."""
     for pair in pairs:
-        low, high = pictures.read(pair.low), pictures.read(pair.high)
-        wanted = (low.shape[0] * factor, low.shape[1] * factor, 3)
-        if high.shape != wanted:
-            raise UserError(
-                f'{pair.high} is {high.shape[1]} x {high.shape[0]}, not {wanted[1]} x {wanted[0]} as {pair.low} asks'
-            )
-        yield pair, low, high
+        yield pair, *data_pairs.read(pair, factor)
 
 
 def slowest(scores: Sequence[report.Score]) -> str | None:

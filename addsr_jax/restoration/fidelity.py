@@ -1,10 +1,12 @@
 """The fidelity dial: one number instead of steps, PSR weight, colour fix and antithetic noise.
 
-It follows the frontier that was measured on the embedded model (docs/nano.md, python benchmarks/nano.py): each entry is
-more faithful (SSIM) and less sharp (NIQE) than the one before it. The colour fix is the same everywhere.
+It follows the frontier that was measured on one model (docs/nano.md, python benchmarks/nano.py): each entry is more
+faithful (SSIM) and less sharp (NIQE) than the one before it. The colour fix is the same everywhere.
 """
 
 from dataclasses import dataclass, replace
+
+MEASURED_ON = 'nano'  # what `--weights` calls the model
 
 
 @dataclass(frozen=True)
@@ -37,3 +39,12 @@ def choice(fidelity: float) -> Choice:
     if replace(before, psr_weight=behind.psr_weight) != behind:
         return before if share < 0.5 else behind
     return replace(before, psr_weight=before.psr_weight + share * (behind.psr_weight - before.psr_weight))
+
+
+def elsewhere(weights: str) -> str:
+    """What somebody has to know who turns the dial of another model."""
+    names = [f'addsr-{c.steps}{"x2" if c.antithetic else ""}@{c.psr_weight:g}' for _, c in DIAL]
+    return (
+        f'--fidelity was measured on {MEASURED_ON}, not on {weights}: `addsr evaluate --weights {weights} --methods '
+        f'{",".join(names)}` measures its marks there'
+    )

@@ -1,6 +1,5 @@
 """From files to files: pictures read ahead, restored together, and written behind, each whole or not at all."""
 
-import dataclasses
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +14,6 @@ from addsr_jax.restoration import results, stream
 from addsr_jax.restoration.cut import Cut
 from addsr_jax.restoration.files import Job, check_size
 from addsr_jax.restoration.settings import Settings
-from addsr_jax.restoration.tags import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,6 @@ class How:
     compression: int
     limit: int  # pixels; a picture of more is not read
     most: int  # pixels of results that are read ahead, and that are written behind
-    vocabulary: Vocabulary | None = None  # of tags that become part of the prompt
 
 
 @dataclass(frozen=True)
@@ -73,11 +70,7 @@ def restore_all(
         picture = pictures.open_picture(opened.job.source, how.limit)
         picture = opened.picture = picture.part(*how.settings.part(*picture.size))
         check_size(opened.job, max(how.settings.size(*picture.size)))  # of a bucket's picture not known before
-        image, settings = results.visible(picture), how.settings
-        if how.vocabulary is not None:
-            tags = how.vocabulary.text(model.tag_probabilities(image))
-            settings = dataclasses.replace(settings, tags=tags)
-        return model.cut(image, settings, opened.job.source.name)
+        return model.cut(results.visible(picture), how.settings, opened.job.source.name)
 
     def write(work: stream.Work) -> Done | LeftOut:
         opened: Opened = work.item

@@ -15,6 +15,7 @@ from PIL import Image
 
 from addsr_jax import sharding
 from addsr_jax.data import pictures
+from addsr_jax.data.resize import small_view
 from addsr_jax.data.tokens import Tokenizer, load_tokenizer
 from addsr_jax.diffusion.sampler import Sampling
 from addsr_jax.diffusion.windows import Windows
@@ -32,7 +33,7 @@ from addsr_jax.runtime import compiler_options, free_memory
 from addsr_jax.specs import PromptSpec, with_attention
 from addsr_jax.trees import Tree
 from addsr_jax.weights import bundle as bundles
-from addsr_jax.weights import hub
+from addsr_jax.weights import hub, tags
 from addsr_jax.weights.bundle import Bundle
 
 SMALLEST = 8  # pixels of an input's shorter side; one of less is mirrored
@@ -79,6 +80,7 @@ def built(bundle: Bundle, mesh: Mesh, dtype: Any) -> 'Pipeline':
         params=sharding.put_params(bundle.params, mesh),
         tokenizer=load_tokenizer(bundle.tokenizer),
         mesh=mesh,
+        vocabulary=None if bundle.tags is None else tags.read_folder(bundle.tags, bundle.spec),
     )
 
 
@@ -90,6 +92,7 @@ class Pipeline:
     params: Tree  # by part: autoencoder, text_encoder, prompt_extractor, teacher, student
     tokenizer: Tokenizer
     mesh: Mesh
+    vocabulary: tags.Vocabulary | None = None  # of the weights' tagging head: pictures' tags become part of the prompt
     _programs: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def upscale(
@@ -163,6 +166,7 @@ class Pipeline:
     def cut(self, image: np.ndarray | Image.Image, settings: Settings, name: str) -> Cut:
         """A picture enlarged and ready to be restored tile by tile; `joined` is the way back."""
         given = _as_array(image)
+        settings = self._tagged(given, settings)
         height, width = given.shape[:2]
         scale = max(1, settings.enlargement(width, height))
         small = views.at_least(given, SMALLEST)
@@ -181,6 +185,12 @@ class Pipeline:
             words=self._words(settings),
             tokens=self._file_tokens(small) if self.networks.spec.view.tokens_of == 'file' else None,
         )
+
+    def _tagged(self, given: np.ndarray, settings: Settings) -> Settings:
+        """The settings with the picture's own tags, where nobody has said which."""
+        if settings.tags is not None or self.vocabulary is None:
+            return settings
+        return dataclasses.replace(settings, tags=self.vocabulary.text(self.tag_probabilities(given)))
 
     def joined(self, cut: Cut, canvas: tiling.Canvas) -> np.ndarray:
         """The canvas of all restored tiles of a cut picture -> the result, uint8 or uint16 [H, W, 3] as the picture."""
@@ -288,7 +298,7 @@ class Pipeline:
         return tiling.plan(height, width, (tall, wide), self.grid)
 
     def _small_view(self, small: np.ndarray) -> np.ndarray:
-        return views.small_view(pictures.eight_bits(small), self.networks.spec.prompt_extractor.swin.image_size)
+        return small_view(pictures.eight_bits(small), self.networks.spec.prompt_extractor.swin.image_size)
 
     def _file_tokens(self, small: np.ndarray) -> jax.Array:
         """Image tokens [1, 1 + n, I] of the whole file."""
@@ -297,10 +307,9 @@ class Pipeline:
 
     def tag_probabilities(self, image: np.ndarray | Image.Image) -> np.ndarray:
         """What the tagging head says of a picture: [classes] in 0..1."""
-        extractor = self.networks.prompt_extractor
-        program = self._program('tag', lambda p, x: apply(extractor, p, normalise(x), method='tokens_and_logits')[1])
-        logits = program(self.params['prompt_extractor'], self._small_view(_as_array(image)))
-        return np.asarray(jax.nn.sigmoid(logits.astype(jnp.float32)))[0]
+        program = self._program('tag', partial(tags.logits, self.networks))
+        side = self.networks.spec.prompt_extractor.swin.image_size
+        return tags.probabilities(program, self.params['prompt_extractor'], _as_array(image), side)
 
     def sample(self, lq: jax.Array, key: jax.Array, **settings: Any) -> jax.Array:
         """The sampler alone: lq [B, H, W, 3] in [-1, 1] at output size, H and W multiples of `grid` -> the same shape.

@@ -152,7 +152,12 @@ class Settings(Options):
         group=FINISH,
     )
     prompt: str = option('words about the picture', default='', group=WORDS)
-    tags: str = option("what the prompt extractor's tagging head says of the picture", default='', group=WORDS)
+    tags: str | None = option(
+        "what the prompt extractor's tagging head says of the picture; '': nothing",
+        default=None,
+        unset="the picture's own, where the weights have a list of tags",
+        group=WORDS,
+    )
     negative_prompt: str | None = option('what to stay away from', default=None, unset=OWN, group=WORDS)
     tile: int = option(
         f'side of a tile, {SMALLEST_TILE} or more; 0: the whole picture at once',

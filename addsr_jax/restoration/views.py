@@ -3,7 +3,6 @@
 import numpy as np
 from PIL import Image
 
-from addsr_jax.data.resize import resize
 from addsr_jax.specs import ViewSpec
 
 BICUBIC = Image.Resampling.BICUBIC
@@ -42,12 +41,6 @@ def at_least(small: np.ndarray, side: int) -> np.ndarray:
     """[H, W, 3] mirrored to the right and below until no side is shorter."""
     more = [(0, max(side - n, 0)) for n in small.shape[:2]]
     return np.pad(small, (*more, (0, 0)), mode='symmetric') if any(after for _, after in more) else small
-
-
-def small_view(small: np.ndarray, side: int) -> np.ndarray:
-    """uint8 [H, W, 3] -> [1, side, side, 3] in [0, 1]: the file as the prompt extractor first sees it, aspect not
-    kept."""
-    return resize(small.astype(np.float32) / np.float32(255), (side, side), 'bilinear')[None]
 
 
 def sized(image: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -263,7 +263,7 @@ def student_gradient(losses: Losses, heads: Heads, f: Forward) -> Tree:
 def make(recipe: Recipe, objective: AddsrObjective) -> Stage:
     losses = make_losses(recipe, objective)
     projection, trains = losses.projection, losses.trains
-    source, adapters = objective.start, trains[0].adapters
+    source, adapters = objective.source, trains[0].adapters
     distances = ('lpips',) if objective.lpips_weight else ()
     parts = ('autoencoder', 'text_encoder', 'prompt_extractor', 'teacher', *projection.parts, *distances)
 
@@ -347,9 +347,9 @@ def make_losses(recipe: Recipe, objective: AddsrObjective) -> Losses:
     networks = build(recipe.spec, recipe.dtype)
     if objective.trainable == 'lora':
         adapters = Adapters(ADAPTED, objective.lora_rank, objective.lora_alpha / objective.lora_rank)
-        student = Trainable('student', objective.start, adapters=adapters)
+        student = Trainable('student', objective.source, adapters=adapters)
     else:
-        student = Trainable('student', objective.start, PATTERNS[objective.trainable])
+        student = Trainable('student', objective.source, PATTERNS[objective.trainable])
     # the teacher's pictures keep the decoder that the run began with
     decoder = (Trainable('autoencoder', 'autoencoder', base.DECODER),) if objective.train_decoder else ()
     return Losses(

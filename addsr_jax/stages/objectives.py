@@ -99,9 +99,10 @@ class AddsrObjective(Options):
     mu: float = option('d(s, t) = sqrt(abar_t) mu nu^(p - 1)', default=0.5, low=0, high=1e6)
     nu: float = option('d(s, t) = sqrt(abar_t) mu nu^(p - 1)', default=2.1, above=0, high=1e6)
     start: str = option(
-        "where the student begins: the teacher's weights, or those of a trained student",
-        default='teacher',
-        choices=('teacher', 'student'),
+        "where the student begins: the teacher's weights, or those of a trained student; 'auto': the student's where "
+        'this stage or convert made the weights and they hold one',
+        default='auto',
+        choices=('auto', 'teacher', 'student'),
     )
     trainable: str = option(
         'everything, the published set (image attentions and condition encoder), or low-rank adapters',
@@ -147,6 +148,11 @@ class AddsrObjective(Options):
     spectral_steps: int = option('power iterations an update', default=1, choices=(1, 3))
     r1: float = option("weight of R1 on the heads' features, which plain ADD has", default=0.0, low=0, high=1e6)
     d_grad_leak: bool = option("the generator's gradient in D is added to D's next one", default=False)
+
+    @property
+    def source(self) -> str:
+        """The part whose weights the student gets; of 'auto', before a run has looked into its weights, the teacher."""
+        return 'student' if self.start == 'student' else 'teacher'
 
     def check_together(self) -> None:
         if any(a <= b for a, b in zip(self.timesteps, self.timesteps[1:], strict=False)):

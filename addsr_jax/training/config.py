@@ -19,7 +19,7 @@ from addsr_jax.options import Option, Options
 from addsr_jax.training.options import TRAINING, TrainOptions
 
 RECORD = 'config.json'
-PATHS = ('data.path', 'evaluation.path', 'weights')
+PATHS = ('data.path', 'data.lq_path', 'evaluation.path', 'evaluation.lq_path', 'weights')
 
 
 def train_options(path: str, overrides: Sequence[tuple[str, str]]) -> TrainOptions:

@@ -15,17 +15,18 @@ from jax.sharding import Mesh
 
 from addsr_jax import processes, sharding, trees
 from addsr_jax.data import sources
-from addsr_jax.data.batches import batch_shapes, described, make_batches
+from addsr_jax.data.batches import Batches, batch_shapes, described, make_batches
 from addsr_jax.data.held_out import held_out_batch
-from addsr_jax.data.tokens import load_tokenizer
-from addsr_jax.errors import UserError
+from addsr_jax.data.tokens import Tokenizer, load_tokenizer
+from addsr_jax.errors import UserError, printable
 from addsr_jax.sizes import MODELS
 from addsr_jax.specs import ModelSpec
 from addsr_jax.stages.base import Optimizers, Recipe, Stage, State, resumable
+from addsr_jax.stages.objectives import AddsrObjective
 from addsr_jax.stages.table import STAGES
-from addsr_jax.training import config, fit, lock, prefetch, step
+from addsr_jax.training import captions, config, fit, lock, prefetch, step
 from addsr_jax.training.optimizers import learning_rate, make_optimizer
-from addsr_jax.training.options import TrainOptions
+from addsr_jax.training.options import EvaluationOptions, TrainOptions
 from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights import lpips
 from addsr_jax.weights.beside import has_beside, load_beside
@@ -40,24 +41,18 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
     from addsr_jax.training.loop import train  # brings tensorflow, and all else here is of use without it
 
     chosen, mesh, start, stage, known = prepared(options)
+    options = dataclasses.replace(options, objective=chosen.objective)
     frozen = jax.eval_shape(stage.freeze, known)  # names the parts that the weights lack
     training = kept_training(options, stage, start)
-    source = sources.open_source(options.data.source, options.data.path)
+    data = options.data
+    source = sources.open_source(data.source, data.path, lq_path=data.lq_path, image_key=data.image_key)
     tokenizer = load_tokenizer(start.tokenizer)
-    batches = make_batches(
-        options.data,
-        source,
-        tokenizer,
-        batch_size=options.batch_size,
-        seed=options.seed,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
+    captions.check(options, start)
+    batches = batches_of(options, source, tokenizer)
     held_out = None
     if options.eval_every or options.preview_every:
-        photographs = sources.folder(options.evaluation.path) if options.evaluation.path else sources.held_out()
         held_out = held_out_batch(
-            photographs,
+            held_out_source(options.evaluation),
             options.evaluation.images,
             options.data.hr_size,
             options.data.degradation,
@@ -69,14 +64,17 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
     kind = mesh.devices.flat[0].platform
     report(
         f'{options.stage}, size {options.size}: {options.steps} steps of {options.batch_size} images from '
-        f'{len(source)} photographs on {mesh.size} {kind} device{"s" if mesh.size > 1 else ""}, '
-        f'mesh {sharding.described(mesh.shape)}, remat {chosen.remat}'
+        f'{len(source)} photographs{captions.said(options, source)} on {mesh.size} {kind} '
+        f'device{"s" if mesh.size > 1 else ""}, '
+        f'mesh {sharding.described(mesh.shape)}, remat {chosen.remat}, {origin(options)}'
     )
     if whole := sharding.unsplit(mesh, frozen):
         report(f'{len(whole)} frozen tensors cannot be split over {mesh.shape["fsdp"]} devices, as {next(iter(whole))}')
     if source.left_out:
         report(f'{len(source)} photographs in {options.data.path}, left out: {source.left_out}')
     with lock.alone(workdir, report) if processes.first() else nullcontext():
+        if captions.asked(options):
+            batches = batches_of(options, captions.tagged(options, source, workdir, report), tokenizer)
         result = train(
             stage,
             begun.pop,
@@ -103,6 +101,29 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
     return result.finished
 
 
+def batches_of(options: TrainOptions, source: sources.Source, tokenizer: Tokenizer) -> Batches:
+    """This process's rows of the run's batches."""
+    return make_batches(
+        options.data,
+        source,
+        tokenizer,
+        batch_size=options.batch_size,
+        seed=options.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+
+def held_out_source(options: EvaluationOptions) -> sources.Source:
+    """Photographs, or pairs, that training never sees."""
+    if not options.path:
+        return sources.held_out()
+    try:
+        return sources.pairs(options.path, options.lq_path) if options.lq_path else sources.folder(options.path)
+    except UserError as error:
+        raise UserError(f'{error} (--config.evaluation.path)') from error
+
+
 def rates(options: TrainOptions, step: int, steps: int) -> dict[str, float]:
     """Learning rates of update number `step`, the first is 1, of a run of `steps`."""
     found = {'learning_rate': options.optimizer}
@@ -127,13 +148,13 @@ def write_final(
 def prepared(options: TrainOptions) -> tuple[TrainOptions, Mesh, Bundle, Stage, dict[str, Any]]:
     """What a run on the devices that are here works with.
 
-    Options with their layout, mesh, the weights that it starts from, stage, and the parameters as the stage gets them;
-    all of them shapes, for which no tensor is read.
+    Options with their layout and where the student begins, mesh, the weights that it starts from, stage, and the
+    parameters as the stage gets them; all of them shapes, for which no tensor is read.
     """
-    chosen = fit.settled(options, jax.devices(), step_sizes)
+    start = starting_weights(options)
+    chosen = fit.settled(with_start(options, start), jax.devices(), step_sizes)
     mesh = sharding.make_mesh(chosen.mesh)
     sharding.check_batch(mesh, options.batch_size, options.accumulate)
-    start = starting_weights(options)
     stage = make_stage(chosen, start.spec, mesh)
     return chosen, mesh, start, stage, known_shapes(stage, start)
 
@@ -253,6 +274,29 @@ def starting_weights(options: TrainOptions) -> Bundle:
             f'that holds them, or train the small model with configs/{options.stage}.py:nano'
         )
     return bundles.empty(spec, tokenizer)
+
+
+def with_start(options: TrainOptions, start: Bundle) -> TrainOptions:
+    """The options with the student's beginning settled, where they leave it open.
+
+    Weights that an earlier stage made hold a new teacher, and at best an older student. The embedded model's teacher is
+    where students of its size begin.
+    """
+    objective = options.objective
+    if not isinstance(objective, AddsrObjective) or objective.start != 'auto':
+        return options
+    made_here = start.info.get('stage', options.stage) == options.stage and options.weights != 'nano'
+    part = 'student' if made_here and 'student' in start.params else 'teacher'
+    return dataclasses.replace(options, objective=dataclasses.replace(objective, start=part))
+
+
+def origin(options: TrainOptions) -> str:
+    """What a run begins with, in words."""
+    if not options.weights:
+        return 'from nothing'
+    part = options.objective.source if isinstance(options.objective, AddsrObjective) else ''
+    whose = {'': 'from', 'teacher': 'the student begins as the teacher of', 'student': 'goes on from the student of'}
+    return f'{whose[part]} {printable(options.weights, 4096)}'
 
 
 def kept_training(options: TrainOptions, stage: Stage, start: Bundle) -> dict[str, Any]:

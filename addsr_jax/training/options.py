@@ -46,7 +46,16 @@ class EvaluationOptions(Options):
     path: str = option(
         "folder of held-out photographs; '': sample photographs that training never sees", default='', free=True
     )
+    lq_path: str = option(
+        "folder of their low-quality pictures, of the same names, a quarter as large; '': they are degraded",
+        default='',
+        free=True,
+    )
     images: int = option('crops, one of each photograph in turn', default=8, low=1, high=1024)
+
+    def check_together(self) -> None:
+        if self.lq_path and not self.path:
+            raise UserError('lq_path is of the pictures in path: set that, too')
 
 
 @dataclass(frozen=True, kw_only=True)

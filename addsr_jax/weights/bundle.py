@@ -32,6 +32,7 @@ MODEL_FILE = model_file.NAME
 FORMS = ('orbax', 'safetensors')
 NOTES = ('README.md', 'LICENSE')
 LORA = 'lora'  # folder of adapters
+TAGS = 'tags'  # folder of the tagging head's words (`weights.tags`)
 _DENOISER = ('unet', 'controlnet', 'schedule', 'prompts', 'discriminator')
 # part -> the fields of a spec that its tensors were made for
 FIELDS = {
@@ -57,6 +58,7 @@ class Bundle:
     params: dict[str, Tree]
     tokenizer: Path
     info: dict[str, Any]  # stage, versions, hash of the config
+    tags: Path | None = None  # folder of the tagging head's words, if they are known
 
 
 def save(
@@ -136,8 +138,10 @@ def write_network(folder: Path, network: str, params: Tree) -> dict[str, str]:
 
 
 def write_record(folder: Path, bundle: Bundle, form: str, parts: list[str], made: Mapping[str, str]) -> None:
-    """Tokenizer and model.json, which is written last, with the hashes of what was written."""
+    """Tokenizer, tags and model.json, which is written last, with the hashes of what was written."""
     places.copy(bundle.tokenizer, folder / 'tokenizer')
+    if bundle.tags is not None:
+        places.copy(bundle.tags, folder / TAGS)
     record = {'form': form, 'parts': sorted(parts), 'spec': specs.to_json(bundle.spec), 'info': bundle.info}
     model_file.write(folder, record, made)
 
@@ -184,7 +188,7 @@ def load(
         params = params if mesh is None else sharding.put_params(params, mesh)
     else:
         params = _load_orbax(folder, record, wanted, dtype, mesh)
-    return Bundle(spec, params, folder / 'tokenizer', record['info'])
+    return Bundle(spec, params, folder / 'tokenizer', record['info'], _tags_of(folder))
 
 
 def described(path_or_name: str | Path) -> Bundle:
@@ -198,7 +202,11 @@ def described(path_or_name: str | Path) -> Bundle:
         shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), found)
     else:
         shapes = trees.unflatten({name: tree for name, _, tree in _stored(folder, wanted)})
-    return Bundle(spec, shapes, folder / 'tokenizer', record['info'])
+    return Bundle(spec, shapes, folder / 'tokenizer', record['info'], _tags_of(folder))
+
+
+def _tags_of(folder: Path) -> Path | None:
+    return folder / TAGS if places.kind(folder / TAGS) == 'folder' else None
 
 
 def _opened(path_or_name: str | Path) -> tuple[Path, dict[str, Any], ModelSpec]:

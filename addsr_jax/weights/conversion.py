@@ -15,7 +15,7 @@ from addsr_jax import trees
 from addsr_jax.errors import UserError, printable
 from addsr_jax.trees import Tree
 from addsr_jax.weights import bundle as bundles
-from addsr_jax.weights import finite, layout, ldm, mismatch
+from addsr_jax.weights import finite, layout, ldm, mismatch, tags
 from addsr_jax.weights import known as known_networks
 from addsr_jax.weights.bundle import Bundle
 from addsr_jax.weights.reader import open_path
@@ -58,6 +58,8 @@ def from_pytorch(
             hash_ = known_networks.of_tensors(own)
             networks[source.network] = {'sha256': hash_, 'known': known_networks.told(hash_, known)}
             report(f'{source.network}: sha256 {hash_}, {networks[source.network]["known"]}')
+        if 'prompt_extractor' in parts:
+            report(tags.write(unfinished / bundles.TAGS, made.tags, made.spec))
         entries.sort(key=lambda entry: entry['name'])
         summary = {'sha256': known_networks.of_tensors(entries), 'networks': networks, 'tensors': entries}
         (unfinished / REPORT).write_text(json.dumps(summary, indent=1) + '\n', encoding='utf-8')

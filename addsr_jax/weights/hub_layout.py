@@ -28,7 +28,7 @@ NEEDED = {
 SUFFIXES = ('.safetensors', '.bin')
 DIFFUSERS = ('diffusion_pytorch_model',)
 STEMS = {'text_encoder': ('model', 'pytorch_model'), 'vae': DIFFUSERS, 'unet': DIFFUSERS, 'controlnet': DIFFUSERS}
-OWN = re.compile(r'model\.json|\w+\.safetensors|(tokenizer|params|lora)/.+')
+OWN = re.compile(r'model\.json|\w+\.safetensors|(tokenizer|params|lora|tags)/.+')
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from addsr_jax.errors import UserError, printable
 NAME = 'model.json'
 KEYS = {'form', 'parts', 'spec', 'info'}
 HASHES = 'hashes'
-FILES = ('tokenizer/', 'lora/')  # folders of files, which are hashed as they are
+FILES = ('tokenizer/', 'lora/', 'tags/')  # folders of files, which are hashed as they are
 
 
 def write(folder: Path, record: Mapping[str, Any], made: Mapping[str, str]) -> None:

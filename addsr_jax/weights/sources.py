@@ -14,7 +14,7 @@ from addsr_jax import places
 from addsr_jax.errors import UserError
 from addsr_jax.sizes import SD2
 from addsr_jax.specs import ModelSpec
-from addsr_jax.weights import ldm, low_rank_files, mismatch, prediction, published, shapes
+from addsr_jax.weights import ldm, low_rank_files, mismatch, prediction, published, shapes, tags
 from addsr_jax.weights.reader import SUFFIXES, open_file, open_folder
 from addsr_jax.weights.stored import Stored
 
@@ -59,6 +59,7 @@ class Plan:
     spec: ModelSpec
     tokenizer: Path
     notes: list[str] = field(default_factory=list)  # what was taken off or left, for the user
+    tags: tuple[Path, Path] | None = None  # RAM's list of tags and their thresholds
 
 
 def plan(
@@ -78,12 +79,14 @@ def plan(
     sd_lora: Path | None = None,
     addsr_lora: Path | None = None,
     seesr_lora: Path | None = None,
+    tag_list: Path | None = None,
+    thresholds: Path | None = None,
 ) -> Plan:
     """Looks at folders and files as users have them; UserError lists everything that does not fit.
 
     sd: a model of the Stable Diffusion 2 family, a folder or a file; vae, unet, text_encoder, tokenizer: in the place
     of its own. addsr, seesr: a UNet and a ControlNet each, a folder or a file. predicts: 'epsilon' or 'v', where no
-    configuration says it. The rest are files.
+    configuration says it. tag_list, thresholds: of a RAM with other tags than the published one. The rest are files.
     """
     if sd is None:
         raise UserError('convert from_pytorch needs --sd: its tokenizer, scheduler, text encoder and autoencoder')
@@ -114,7 +117,9 @@ def plan(
         raise UserError('--unet is where the training of a teacher starts: leave it out beside --addsr and --seesr')
     found['schedule'] = prediction.schedule(root, list(denoisers.values()), predicts, look.say)
     look.files(found, ram=ram, dape=dape, dino=dino, dinov2=dinov2)
-    return Plan(look.sources, _model_spec(found), look.tokenizer(root, tokenizer), look.notes)
+    spec = _model_spec(found)
+    words = tags.chosen(ram, tag_list, thresholds, spec)
+    return Plan(look.sources, spec, look.tokenizer(root, tokenizer), look.notes, words)
 
 
 def _adaptable(denoisers: Mapping[str, Path]) -> tuple[str, ...]:

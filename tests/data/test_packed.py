@@ -193,7 +193,7 @@ DAMAGE = {
     'is truncated or another file': lambda f: first(f).write_bytes(first(f).read_bytes()[:-1]),
     'is no ArrayRecord file, or damaged': lambda f: first(f).write_bytes(bytes(first(f).stat().st_size)),
     'is gone: copy the folder again': lambda f: first(f).unlink(),
-    'is of version 2 and not 1': lambda f: edit(f, version=2),
+    'is of version 3, neither 1 nor 2': lambda f: edit(f, version=3),
     'names no photographs': lambda f: edit(f, records=[], bytes=[]),
     'and not 7: copy': lambda f: edit(f, records=[7, *json.loads((f / 'packed.json').read_text())['records'][1:]]),
     'records and bytes are no lists': lambda f: edit(f, records=['3']),

@@ -78,7 +78,7 @@ def test_the_held_out_photograph_is_not_trained_on():
 
 
 def test_an_unknown_source_is_refused_with_the_choices():
-    with pytest.raises(UserError, match='folder, packed, tfds, sample_photos'):
+    with pytest.raises(UserError, match='folder, pairs, packed, tfds, sample_photos'):
         sources.open_source('zip', '')
 
 
@@ -99,19 +99,22 @@ def test_a_tfds_data_set_is_read_through_its_data_source(tmp_path, monkeypatch):
 
         def _info(self):
             return self.dataset_info_from_configs(
-                features=tfds.features.FeaturesDict({'image': tfds.features.Image(encoding_format='png')})
+                features=tfds.features.FeaturesDict({'hr': tfds.features.Image(encoding_format='png')})
             )
 
         def _split_generators(self, dl_manager):
             return {'train': self._generate_examples()}
 
         def _generate_examples(self):
-            yield from ((i, {'image': image}) for i, image in enumerate(photos.crops(3)))
+            yield from ((i, {'hr': image}) for i, image in enumerate(photos.crops(3)))
 
     builder = Photos(data_dir=tmp_path, file_format='array_record')
     builder.download_and_prepare()
+    monkeypatch.setattr(tfds, 'builder', lambda name: builder)
+    with pytest.raises(UserError, match=r"no picture called 'image': set --config.data.image_key to one of hr"):
+        sources.tfds('photos:train')
     monkeypatch.setattr(tfds, 'data_source', lambda name, **options: builder.as_data_source(**options))
-    source = sources.tfds('photos:train')
+    source = sources.open_source('tfds', 'photos:train', image_key='hr')
     assert len(source) == 3
     crops = {image.tobytes() for image in photos.crops(3)}
     for i in range(3):

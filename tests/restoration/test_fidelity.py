@@ -5,7 +5,7 @@ import pytest
 from addsr_jax.errors import UserError
 from addsr_jax.restoration import fidelity
 from addsr_jax.restoration.fidelity import DIAL, Choice, choice
-from addsr_jax.restoration.settings import Settings
+from addsr_jax.restoration.settings import Settings, parse_method
 from addsr_jax.sizes import NANO
 
 
@@ -38,3 +38,11 @@ def test_entries_are_met_and_weights_lie_between_them(monkeypatch):
 def test_the_dial_stands_alone(given):
     with pytest.raises(UserError, match='fidelity'):
         Settings(fidelity=0.5, **given)
+
+
+def test_the_dial_names_the_methods_that_measure_its_marks_on_another_model():
+    told = fidelity.elsewhere('mine/final')
+    assert told.startswith('--fidelity was measured on nano, not on mine/final: `addsr evaluate --weights mine/final ')
+    names = told.partition('--methods ')[2].partition('`')[0].split(',')
+    settings = [parse_method(name, Settings(color='guided')) for name in names]
+    assert [found.chosen for found in settings if found] == [chosen for _, chosen in DIAL]

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from addsr_jax.data.resize import small_view
 from addsr_jax.networks.prompt_extractor import normalise
 from addsr_jax.restoration import finish, views
 from addsr_jax.sizes import SD2
@@ -38,7 +39,7 @@ def test_every_resize_rounds_as_recorded():
 
 @pytest.mark.parametrize('case', ['ram_infer_up', 'ram_infer_down'])
 def test_what_the_prompt_extractor_sees_of_a_file_is_as_recorded(case):
-    look = normalise(views.small_view(file_of(case), 384))
+    look = normalise(small_view(file_of(case), 384))
     pictures.check('image_ops', case, 'out', golden.to_nchw(look))
 
 

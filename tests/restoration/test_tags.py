@@ -1,5 +1,8 @@
 """Tags of pictures: the recorded ones, as text, and files that do not fit are refused."""
 
+import dataclasses
+import hashlib
+
 import cv2
 import numpy as np
 import pytest
@@ -9,11 +12,14 @@ from addsr_jax.networks.build import apply
 from addsr_jax.restoration import pipeline
 from addsr_jax.restoration.pipeline import prompt_of
 from addsr_jax.restoration.settings import Settings
-from addsr_jax.restoration.tags import Vocabulary, read_vocabulary
 from addsr_jax.sizes import SD2
+from addsr_jax.weights import tags
+from addsr_jax.weights.tags import Vocabulary, read_vocabulary
 from tests import golden, tiny
 
 LIST = golden.FIXTURES / 'ram' / 'tags.txt'
+PUBLISHED_LIST = '5d96d2f7225527480ad773aaac76b6e5c08a18adf6eae9ca7d2ab923d5e7bd8b'
+PUBLISHED_THRESHOLDS = 'b6f81d0de1bc7f9c251af512c413eae976c77dbfbadf700d4e3d90510f4c6447'
 
 
 @pytest.fixture
@@ -35,13 +41,42 @@ def test_the_recorded_tags_fire_in_the_order_of_the_list(case, thresholds):
     assert fires.any()
 
 
-def test_lists_of_another_length_and_thresholds_that_are_no_numbers_are_refused(tmp_path, thresholds):
+def test_lists_that_do_not_fit_and_thresholds_that_are_no_probabilities_are_refused(tmp_path, thresholds, monkeypatch):
     with pytest.raises(UserError, match='15 lines and the tagging head 4585 tags'):
         read_vocabulary(LIST, thresholds, 4585)
     with pytest.raises(UserError, match='no number'):
         read_vocabulary(LIST, LIST, 15)
     with pytest.raises(UserError, match='cannot be read'):
         read_vocabulary(tmp_path / 'nothing.txt', thresholds, 15)
+    for number in ('nan', '1.5', '-0.1'):
+        thresholds.write_text('\n'.join([number] + 14 * ['0.5']))
+        with pytest.raises(UserError, match=r'no probability in 0\.\.1'):
+            read_vocabulary(LIST, thresholds, 15)
+    monkeypatch.setattr(tags, 'LARGEST', 20)
+    with pytest.raises(UserError, match='more than 20: it is no list of tags'):
+        read_vocabulary(LIST, thresholds, 15)
+
+
+def test_the_published_list_comes_with_its_notice_and_goes_into_converted_weights(tmp_path):
+    files = tags.chosen(tmp_path / 'ram.pth', None, None, SD2)
+    assert tags.write(tmp_path / 'tags', files, SD2) == 'tags: 4585 of the published RAM'
+    assert {path.name for path in (tmp_path / 'tags').iterdir()} == {tags.LIST, tags.THRESHOLDS, 'NOTICE', 'LICENSE'}
+    for name, digest in ((tags.LIST, PUBLISHED_LIST), (tags.THRESHOLDS, PUBLISHED_THRESHOLDS)):
+        assert hashlib.sha256((tmp_path / 'tags' / name).read_bytes()).hexdigest() == digest
+    found = tags.read_folder(tmp_path / 'tags', SD2)
+    assert len(set(found.words)) == len(found.thresholds) == 4585
+    assert (found.thresholds == 1).sum() == 10  # that never fire
+
+
+def test_a_head_of_another_size_gets_the_users_list_or_none(tmp_path, thresholds):
+    spec = tiny.SPEC
+    assert tags.chosen(tmp_path / 'ram.pth', None, None, spec) is None
+    assert 'not of a head of 32: give --tag_list' in tags.write(tmp_path / 'tags', None, spec)
+    assert not (tmp_path / 'tags').exists()
+    with pytest.raises(UserError, match='15 lines and the tagging head 32 tags'):
+        tags.chosen(tmp_path / 'ram.pth', LIST, thresholds, spec)
+    with pytest.raises(UserError, match='give --ram too'):
+        tags.chosen(None, LIST, thresholds, spec)
 
 
 def test_prompts_with_tags_are_joined_as_the_published_scripts_do():
@@ -91,3 +126,17 @@ def test_tags_are_the_words_whose_threshold_the_pictures_own_probabilities_excee
     assert len(set(texts)) == 3
     silent = Vocabulary(vocabulary.words, np.ones(32, np.float32))
     assert silent.text(told[0]) == ''
+
+
+def test_a_picture_is_told_its_own_tags_unless_the_settings_name_some_or_none(model):
+    other, image, _ = pictures()
+    others = model.tag_probabilities(other)  # less likely there
+    knows = dataclasses.replace(model, vocabulary=Vocabulary(tuple(map(str, range(32))), others))
+    own = knows.vocabulary.text(knows.tag_probabilities(image))
+    assert own
+    for settings, wanted in ((Settings(), own), (Settings(tags=''), ''), (Settings(tags='a dog'), 'a dog')):
+        cut = knows.cut(image, settings, 'a')
+        assert cut.settings.tags == wanted
+        told = prompt_of(Settings(tags=wanted), model.networks.spec.prompts)
+        np.testing.assert_array_equal(cut.words[0], model.tokenizer([told])[0])
+    assert model.cut(image, Settings(), 'a').settings.tags is None  # these weights know no words

@@ -192,9 +192,11 @@ FREE = {
     'preview_every': '0',
     'keep': '9',
     'data.path': 'moved',
+    'data.lq_path': 'moved',
     'data.threads': '4',
     'data.workers': '1',
     'evaluation.path': 'moved',
+    'evaluation.lq_path': 'moved',
     'profile.start': '1',
     'profile.steps': '1',
 }
@@ -202,12 +204,13 @@ FREE = {
 
 def test_another_start_may_change_lengths_intervals_places_and_devices_and_nothing_else(tmp_path):
     assert config.free(type(read())) == set(FREE)
-    config.claim(tmp_path, read())
-    config.claim(tmp_path, read('addsr', 'nano', *FREE.items()))
+    pairs = ('data.source', 'pairs')
+    config.claim(tmp_path, read('addsr', 'nano', pairs))
+    config.claim(tmp_path, read('addsr', 'nano', pairs, *FREE.items()))
     record = (tmp_path / 'config.json').read_text()
     assert json.loads(record)['data.path'] == 'moved'
     with pytest.raises(UserError, match=r'config\.optimizer\.learning_rate = 0\.\d+, not 0\.5: choose another'):
-        config.claim(tmp_path, read('addsr', 'nano', ('optimizer.learning_rate', '0.5')))
+        config.claim(tmp_path, read('addsr', 'nano', pairs, ('optimizer.learning_rate', '0.5')))
     with pytest.raises(UserError, match=r"config\.stage = 'addsr', not 'seesr'"):
         config.claim(tmp_path, read('seesr'))
     assert (tmp_path / 'config.json').read_text() == record

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 
 from addsr_jax import sharding, sizes, train, trees
+from addsr_jax.data import pictures, sources
 from addsr_jax.restoration import pipeline
 from addsr_jax.stages.base import resumable
 from addsr_jax.training import config as config_file
 from addsr_jax.training import job, step
 from addsr_jax.training.options import TRAINING
 from addsr_jax.weights import bundle as bundles
+from addsr_jax.weights import tags
 from addsr_jax.weights.beside import load_beside
 from tests import tiny
 from tests.data import photos
@@ -38,8 +40,16 @@ def size():
 
 @pytest.fixture(scope='module')
 def weights(tmp_path_factory):
+    """That know the words of their tagging head, each of which fires for some of the sample photographs."""
     folder = tmp_path_factory.mktemp('weights') / 'tiny'
-    bundles.save(BUNDLE, folder, 'safetensors')
+    words = tmp_path_factory.mktemp('words')
+    program = jax.jit(partial(tags.logits, tiny.networks(SPEC)))
+    params, side = BUNDLE.params['prompt_extractor'], SPEC.prompt_extractor.swin.image_size
+    photographs = map(pictures.read, sources.sample_photos().paths)
+    likely = np.mean([tags.probabilities(program, params, photograph, side) for photograph in photographs], axis=0)
+    (words / tags.LIST).write_text('\n'.join(f'word{i}' for i in range(len(likely))))
+    (words / tags.THRESHOLDS).write_text('\n'.join(map(str, likely)))
+    bundles.save(dataclasses.replace(BUNDLE, tags=words), folder, 'safetensors')
     return folder
 
 
@@ -76,7 +86,19 @@ def first(tmp_path_factory, weights):
 
 @pytest.fixture(scope='module')
 def final(tmp_path_factory, first):
-    return run(tmp_path_factory.mktemp('run'), first, eval_every=2, preview_every=2)
+    return run(tmp_path_factory.mktemp('run'), first, eval_every=2, preview_every=2, **{'data.captions': 'tag'})
+
+
+def test_a_run_tags_its_photographs_with_the_words_that_its_weights_brought_along_and_passes_them_on(final):
+    captions = json.loads((final.parent / 'captions.json').read_text())
+    assert {Path(name).name for name in captions} == set(sources.SAMPLE_PHOTOS)
+    words = {word for text in captions.values() for word in text.split(', ') if word}
+    assert words
+    assert words <= {f'word{i}' for i in range(32)}
+    assert len(set(captions.values())) > 1
+    tags_of = tags.tagger(final)
+    for path in sources.sample_photos().paths[:2]:
+        assert captions[str(path)] == tags_of(pictures.read(path))
 
 
 def test_the_result_is_a_model_that_upscales_and_says_where_it_comes_from(final):
@@ -115,12 +137,34 @@ def test_fine_tuning_goes_on_with_the_student_and_the_discriminator_that_are_kep
 
 
 @pytest.mark.parametrize(
+    ('weights', 'info', 'parts', 'chosen', 'begun'),
+    [
+        ('mine/final', {'stage': 'addsr'}, ('student', 'teacher'), 'auto', 'student'),
+        ('mine/final', {'stage': 'addsr'}, ('student', 'teacher'), 'teacher', 'teacher'),
+        ('mine/final', {'stage': 'seesr'}, ('student', 'teacher'), 'auto', 'teacher'),  # an older student
+        ('mine/final', {'stage': 'seesr'}, ('student', 'teacher'), 'student', 'student'),
+        ('converted', {'converted': []}, ('student', 'teacher'), 'auto', 'student'),
+        ('converted', {'converted': []}, ('teacher',), 'auto', 'teacher'),
+        ('nano', {'stage': 'addsr'}, ('student', 'teacher'), 'auto', 'teacher'),
+    ],
+)
+def test_a_student_goes_on_from_the_student_of_its_weights_and_says_so(weights, info, parts, chosen, begun):
+    options = configured(weights, **{'objective.start': chosen})
+    start = dataclasses.replace(BUNDLE, params=dict.fromkeys(parts), info=info)
+    settled = job.with_start(options, start)
+    assert config_file.flat(config_file.options.to_data(settled))['objective.start'] == begun
+    words = {'student': 'goes on from the student of', 'teacher': 'the student begins as the teacher of'}
+    assert job.origin(settled) == f'{words[begun]} {weights}'
+    assert job.make_stage(settled, SPEC, sharding.make_mesh('data:8')).continues == (begun == 'student')
+
+
+@pytest.mark.parametrize(
     ('stage', 'changes', 'parts'),
     [
         ('dape', {}, {'prompt_extractor'}),
         ('autoencoder', {}, {'autoencoder', 'prompt_extractor'}),
-        ('addsr', {}, {'autoencoder', 'prompt_extractor', 'teacher', 'text_encoder'}),
-        ('addsr', {'objective.start': 'student'}, set(tiny.PARTS)),
+        ('addsr', {'objective.start': 'teacher'}, {'autoencoder', 'prompt_extractor', 'teacher', 'text_encoder'}),
+        ('addsr', {}, set(tiny.PARTS)),
         ('addsr', {'objective.start': 'student', 'objective.trainable': 'lora'}, set(tiny.PARTS)),
     ],
     ids=lambda value: value if isinstance(value, str) else f'{len(value)}',
@@ -156,6 +200,7 @@ def test_a_run_says_at_its_start_how_many_files_it_left_out_and_why(tmp_path, we
     with pytest.raises(InterruptedError):
         run(tmp_path / 'run', weights, report=stop, **{'data.source': 'folder', 'data.path': folder})
     assert '2 steps of 8 images from 2 photographs' in lines[0]
+    assert lines[0].endswith(f', goes on from the student of {weights}')
     assert lines[1] == f'2 photographs in {folder}, left out: 1 hidden, 1 of another kind'
 
 
@@ -164,6 +209,7 @@ def test_the_extractor_is_trained_from_nothing(tmp_path):
     final = run(tmp_path, '', 'dape', lines.append, devices=8)
     assert set(bundles.load(final).params) == {'prompt_extractor'}
     assert lines[0].startswith('dape, size nano: 2 steps of 8 images from 5 photographs on 8 cpu devices')
+    assert lines[0].endswith(', from nothing')
 
 
 @pytest.mark.parametrize('stage', TRAINING)
