@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK := $(if $(CI),-c requirements.lock,)
+# without what they ask for: jax2onnx names an older Orbax than the one that everything is tested with, and works with it
+ONNX := jax2onnx onnx onnx-ir onnxruntime dm_pix equinox jaxtyping wadler_lindig toolz chex
 export JAX_PLATFORMS ?= cpu
 
-.PHONY: install demo evidence test test-parity lint format lock clean
+.PHONY: install demo evidence test test-parity lint format release lock clean
 
 install: $(VENV)/.installed
 
@@ -17,6 +19,7 @@ $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet $(LOCK) -e '.[train,gcs,test]'
+	$(BIN)/pip install --quiet $(LOCK) --no-deps $(ONNX)
 	touch $@
 
 demo: install
@@ -44,6 +47,14 @@ $(VENV)/.parity: $(VENV)/.installed
 test-parity: $(VENV)/.parity
 	$(BIN)/python -m pytest -m torch
 
+# dist/ with wheel and sdist, each installed into an empty environment where it has to restore a photograph
+release: install
+	$(BIN)/pip install --quiet $(LOCK) -e '.[release]'
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python -m benchmarks.install dist/*.whl dist/*.tar.gz
+
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -52,4 +63,4 @@ lock: $(VENV)/.parity
 	$(BIN)/pip freeze --exclude-editable | grep -v -e '^torch' -e '^nvidia' -e '^triton' > requirements.lock
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs build dist

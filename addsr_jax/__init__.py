@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from addsr_jax.restoration.pipeline import Pipeline
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 __all__ = ['load']
 
 
 def load(path_or_name: Any, mesh: Any = None, dtype: Any = None, attention: str = 'auto') -> 'Pipeline':
-    """A model that is ready to upscale: 'nano' (shipped), or a folder that training (`final/`) or `convert` wrote.
+    """A model that is ready to upscale: 'nano' (shipped), a folder of training (`final/`) or `convert`, or a name.
 
-    mesh: a jax Mesh to spread tiles over (default: the first device). dtype: of weights and compute (default:
-    float32 on CPU, bfloat16 elsewhere). attention: a kernel of `ops.attention` (default: the quickest of the device).
-    `errors.UserError` says what is wrong with a folder, which may lie in a bucket (`gs://`). Compiled programs are kept
-    as the commands keep them, unless jax has been told where.
+    'ORG/NAME' or 'ORG/NAME@REVISION' is a model on a hub, fetched once (docs/weights.md). mesh: a jax Mesh to spread
+    tiles over (default: the first device). dtype: of weights and compute (default: float32 on CPU, bfloat16
+    elsewhere). attention: a kernel of `ops.attention` (default: the quickest of the device). `errors.UserError` says
+    what is wrong with a name or a folder, which may lie in a bucket (`gs://`). Compiled programs are kept as the
+    commands keep them, unless jax has been told where.
     """
     from addsr_jax.restoration import pipeline  # jax and the networks are imported when they are needed
     from addsr_jax.runtime import keep_programs

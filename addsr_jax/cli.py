@@ -1,23 +1,30 @@
-"""addsr COMMAND ...: the same as python -m addsr_jax.COMMAND."""
+"""addsr COMMAND ...: the same as python -m addsr_jax.COMMAND. addsr PHOTO ...: upscale, with the result beside it."""
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
+from itertools import takewhile
+from pathlib import Path
 
 from addsr_jax import __version__
-from addsr_jax.errors import UserError, guard
+from addsr_jax.data import formats
+from addsr_jax.errors import UserError, guard, printable
 
 COMMANDS = {
     'upscale': 'photographs, four times larger and sharp',
     'evaluate': 'PSNR, SSIM and NIQE on pairs of images',
     'train': 'one stage of training, from its config file',
     'convert': 'PyTorch checkpoints in, and back out',
+    'export': 'the sampler with its weights as one file, for jax or ONNX',
+    'push': 'weights as files for a hub, with a model card',
     'tag': 'words for training pictures, as files beside them',
     'pack': 'training pictures and their captions into a few large files',
     'plan': 'memory, FLOPs and time of a run, on machines that need not be there',
     'benchmark': 'speed and memory of this machine',
     'ablate': 'many training runs, and the table of what each idea changes',
     'demo': 'training and upscaling on sample photographs, in a few minutes',
+    'doctor': 'what this machine has, what is wrong, and the command that mends it',
 }
 
 
@@ -28,7 +35,7 @@ def run() -> int:
 
 def main(arguments: Sequence[str]) -> None:
     if not arguments or arguments[0] in ('-h', '--help'):
-        sys.stdout.write('usage: addsr COMMAND ...\n\n')
+        sys.stdout.write('usage: addsr COMMAND ...\n       addsr PHOTO ...      upscale, with the result beside it\n\n')
         sys.stdout.writelines(f'  {name:10} {text}\n' for name, text in COMMANDS.items())
         sys.stdout.write('\naddsr COMMAND --help says more; addsr --version the version.\n')
         return
@@ -37,5 +44,27 @@ def main(arguments: Sequence[str]) -> None:
         sys.stdout.write(f'addsr-jax {__version__}\n')
         return
     if command not in COMMANDS:
-        raise UserError(f'there is no command {command!r}: choose one of {", ".join(COMMANDS)}')
+        if not is_input(command):
+            said = printable(repr(command))
+            raise UserError(f'there is no command and no file {said}: choose one of {", ".join(COMMANDS)}')
+        command, rest = 'upscale', [*arguments, *beside(arguments)]
     importlib.import_module(f'addsr_jax.{command}').main(rest)
+
+
+def is_input(word: str) -> bool:
+    """Whether `upscale` would take it for something to restore: it is there, or is called like a picture."""
+    return not word.startswith('-') and (os.path.lexists(word) or bool(formats.of_ending(Path(word).suffix)))
+
+
+def beside(arguments: Sequence[str]) -> list[str]:
+    """-o for what is named before the first option, where none is given: a picture's own folder, or FOLDER_x4."""
+    if any(word.startswith(('-o', '--output')) for word in arguments):
+        return []
+    inputs = [Path(word) for word in takewhile(lambda word: not word.startswith('-'), arguments)]
+    if len(inputs) == 1 and inputs[0].is_dir():
+        folder = inputs[0].absolute()
+        return ['-o', str(folder.with_name(f'{folder.name}_x4'))]
+    folders = {path.parent for path in inputs}
+    if len(folders) > 1 or any(path.is_dir() for path in inputs) or '://' in arguments[0]:
+        raise UserError('-o is missing: of several folders, or of a bucket, say where the results go')
+    return ['-o', str(folders.pop())]

@@ -112,14 +112,18 @@ def to_pytorch(arguments: Sequence[str]) -> None:
     p = Parser(
         'convert to_pytorch', 'Writes a model as folders and files that diffusers and the original classes load.'
     )
-    p.add_argument('weights', metavar='DIR', help="'nano', or a folder that training (final/) or from_pytorch wrote")
+    p.add_argument(
+        'weights', metavar='DIR', help="'nano', a folder of training (final/) or from_pytorch, or ORG/NAME of a hub"
+    )
     p.declare(Target)
     p.declare(Form)
     values = p.parse_args(arguments)
     output, form = take(values, Target).output, take(values, Form)
-    from addsr_jax.weights import pytorch_folder
+    from addsr_jax.weights import hub, pytorch_folder
 
-    pytorch_folder.to_pytorch(values.weights, output, form.part, say, dtype=form.dtype, shard=form.shard)
+    pytorch_folder.to_pytorch(
+        hub.located(values.weights, say), output, form.part, say, dtype=form.dtype, shard=form.shard
+    )
 
 
 def inspect(arguments: Sequence[str]) -> None:
@@ -130,9 +134,9 @@ def inspect(arguments: Sequence[str]) -> None:
     p.declare(Known)
     values = p.parse_args(arguments)
     known = _known(take(values, Known))
-    from addsr_jax.weights import conversion
+    from addsr_jax.weights import conversion, hub
 
-    for line in conversion.inspect(values.path, known):
+    for line in conversion.inspect(places.local(hub.located(values.path, say)), known):
         say(line)
 
 

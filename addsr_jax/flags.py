@@ -104,7 +104,8 @@ def require(extra: str, *modules: str) -> None:
     """A UserError where an extra of the package is not installed."""
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
-        raise UserError(f"{', '.join(missing)} is not installed: pip install 'addsr-jax[{extra}]'")
+        lacking = f'{", ".join(missing)} {"are" if len(missing) > 1 else "is"} not installed'
+        raise UserError(f"{lacking}: pip install 'addsr-jax[{extra}]'")
 
 
 def say(line: str) -> None:

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> None:
     command = take(values, Command)
     from addsr_jax.data import pictures, sources
     from addsr_jax.runtime import prepare
-    from addsr_jax.weights import bundle, tags
+    from addsr_jax.weights import bundle, hub, tags
 
     photographs = sources.folder(str(values.folder)).paths
     targets = [path.with_suffix('.txt') for path in photographs]
@@ -46,11 +46,11 @@ def main(arguments: Sequence[str]) -> None:
     if existing and not command.overwrite:
         raise UserError(f'{existing[0]} exists, of {len(existing)} such files: add --overwrite to replace them')
     prepare()
-    words = None
+    words, weights = None, hub.located(command.weights, say)
     if command.tag_list is not None and command.thresholds is not None:
-        classes = bundle.described(command.weights).spec.prompt_extractor.tagging.classes
+        classes = bundle.described(weights).spec.prompt_extractor.tagging.classes
         words = tags.read_vocabulary(command.tag_list, command.thresholds, classes)
-    tags_of = tags.tagger(command.weights, words)
+    tags_of = tags.tagger(weights, words)
     for i, (photograph, target) in enumerate(zip(photographs, targets, strict=True), 1):
         text = tags_of(pictures.read(photograph))
         atomic.write_text(target, text + '\n')

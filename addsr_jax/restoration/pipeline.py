@@ -34,7 +34,7 @@ from addsr_jax.runtime import compiler_options, free_memory
 from addsr_jax.specs import PromptSpec
 from addsr_jax.trees import Tree
 from addsr_jax.weights import bundle as bundles
-from addsr_jax.weights import tags
+from addsr_jax.weights import hub, tags
 from addsr_jax.weights.bundle import Bundle
 
 SMALLEST = 8  # pixels of an input's shorter side; one of less is mirrored
@@ -47,17 +47,18 @@ THIN = (64, *TILES)  # the same of the shorter side of one that takes several ti
 
 
 def load(path_or_name: str | Path, mesh: Mesh | None = None, dtype: Any = None, attention: str = 'auto') -> 'Pipeline':
-    """A model that is ready to upscale: 'nano', or a folder that training (`final/`) or `convert` wrote.
+    """A model that is ready to upscale: 'nano', a folder that training (`final/`) or `convert` wrote, or ORG/NAME.
 
-    mesh: devices to spread tiles over, default the first one. dtype: of weights and compute, default float32 on CPU
-    and bfloat16 elsewhere. attention: a kernel of `ops.attention.KERNELS`, or 'auto', the quickest that the
-    devices have. UserError says what is wrong with a folder, or why there is no such kernel here.
+    ORG/NAME[@REVISION] is a model on a hub (`weights.hub`). mesh: devices to spread tiles over, default the first one.
+    dtype: of weights and compute, default float32 on CPU and bfloat16 elsewhere. attention: a kernel of
+    `ops.attention.KERNELS`, or 'auto', the quickest that the devices have. UserError says what is wrong with a folder
+    or a name, or why there is no such kernel here.
     """
     mesh = mesh or sharding.make_mesh('data:1', jax.local_devices()[:1])
     name = dtype if isinstance(dtype, str | None) else jnp.dtype(dtype).name
     dtype = sharding.compute_dtype(mesh, name or 'auto')
     kernel = chosen_attention(attention, mesh.devices.flat[0], dtype)
-    bundle = bundles.adapted(bundles.load(path_or_name, dtype, mesh=mesh))
+    bundle = bundles.adapted(bundles.load(hub.located(path_or_name), dtype, mesh=mesh))
     return built(bundle, mesh, dtype, kernel)
 
 

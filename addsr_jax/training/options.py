@@ -120,7 +120,9 @@ class TrainOptions(LoopOptions):
         free=True,
     )
     weights: str = option(
-        "'nano', or the folder of a bundle or of an earlier stage's final/; '': from nothing", default='', free=True
+        "'nano', the folder of a bundle or of an earlier stage's final/, or ORG/NAME of a hub; '': from nothing",
+        default='',
+        free=True,
     )
     remat: str = option(
         "what the backward pass computes again to need less memory: 'blocks' costs a forward of what is trained, "

@@ -69,12 +69,13 @@ def save(
     dtype: Any = None,
     beside: Mapping[str, Tree] | None = None,
     lora: Tree | None = None,
+    notes: Mapping[str, str] | None = None,
 ) -> None:
     """Writes a bundle, or replaces an old one whole.
 
     form: 'orbax' or 'safetensors'; dtype None keeps each leaf's. `beside` are trees that go into Orbax folders of
     their own next to the weights (optimisers and the like). lora: {network: low-rank factors}, which are in the weights
-    already, as files of their own for PyTorch (`weights.adapters`).
+    already, as files of their own for PyTorch (`weights.adapters`). notes: {one of NOTES: its text}.
     """
     if form not in FORMS:
         raise ValueError(f"form is 'orbax' or 'safetensors', not {form!r}")
@@ -92,6 +93,8 @@ def save(
             made |= _save_orbax(tree, unfinished, name)
         if lora is not None:
             adapters.write(unfinished / LORA, lora)
+        for name, text in (notes or {}).items():
+            (unfinished / name).write_text(text, encoding='utf-8')
         write_record(unfinished, bundle, form, list(bundle.params), made)
 
 
@@ -116,6 +119,12 @@ def writing(folder: Path) -> Iterator[Path]:
         for name in NOTES:  # a model card and a licence stay with the weights that they are about
             if (folder / name).exists():
                 shutil.copy2(folder / name, unfinished / name)
+
+
+def notes_of(bundle: Bundle) -> dict[str, Path]:
+    """{name: file} of a bundle's card and licence, where it has them beside its weights."""
+    folder = bundle.tokenizer.parent
+    return {name: folder / name for name in NOTES if (folder / name).exists()}
 
 
 def networks_of(part: str, tree: Tree) -> dict[str, Tree]:

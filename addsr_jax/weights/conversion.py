@@ -28,11 +28,16 @@ SPARE = 1 << 28  # bytes of disk beyond the tensors themselves
 
 
 def from_pytorch(
-    made: Plan, output: Path, report: Callable[[str], None], known: Mapping[str, list[str]]
+    made: Plan,
+    output: Path,
+    report: Callable[[str], object],
+    known: Mapping[str, list[str]],
+    more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Writes the bundle of a plan to `output` and returns its report; refuses what does not fit, all at once.
 
-    known: names of networks by the hash of their tensors (`weights.known`).
+    known: names of networks by the hash of their tensors (`weights.known`). more: goes into the bundle's info, beside
+    what it was converted from.
     """
     if output.exists():
         raise UserError(f'{output} exists: choose another --output, or remove it first')
@@ -58,7 +63,7 @@ def from_pytorch(
         entries.sort(key=lambda entry: entry['name'])
         summary = {'sha256': known_networks.of_tensors(entries), 'networks': networks, 'tensors': entries}
         (unfinished / REPORT).write_text(json.dumps(summary, indent=1) + '\n', encoding='utf-8')
-        info = {'converted': [s.network for s in made.sources], 'sha256': summary['sha256']}
+        info = {'converted': [s.network for s in made.sources], 'sha256': summary['sha256'], **(more or {})}
         bundles.write_record(unfinished, Bundle(made.spec, {}, made.tokenizer, info), 'orbax', parts, written)
     return summary
 
