@@ -9,7 +9,8 @@ from jax.sharding import Mesh
 
 from addsr_jax import sharding, trees
 from addsr_jax.diffusion import sampler
-from addsr_jax.diffusion.sampler import Inputs, Sampling
+from addsr_jax.diffusion.denoiser import Denoiser
+from addsr_jax.diffusion.sampler import At, Begun, Inputs, Sampling, State
 from addsr_jax.networks.build import Networks, apply, build
 from addsr_jax.runtime import compiler_options
 from addsr_jax.specs import ModelSpec
@@ -32,18 +33,39 @@ def jitted(networks: Networks, sampling: Sampling, mesh: Mesh) -> Any:
     """
 
     def run(params: Tree, batch: dict[str, jax.Array], scalars: dict[str, Any]) -> jax.Array:
-        inputs = Inputs(
-            lq=batch['lq'],
-            tokens=batch['tokens'][:, 0],
-            noise=batch['noise'].swapaxes(0, 1),
-            negative_tokens=batch['tokens'][:, 1],
-            guidance_scale=scalars['guidance_scale'],
-            psr_weight=scalars['psr_weight'],
-            image_tokens=batch.get('image_tokens'),
-        )
-        return sampler.sample(networks, sampling, params, inputs)
+        return sampler.sample(networks, sampling, params, _inputs(batch, scalars))
 
     return jax.jit(run, compiler_options=compiler_options(mesh))
+
+
+def jitted_steps(networks: Networks, sampling: Sampling, mesh: Mesh) -> tuple[Any, Any]:
+    """What `jitted` does in one call as two programs, not yet compiled: for methods that refine, any number of steps.
+
+    begin: (params, batch, scalars) -> Begun, State; of the noise it needs the first field. step: (params, Begun, State,
+    At) -> State.
+    """
+    model = Denoiser(networks, sampling.method.part, sampling.windows)
+
+    def begin(params: Tree, batch: dict[str, jax.Array], scalars: dict[str, Any]) -> tuple[Begun, State]:
+        return sampler.addsr_begin(model, params, _inputs(batch, scalars), sampling)
+
+    def step(params: Tree, begun: Begun, state: State, at: At) -> State:
+        return sampler.addsr_step(model, params, sampling, begun, state, at)
+
+    options = compiler_options(mesh)
+    return jax.jit(begin, compiler_options=options), jax.jit(step, compiler_options=options)
+
+
+def _inputs(batch: dict[str, jax.Array], scalars: dict[str, Any]) -> Inputs:
+    return Inputs(
+        lq=batch['lq'],
+        tokens=batch['tokens'][:, 0],
+        noise=batch['noise'].swapaxes(0, 1),
+        negative_tokens=batch['tokens'][:, 1],
+        guidance_scale=scalars['guidance_scale'],
+        psr_weight=scalars['psr_weight'],
+        image_tokens=batch.get('image_tokens'),
+    )
 
 
 def param_shapes(spec: ModelSpec, sampling: Sampling, dtype: Any) -> Tree:
