@@ -268,22 +268,26 @@ class Pipeline:
         lq, noise, words, tokens = self._arrays(tiles, size)
         return self._sample(lq, noise, words, tokens, tiles[0][0].settings)
 
-    def call_steps(self, tiles: Sequence[tuple[Cut, int]], size: int) -> Iterator[jax.Array]:
-        """`call` of a method that refines, after each of its steps."""
+    def call_steps(self, tiles: Sequence[tuple[Cut, int]], size: int) -> Iterator[np.ndarray]:
+        """`call` of a method that refines, after each of its steps; between them nothing stays on the devices."""
         settings = tiles[0][0].settings
         sampling, params = self._sampling_and_params(settings)
         key = ('steps', dataclasses.replace(sampling, timesteps=()))
         if key not in self._programs:
             self._programs[key] = program.jitted_steps(self.networks, key[1], self.mesh)
         begin, step = self._programs[key]
-        lq, noise, words, tokens = self._arrays(tiles, size)
-        batch = {'lq': lq, 'noise': noise[:, :1], 'tokens': words}
-        batch |= {} if tokens is None else {'image_tokens': tokens}
-        batch = jax.device_put(batch, sharding.batch_sharding(self.mesh))
-        begun, state = begin(params, batch, self._scalars(settings))
-        every = sampler.addsr_steps(sampling, noise.swapaxes(0, 1), settings.chosen.psr_weight)
+        scalars = self._scalars(settings)
+        texts, state = None, None
         for i in range(len(sampling.timesteps)):
-            state = step(params, begun, state, jax.tree.map(lambda leaf, i=i: leaf[i], every))
+            lq, noise, words, tokens = self._arrays(tiles, size)
+            batch = {'lq': lq, 'noise': noise[:, :1], 'tokens': words}
+            batch |= {} if tokens is None else {'image_tokens': tokens}
+            batch = jax.device_put(batch, sharding.batch_sharding(self.mesh))
+            if state is None:
+                texts, state = begin(params, batch, scalars)
+            every = sampler.addsr_steps(sampling, noise.swapaxes(0, 1), settings.chosen.psr_weight)
+            at = jax.tree.map(lambda leaf, i=i: leaf[i], every)
+            state = jax.device_get(step(params, batch, scalars, texts, state, at))
             yield state.prediction
 
     def _arrays(

@@ -15,7 +15,7 @@ from addsr_jax.restoration.settings import Settings
 class Model(Protocol):
     """What of `Pipeline` is used here."""
 
-    def call_steps(self, tiles: Sequence[tuple[Cut, int]], size: int) -> Iterator[jax.Array]: ...
+    def call_steps(self, tiles: Sequence[tuple[Cut, int]], size: int) -> Iterator[np.ndarray]: ...
 
     def whole_calls(self, tiles: int) -> int: ...
 
@@ -53,10 +53,10 @@ def check(settings: Settings) -> None:
         raise UserError('tta is the mean of four results, without steps of its own: leave it out')
 
 
-def _next(call: Iterator[jax.Array]) -> np.ndarray:
+def _next(call: Iterator[np.ndarray]) -> np.ndarray:
     """The next step's images [size, h, w, 3] of a call."""
     try:
-        return np.asarray(next(call))
+        return next(call)
     except jax.errors.JaxRuntimeError as error:
         if 'RESOURCE_EXHAUSTED' in str(error) or 'out of memory' in str(error).lower():
             raise UserError('there is no memory for the steps of this picture: choose a smaller one') from error

@@ -1,0 +1,51 @@
+"""One process that serves the page, from the socket to the model."""
+
+import logging
+import socket
+from typing import Any
+
+import gradio as gr
+import uvicorn
+from fastapi import FastAPI
+from gradio.themes import Default
+
+from addsr_jax.serving import loupe, page
+from addsr_jax.serving.gate import Gate
+from addsr_jax.serving.work import Worker
+
+PATIENCE = 3  # seconds that open connections have at the end
+FONTS = ['system-ui', 'sans-serif']  # of the browser: nothing is fetched from elsewhere
+
+
+def run(worker: Worker, listening: socket.socket, token: str | None) -> None:
+    """Serves until a signal ends it; the store stays the caller's."""
+    logging.getLogger('httpx').setLevel(logging.WARNING)
+    stops = page.Stops()
+    gate = Gate(mounted(worker, stops), worker.store, token, worker.limits.max_bytes * worker.limits.max_files)
+    config = uvicorn.Config(
+        gate, log_level='warning', access_log=False, server_header=False, timeout_graceful_shutdown=PATIENCE
+    )
+    try:
+        uvicorn.Server(config).run(sockets=[listening])
+    finally:
+        stops.stop_all()
+
+
+def mounted(worker: Worker, stops: page.Stops) -> Any:
+    """gradio's application with no page but ours, and none of its services."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    return gr.mount_gradio_app(
+        app,
+        page.build(worker, stops),
+        path='/',
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        max_file_size=worker.limits.max_bytes,
+        ssr_mode=False,
+        enable_monitoring=False,
+        pwa=False,
+        mcp_server=False,
+        theme=Default(font=FONTS, font_mono=['ui-monospace', 'monospace']),
+        css=loupe.CSS,
+    )
