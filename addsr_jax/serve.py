@@ -86,16 +86,17 @@ def main(arguments: Sequence[str]) -> None:
 
 def serve(listening: socket.socket, command: Command, limits: Limits, settings: Settings) -> None:
     """The page until a signal ends it, and none of its files afterwards."""
-    os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'  # before gradio is imported
     import addsr_jax
     from addsr_jax.runtime import prepare
-    from addsr_jax.serving import server
-    from addsr_jax.serving.store import Store
-    from addsr_jax.serving.work import Worker
 
     prepare()
     say(f'loading {command.weights}')
     model = addsr_jax.load(command.weights, dtype=command.dtype, attention=command.attention)
+    os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'  # before gradio is imported
+    from addsr_jax.serving import server
+    from addsr_jax.serving.store import Store
+    from addsr_jax.serving.work import Worker
+
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what containers send ends it as Ctrl-C does
     token = command.token or (None if command.is_private else secrets.token_urlsafe(24))
     store = Store(60 * limits.keep, 1e9 * limits.disk)

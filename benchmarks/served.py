@@ -61,7 +61,7 @@ def start(place: Path, *arguments: str) -> Running:
     environment = {**os.environ, 'TMPDIR': str(temporary), 'PYTHONUNBUFFERED': '1'}
     with log.open('wb') as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, cwd=ROOT, env=environment)
-    for _ in range(1200):
+    for _ in range(3000):
         found = re.search(r'^http://\S+$', log.read_text(), re.MULTILINE)
         if found:
             return Running(process, found[0], log, temporary)

@@ -99,6 +99,13 @@ def test_what_a_killed_process_left_is_removed_and_what_another_holds_stays(temp
     os.close(lock)
 
 
+def test_a_second_server_leaves_the_files_of_the_first(made, monkeypatch):
+    kept, later = filled(made, 'a.png'), time.time() + 6
+    monkeypatch.setattr(store.time, 'time', lambda: later)
+    store.remove_abandoned()
+    assert (kept / 'a.png').exists()
+
+
 def test_no_place_for_a_folder_is_one_line(monkeypatch):
     monkeypatch.setattr(tempfile, 'tempdir', str(Path('/proc/nowhere')))
     with pytest.raises(UserError, match='no folder for uploads can be made in /proc/nowhere'):
