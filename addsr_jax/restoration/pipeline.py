@@ -282,7 +282,7 @@ class Pipeline:
             lq, noise, words, tokens = self._arrays(tiles, size)
             batch = {'lq': lq, 'noise': noise[:, :1], 'tokens': words}
             batch |= {} if tokens is None else {'image_tokens': tokens}
-            batch = jax.device_put(batch, sharding.batch_sharding(self.mesh))
+            batch, state = jax.device_put((batch, state), sharding.batch_sharding(self.mesh))
             if state is None:
                 texts, state = begin(params, batch, scalars)
             every = sampler.addsr_steps(sampling, noise.swapaxes(0, 1), settings.chosen.psr_weight)

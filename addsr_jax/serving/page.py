@@ -3,8 +3,6 @@
 import logging
 import os
 import threading
-import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
@@ -16,50 +14,13 @@ from addsr_jax.data.formats import ENDINGS
 from addsr_jax.errors import Cancelled, UserError, printable
 from addsr_jax.serving import loupe
 from addsr_jax.serving.gate import ASKED
+from addsr_jax.serving.stops import Stops
 from addsr_jax.serving.work import USUAL, WORDS, Batch, Finished, Step, Worker
 
 FAULT = 'something went wrong on the server, which has written it down: try again, or another photo'
 STOPPED = 'Stopped.'
-SESSIONS = 10_000  # that are remembered as stopped
 DEVICE, CALLS = 'one photo', 'several photos'  # one of each kind at a time; they take turns at the model
 LONGEST_LIST = 20  # photos that were left out and are named on the page
-
-
-class Stops:
-    """What ends the work of a session, begun or still in the queue: its button, or its closed page."""
-
-    def __init__(self) -> None:
-        self._running: set[tuple[str, threading.Event]] = set()
-        self._stopped: OrderedDict[str, float] = OrderedDict()  # when a session was, the last ones
-        self._lock = threading.Lock()
-
-    def begin(self, session: str, asked: float) -> threading.Event:
-        """Of work that was asked for at that time of `time.monotonic`; set where it was stopped since."""
-        event = threading.Event()
-        with self._lock:
-            self._running.add((session, event))
-            if asked < self._stopped.get(session, 0.0):
-                event.set()
-        return event
-
-    def end(self, session: str, event: threading.Event) -> None:
-        with self._lock:
-            self._running.discard((session, event))
-
-    def stop(self, session: str) -> None:
-        with self._lock:
-            self._stopped[session] = time.monotonic()
-            self._stopped.move_to_end(session)
-            while len(self._stopped) > SESSIONS:
-                self._stopped.popitem(last=False)
-            for one, event in self._running:
-                if one == session:
-                    event.set()
-
-    def stop_all(self) -> None:
-        with self._lock:
-            for _, event in self._running:
-                event.set()
 
 
 def build(worker: Worker, stops: Stops) -> gr.Blocks:

@@ -11,6 +11,7 @@ from gradio.themes import Default
 
 from addsr_jax.serving import loupe, page
 from addsr_jax.serving.gate import Gate
+from addsr_jax.serving.stops import Stops
 from addsr_jax.serving.work import Worker
 
 PATIENCE = 3  # seconds that open connections have at the end
@@ -20,7 +21,7 @@ FONTS = ['system-ui', 'sans-serif']  # of the browser: nothing is fetched from e
 def run(worker: Worker, listening: socket.socket, token: str | None) -> None:
     """Serves until a signal ends it; the store stays the caller's."""
     logging.getLogger('httpx').setLevel(logging.WARNING)
-    stops = page.Stops()
+    stops = Stops()
     gate = Gate(mounted(worker, stops), worker.store, token, worker.limits.max_bytes * worker.limits.max_files)
     config = uvicorn.Config(
         gate, log_level='warning', access_log=False, server_header=False, timeout_graceful_shutdown=PATIENCE
@@ -31,7 +32,7 @@ def run(worker: Worker, listening: socket.socket, token: str | None) -> None:
         stops.stop_all()
 
 
-def mounted(worker: Worker, stops: page.Stops) -> Any:
+def mounted(worker: Worker, stops: Stops) -> Any:
     """gradio's application with no page but ours, and none of its services."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     return gr.mount_gradio_app(

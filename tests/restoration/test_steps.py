@@ -18,7 +18,7 @@ from tests.data import photos
 
 @pytest.fixture(scope='module')
 def model():
-    return pipeline.built(tiny.bundle(tiny.LEAST), sharding.make_mesh('data:1', jax.devices()[:1]), jnp.float32)
+    return pipeline.built(tiny.bundle(tiny.LEAST), sharding.make_mesh('data:2', jax.devices()[:2]), jnp.float32)
 
 
 @pytest.fixture(scope='module')
