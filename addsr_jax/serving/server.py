@@ -14,7 +14,7 @@ from addsr_jax.serving.gate import Gate
 from addsr_jax.serving.stops import Stops
 from addsr_jax.serving.work import Worker
 
-PATIENCE = 3  # seconds that open connections have at the end
+PATIENCE = 1  # seconds that open connections have at the end
 FONTS = ['system-ui', 'sans-serif']  # of the browser: nothing is fetched from elsewhere
 
 
@@ -27,9 +27,16 @@ def run(worker: Worker, listening: socket.socket, token: str | None) -> None:
         gate, log_level='warning', access_log=False, server_header=False, timeout_graceful_shutdown=PATIENCE
     )
     try:
-        uvicorn.Server(config).run(sockets=[listening])
+        Server(config).run(sockets=[listening])
     finally:
         stops.stop_all()
+
+
+class Server(uvicorn.Server):
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open pages hold a connection for ever: that it is cut off at the end is no error to tell."""
+        logging.getLogger('uvicorn.error').setLevel(logging.CRITICAL)
+        await super().shutdown(sockets)
 
 
 def mounted(worker: Worker, stops: Stops) -> Any:
