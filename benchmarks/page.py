@@ -5,6 +5,7 @@ python -m benchmarks.page [--output docs/page.jpg]
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -18,7 +19,7 @@ SIZE = {'width': 1200, 'height': 1000}  # of the window
 MINUTES = 10 * 60_000  # milliseconds that a restoration may take
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
     parser.add_argument('--output', type=Path, default=ROOT / 'docs' / 'page.jpg')
     values = parser.parse_args(arguments)
@@ -36,6 +37,7 @@ def main(arguments: list[str]) -> None:
         page.goto(server.address)
         page.set_input_files('#photo input[type=file]', photo)
         page.locator('#photo .file-preview').wait_for()
+        page.get_by_label('detailed', exact=True).first.check()
         page.click('#restore-one')
         page.locator('#status').get_by_text('Done').wait_for()
         page.locator('#magnifier .loupe > img').hover(position={'x': 150, 'y': 110})

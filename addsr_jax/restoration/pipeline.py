@@ -244,6 +244,10 @@ class Pipeline:
         found = self._programs[key].memory_analysis()
         return found.temp_size_in_bytes + found.output_size_in_bytes + found.generated_code_size_in_bytes
 
+    def steps_of(self, settings: Settings) -> int:
+        """How often the network is asked."""
+        return settings.steps_with(self.networks.spec.view.student_steps)
+
     def free_memory(self) -> float:
         """Bytes that the devices have left."""
         stats = self.mesh.devices.flat[0].memory_stats() or {}
@@ -408,7 +412,7 @@ class Pipeline:
         """What the program for these settings is compiled for."""
         return Sampling.of(
             settings.of_method,
-            settings.steps_with(self.networks.spec.view.student_steps),
+            self.steps_of(settings),
             self.networks.spec.schedule.steps,
             guided=self._guidance(settings) != 1,
             start_point=settings.start_point,

@@ -19,6 +19,8 @@ class Model(Protocol):
 
     def whole_calls(self, tiles: int) -> int: ...
 
+    def steps_of(self, settings: Settings) -> int: ...
+
     def joined(self, cut: Cut, canvas: Any) -> np.ndarray: ...
 
 
@@ -34,7 +36,7 @@ def restored(model: Model, cut: Cut, progress: stream.Progress | None = None) ->
     size = model.whole_calls(min(cut.settings.batch, cut.count))
     groups = [range(first, min(first + size, cut.count)) for first in range(0, cut.count, size)]
     calls = [model.call_steps([(cut, i) for i in group], size) for group in groups]
-    count = cut.settings.chosen.steps
+    count = model.steps_of(cut.settings)
     told = stream.Counted(progress, count * cut.count)
     for _ in range(count):
         canvas = cut.canvas()

@@ -85,7 +85,7 @@ class Worker:
             works = steps.restored(self.model, cut, lambda done, total: not stop.is_set())
             for number, restored in enumerate(self._in_turn(works)):
                 end_if(stop)
-                yield Step(number, settings.chosen.steps, *previews(place, number, picture, restored))
+                yield Step(number, self.model.steps_of(settings), *previews(place, number, picture, restored))
             lost = results.write(
                 job.target,
                 picture,
