@@ -15,7 +15,6 @@ from addsr_jax.errors import UserError, guard
 from addsr_jax.flags import say
 from benchmarks.served import NO_BROWSER, ROOT, chromium, running
 
-SIZE = {'width': 1200, 'height': 1000}  # of the window
 MINUTES = 10 * 60_000  # milliseconds that a restoration may take
 
 
@@ -32,7 +31,7 @@ def main(arguments: Sequence[str]) -> None:
         photo = Path(place) / 'cat.jpg'
         Image.fromarray(held_out_pair()[1]).save(photo, quality=90)
         browser = driver.chromium.launch(executable_path=path, args=['--no-sandbox'])
-        page = browser.new_page(viewport=SIZE)
+        page = browser.new_page(viewport={'width': 1200, 'height': 1000})
         page.set_default_timeout(MINUTES)
         page.goto(server.address)
         page.set_input_files('#photo input[type=file]', photo)
