@@ -1,4 +1,4 @@
-# docker build --target tpu|gpu|cpu -t addsr .
+# docker build --target tpu|gpu|cpu|serve -t addsr .
 # docker run addsr train --config configs/addsr.py:nano --workdir /runs/addsr
 FROM python:3.12-slim AS base
 RUN apt-get update && apt-get install --yes --no-install-recommends git && rm -rf /var/lib/apt/lists/*
@@ -17,6 +17,13 @@ RUN pip install --no-cache-dir '.[train,gcs,tpu]'
 
 FROM base AS gpu
 RUN pip install --no-cache-dir '.[train,gcs,cuda]'
+
+# docker run -p 7860:7860 addsr prints the address of the page; --build-arg EXTRAS=serve,cuda for an NVIDIA GPU
+FROM base AS serve
+ARG EXTRAS=serve
+RUN pip install --no-cache-dir ".[${EXTRAS}]"
+EXPOSE 7860
+CMD ["serve", "--host", "0.0.0.0"]
 
 FROM base AS cpu
 RUN pip install --no-cache-dir '.[train,gcs]'

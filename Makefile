@@ -7,7 +7,12 @@ LOCK := $(if $(CI),-c requirements.lock,)
 ONNX := jax2onnx onnx onnx-ir onnxruntime dm_pix equinox jaxtyping wadler_lindig toolz chex
 export JAX_PLATFORMS ?= cpu
 
-.PHONY: install demo evidence test test-parity lint format release lock clean
+# gradio 6.31 asks for Pillow below 13 and runs with 13, as the tests of the page say: it goes without its requirements
+GRADIO := 'gradio>=6.31,<7' gradio_client hf-gradio 'safehttpx<0.2'
+GRADIO_NEEDS := 'audioop-lts; python_version >= "3.13"' brotli 'fastapi<1' groovy 'httpx<1' 'jinja2<4' 'orjson<4' \
+	'pandas<4' pydub 'python-multipart<1' pytz semantic-version 'starlette<2' 'tomlkit<0.15' uvicorn
+
+.PHONY: install browser demo evidence test test-parity lint format release lock clean
 
 install: $(VENV)/.installed
 
@@ -18,9 +23,14 @@ $(VENV)/.installed: pyproject.toml
 		{ echo 'the venv module is missing: sudo apt install python3-venv'; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet $(LOCK) -e '.[train,gcs,test]'
-	$(BIN)/pip install --quiet $(LOCK) --no-deps $(ONNX)
+	$(BIN)/pip install --quiet $(LOCK) -e '.[train,gcs,test]' $(GRADIO_NEEDS)
+	$(BIN)/pip install --quiet $(LOCK) --no-deps $(ONNX) $(GRADIO)
 	touch $@
+
+# what the tests of the page open it with; as root, on Debian and Ubuntu
+browser:
+	command -v chromium || { apt-get update --quiet=2 && \
+		apt-get install --quiet=2 --yes --no-install-recommends chromium fonts-dejavu-core; }
 
 demo: install
 	$(BIN)/python -m addsr_jax.demo

@@ -46,6 +46,8 @@ PIECES = {
     'options': Piece(('benchmarks/upscale_docs.py', '--only', 'options')),
     'recipes': Piece(('benchmarks/upscale_docs.py', '--only', 'recipes')),
     'kinds': Piece(('benchmarks/kinds.py', '--docs')),
+    'page': Piece(('-m', 'benchmarks.page')),
+    'serve': Piece(('-m', 'benchmarks.serve'), (('docs/serve.md', 'serve'),)),
     'plans': Piece(('benchmarks/plan_table.py',), (('docs/tpu.md', 'plans'),)),
     'contact_sheet': Piece((*NANO, '--limit', '8', '--only', 'contact_sheet')),
     'frontier': Piece((*NANO, '--limit', '8', '--only', 'frontier')),

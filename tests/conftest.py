@@ -39,6 +39,7 @@ LONG = (
     'test_processes.py',
     'test_buckets.py',
     'test_pipeline.py',
+    'test_page.py',
     'test_parity_unet.py',
     'test_original_weights.py',
     'test_parity_sampler.py',

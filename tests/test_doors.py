@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from addsr_jax import benchmark, cli, convert, evaluate, processes, sizes, tag, train, upscale
+from addsr_jax import benchmark, cli, convert, evaluate, processes, serve, sizes, tag, train, upscale
 from addsr_jax.errors import guard
 from addsr_jax.options import declared
 from addsr_jax.restoration import pipeline
@@ -168,6 +168,37 @@ def test_evaluate_refuses(arguments, message, capsys):
     Path('other').mkdir()
     Image.fromarray(photos.crops(1, 40)[0]).save('other/another.png')
     assert message in refused(evaluate.main, arguments, capsys)
+
+
+SERVE = [
+    (['--port', '70000'], '--port is 70000: it must be a whole number in 0..65535'),
+    (['--host', '203.0.113.7'], 'nothing can listen on 203.0.113.7 port 7860: Cannot assign'),
+    (['--port', '0', '--weights', 'nowhere'], 'nowhere holds no model.json'),
+    (['--token', 'short'], 'token has fewer than 8 characters'),
+    (['--keep', '0'], '--keep is 0.0: it must be a number above 0'),
+]
+
+
+@pytest.mark.parametrize(('arguments', 'message'), SERVE, ids=[m for _, m in SERVE])
+def test_serve_refuses(arguments, message, capsys):
+    assert message in refused(serve.main, arguments, capsys)
+
+
+def test_serve_refuses_a_port_that_is_taken_and_says_which_extra_it_needs(capsys):
+    with serve.listen('127.0.0.1', 0) as taken:
+        port = str(taken.getsockname()[1])
+        assert f'port {port}: Address already in use' in refused(serve.main, ['--port', port], capsys)
+    with mock.patch('importlib.util.find_spec', return_value=None):
+        assert "pip install 'addsr-jax[serve]'" in refused(serve.main, ['--port', '0'], capsys)
+
+
+def test_serve_warns_and_gives_a_token_where_others_reach_it():
+    assert serve.invitation(serve.Command(), 7860, None) == ['http://127.0.0.1:7860/']
+    warning, address = serve.invitation(serve.Command(host='0.0.0.0'), 80, 'sesame')
+    assert warning.startswith('warning: whoever reaches port 80 of this machine')
+    assert address == 'http://0.0.0.0:80/?token=sesame'
+    private = {host: serve.Command(host=host).is_private for host in ('localhost', '::1', '127.0.0.2', '::', 'photos')}
+    assert private == {'localhost': True, '::1': True, '127.0.0.2': True, '::': False, 'photos': False}
 
 
 def test_upscale_writes_results_says_so_and_keeps_what_is_there(capsys):

@@ -34,6 +34,7 @@ FLOORS = (
     'training',
     'restoration',
     'planning',
+    'serving',
     'doors',
 )
 MODULES = sorted(p.relative_to(PACKAGE) for p in PACKAGE.rglob('*.py'))

@@ -74,6 +74,34 @@ def sample_by(model: Denoiser, sampling: Sampling, params: Tree, inputs: Inputs)
     return (addsr if sampling.method.refines else seesr)(model, params, inputs, sampling)
 
 
+@struct.dataclass
+class Begun:
+    """What all steps of AddSR's sampler have in common."""
+
+    inputs: Inputs
+    low: jax.Array  # [B, H, W, 3], lq in [0, 1]
+    text: jax.Array  # [B, 77, T]
+    negative_text: jax.Array | None
+
+
+@struct.dataclass
+class State:
+    """Where AddSR's sampler stands between two steps."""
+
+    z0: jax.Array  # [B, h, w, C]
+    prediction: jax.Array  # [B, H, W, 3] in [-1, 1]
+
+
+@struct.dataclass
+class At:
+    """One of AddSR's steps; stacked, all of them."""
+
+    t: jax.Array  # timestep
+    noise: jax.Array  # [B, h, w, C]
+    weight: jax.Array  # of the last prediction in the condition
+    is_first: jax.Array  # bool
+
+
 def addsr(model: Denoiser, params: Tree, inputs: Inputs, sampling: Sampling) -> jax.Array:
     """AddSR's sampler (section 3 of the paper; pipeline_addsr.py): one student step at each timestep.
 
@@ -81,38 +109,55 @@ def addsr(model: Denoiser, params: Tree, inputs: Inputs, sampling: Sampling) -> 
     starts from the last prediction under fresh noise. Antithetic steps (not in the paper): what the network lets
     through of the noise cancels, and with it grain on flat areas; twice the evaluations.
     """
-    lq, noise = inputs.lq, inputs.noise
-    text, negative_text = _texts(model, params, inputs, sampling)
-    low = to_unit(lq)
-    z0 = model.encode(params, lq, noise[0])
-    # Steps differ in their timestep alone: the first is a step whose last "prediction" is E(lq) and whose weight is 0.
+    begun, state = addsr_begin(model, params, inputs, sampling)
+
+    def step(state: State, at: At) -> tuple[State, None]:
+        return addsr_step(model, params, sampling, begun, state, at), None
+
+    state, _ = model.scan(step, state, addsr_steps(sampling, inputs.noise, inputs.psr_weight))
+    return state.prediction
+
+
+def addsr_steps(sampling: Sampling, noise: Any, psr_weight: jax.Array | float) -> At:
+    """All steps of AddSR's sampler, stacked; `noise` [1 + steps, B, h, w, C] are the fields of `Inputs`.
+
+    They differ in their timestep alone: the first is a step whose last "prediction" is E(lq) and whose weight is 0.
+    """
     count = len(sampling.timesteps)
-    weights = jnp.asarray([0.0] + [1.0] * (count - 1)) * inputs.psr_weight
+    weights = jnp.asarray([0.0] + [1.0] * (count - 1)) * psr_weight
+    return At(jnp.asarray(sampling.timesteps, jnp.int32), noise[1:], weights, jnp.arange(count) == 0)
 
-    def step(carry, x):
-        z0, prediction = carry
-        t, step_noise, weight, is_first = x
-        t = jnp.broadcast_to(t, lq.shape[:1])
-        condition = model.condition(params, weight * to_unit(prediction) + (1 - weight) * low, text)
-        if inputs.image_tokens is not None:
-            tokens = jnp.where(is_first, inputs.image_tokens, condition.image_tokens)
-            condition = dataclasses.replace(condition, image_tokens=tokens)
-        negative = negative_text
-        if sampling.antithetic:
-            t, z0, step_noise = (jnp.concatenate(pair) for pair in ((t, t), (z0, z0), (step_noise, -step_noise)))
-            condition = stack(condition, condition)
-            negative = None if negative is None else jnp.concatenate([negative, negative])
-        z = model.add_noise(z0, step_noise, t)
-        if sampling.start_point == 'noise':
-            z = jnp.where(is_first, step_noise, z)
-        z0 = _guided(model, params, z, t, condition, negative, inputs)
-        if sampling.antithetic:
-            z0 = jnp.add(*jnp.split(z0, 2)) / 2
-        return (z0, model.decode(params, z0, lq)), None
 
-    steps = (jnp.asarray(sampling.timesteps, jnp.int32), noise[1:], weights, jnp.arange(count) == 0)
-    (_, image), _ = model.scan(step, (z0, lq), steps)
-    return image
+def addsr_begin(model: Denoiser, params: Tree, inputs: Inputs, sampling: Sampling) -> tuple[Begun, State]:
+    """What comes before the first step; of the noise it takes the first field."""
+    text, negative_text = _texts(model, params, inputs, sampling)
+    low = to_unit(inputs.lq)
+    z0 = model.encode(params, inputs.lq, inputs.noise[0])
+    return Begun(inputs, low, text, negative_text), State(z0, inputs.lq)
+
+
+def addsr_step(model: Denoiser, params: Tree, sampling: Sampling, begun: Begun, state: State, at: At) -> State:
+    """One step; of `sampling` it takes no timestep."""
+    inputs = begun.inputs
+    t = jnp.broadcast_to(at.t, inputs.lq.shape[:1])
+    z0, noise = state.z0, at.noise
+    low = at.weight * to_unit(state.prediction) + (1 - at.weight) * begun.low
+    condition = model.condition(params, low, begun.text)
+    if inputs.image_tokens is not None:
+        tokens = jnp.where(at.is_first, inputs.image_tokens, condition.image_tokens)
+        condition = dataclasses.replace(condition, image_tokens=tokens)
+    negative = begun.negative_text
+    if sampling.antithetic:
+        t, z0, noise = (jnp.concatenate(pair) for pair in ((t, t), (z0, z0), (noise, -noise)))
+        condition = stack(condition, condition)
+        negative = None if negative is None else jnp.concatenate([negative, negative])
+    z = model.add_noise(z0, noise, t)
+    if sampling.start_point == 'noise':
+        z = jnp.where(at.is_first, noise, z)
+    z0 = _guided(model, params, z, t, condition, negative, inputs)
+    if sampling.antithetic:
+        z0 = jnp.add(*jnp.split(z0, 2)) / 2
+    return State(z0, model.decode(params, z0, inputs.lq))
 
 
 def seesr(model: Denoiser, params: Tree, inputs: Inputs, sampling: Sampling) -> jax.Array:

@@ -17,6 +17,7 @@ from addsr_jax import sharding
 from addsr_jax.data import pictures
 from addsr_jax.data.resize import small_view
 from addsr_jax.data.tokens import Tokenizer, load_tokenizer
+from addsr_jax.diffusion import sampler
 from addsr_jax.diffusion.sampler import Sampling
 from addsr_jax.diffusion.stepwise import Stepwise
 from addsr_jax.diffusion.windows import Windows
@@ -26,7 +27,7 @@ from addsr_jax.networks.prompt_extractor import normalise
 from addsr_jax.ops import tiling
 from addsr_jax.ops.attention import chosen as chosen_attention
 from addsr_jax.options import declared, describe, from_data
-from addsr_jax.restoration import finish, kinds, mirrors, noise, program, results, stream, views
+from addsr_jax.restoration import finish, kinds, mirrors, noise, program, results, steps, stream, views
 from addsr_jax.restoration.bounds import Bounds
 from addsr_jax.restoration.cut import Cut
 from addsr_jax.restoration.settings import FINISH, FREE, RESULT, SMALLEST_TILE, Settings
@@ -135,6 +136,22 @@ class Pipeline:
                 result = self._result(work)
                 yield backs.pop(number)([result])
 
+    def upscale_steps(
+        self, image: Any, *, name: str | None = None, progress: stream.Progress | None = None, **settings: Any
+    ) -> Iterator[Any]:
+        """The enlarged picture, then what stands after each step, as they come; the last is `upscale`'s result.
+
+        image: anything `upscale` takes but batches. settings: of a method that refines, without tta. progress: as of
+        `upscale`; every tile counts once a step.
+        """
+        chosen = from_data(Settings, settings, 'upscale_steps.')
+        taken = kinds.taken(image, chosen)
+        if len(taken.pictures) != 1:
+            raise PictureError('this is a batch: give its pictures one by one')
+        cut = self.cut(results.visible(taken.pictures[0]), chosen, taken.name if name is None else name)
+        for picture in steps.restored(self, cut, progress):
+            yield taken.back([picture])
+
     def restore(self, image: np.ndarray | Image.Image, settings: Settings, name: str) -> np.ndarray:
         """uint8 or uint16 [H, W, 3], or Pillow's, with checked settings -> its result, an array."""
         return self._all([self.cut(image, settings, name)], None)[0]
@@ -227,6 +244,10 @@ class Pipeline:
         found = self._programs[key].memory_analysis()
         return found.temp_size_in_bytes + found.output_size_in_bytes + found.generated_code_size_in_bytes
 
+    def steps_of(self, settings: Settings) -> int:
+        """How often the network is asked."""
+        return settings.steps_with(self.networks.spec.view.student_steps)
+
     def free_memory(self) -> float:
         """Bytes that the devices have left."""
         stats = self.mesh.devices.flat[0].memory_stats() or {}
@@ -248,14 +269,42 @@ class Pipeline:
 
         The last one is repeated until there are `size`. The result may still be on its way.
         """
+        lq, noise, words, tokens = self._arrays(tiles, size)
+        return self._sample(lq, noise, words, tokens, tiles[0][0].settings)
+
+    def call_steps(self, tiles: Sequence[tuple[Cut, int]], size: int) -> Iterator[np.ndarray]:
+        """`call` of a method that refines, after each of its steps; between them nothing stays on the devices."""
+        settings = tiles[0][0].settings
+        sampling, params = self._sampling_and_params(settings)
+        key = ('steps', dataclasses.replace(sampling, timesteps=()))
+        if key not in self._programs:
+            self._programs[key] = program.jitted_steps(self.networks, key[1], self.mesh)
+        begin, step = self._programs[key]
+        scalars = self._scalars(settings)
+        texts, state = None, None
+        for i in range(len(sampling.timesteps)):
+            lq, noise, words, tokens = self._arrays(tiles, size)
+            batch = {'lq': lq, 'noise': noise[:, :1], 'tokens': words}
+            batch |= {} if tokens is None else {'image_tokens': tokens}
+            batch, state = jax.device_put((batch, state), sharding.batch_sharding(self.mesh))
+            if state is None:
+                texts, state = begin(params, batch, scalars)
+            every = sampler.addsr_steps(sampling, noise.swapaxes(0, 1), settings.chosen.psr_weight)
+            at = jax.tree.map(lambda leaf, i=i: leaf[i], every)
+            state = jax.device_get(step(params, batch, scalars, texts, state, at))
+            yield state.prediction
+
+    def _arrays(
+        self, tiles: Sequence[tuple[Cut, int]], size: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+        """lq, noise, words and tokens of tiles, as `_sample` takes them; the last one repeated until `size`."""
         chosen = [tiles[min(i, len(tiles) - 1)] for i in range(size)]
         tokens = None if chosen[0][0].tokens is None else np.concatenate([np.asarray(cut.tokens) for cut, _ in chosen])
-        return self._sample(
+        return (
             np.stack([finish.signed(tiling.tile(cut.large, cut.plan, i)) for cut, i in chosen]),
             np.stack([tiling.tile(cut.noise, cut.plan, i, self.factor) for cut, i in chosen]),
             np.stack([cut.words for cut, _ in chosen]),
             tokens,
-            chosen[0][0].settings,
         )
 
     def _finished(self, restored: np.ndarray, lq: np.ndarray, small: np.ndarray, settings: Settings) -> np.ndarray:
@@ -370,7 +419,7 @@ class Pipeline:
         """What the program for these settings is compiled for."""
         return Sampling.of(
             settings.of_method,
-            settings.steps_with(self.networks.spec.view.student_steps),
+            self.steps_of(settings),
             self.networks.spec.schedule.steps,
             guided=self._guidance(settings) != 1,
             start_point=settings.start_point,
@@ -381,19 +430,27 @@ class Pipeline:
             ),
         )
 
-    def _sample(
-        self, lq: Any, noise: Any, words: np.ndarray, tokens: np.ndarray | None, settings: Settings
-    ) -> jax.Array:
-        """lq [B, H, W, 3], noise [B, N, h, w, C], words [B, 2, 77], tokens of the file or None -> [B, H, W, 3]."""
+    def _scalars(self, settings: Settings) -> dict[str, float]:
+        """Numbers that a program takes."""
+        return {'guidance_scale': self._guidance(settings), 'psr_weight': settings.chosen.psr_weight}
+
+    def _sampling_and_params(self, settings: Settings) -> tuple[Sampling, Tree]:
+        """What the settings ask for, and the parameters that its program takes."""
         sampling = self._sampling(settings)
         if sampling.method.part not in self.params:
             raise UserError(
                 f'these weights hold no {sampling.method.part}, which --method {settings.method} needs: '
                 f'they have {", ".join(sorted(self.params))}'
             )
-        params = {part: self.params[part] for part in program.parts(sampling)}
+        return sampling, {part: self.params[part] for part in program.parts(sampling)}
+
+    def _sample(
+        self, lq: Any, noise: Any, words: np.ndarray, tokens: np.ndarray | None, settings: Settings
+    ) -> jax.Array:
+        """lq [B, H, W, 3], noise [B, N, h, w, C], words [B, 2, 77], tokens of the file or None -> [B, H, W, 3]."""
+        sampling, params = self._sampling_and_params(settings)
         batch = {'tokens': words} if tokens is None else {'tokens': words, 'image_tokens': tokens}
-        scalars = {'guidance_scale': self._guidance(settings), 'psr_weight': settings.chosen.psr_weight}
+        scalars = self._scalars(settings)
         run: Any
         if sampling.windows.tiled:
             run = partial(program.run_stepwise, self._stepwise(sampling), sampling)

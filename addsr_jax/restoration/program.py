@@ -10,8 +10,8 @@ from jax.sharding import Mesh
 
 from addsr_jax import sharding, trees
 from addsr_jax.diffusion import sampler
-from addsr_jax.diffusion.denoiser import Conditioning
-from addsr_jax.diffusion.sampler import Inputs, Sampling
+from addsr_jax.diffusion.denoiser import Conditioning, Denoiser, to_unit
+from addsr_jax.diffusion.sampler import At, Begun, Inputs, Sampling, State
 from addsr_jax.diffusion.stepwise import Stepwise
 from addsr_jax.networks.build import Networks, apply, build
 from addsr_jax.ops.attention import chosen
@@ -39,6 +39,26 @@ def jitted(networks: Networks, sampling: Sampling, mesh: Mesh) -> Any:
         return sampler.sample(networks, sampling, params, _inputs(batch, scalars))
 
     return jax.jit(run, compiler_options=compiler_options(mesh))
+
+
+def jitted_steps(networks: Networks, sampling: Sampling, mesh: Mesh) -> tuple[Any, Any]:
+    """What `jitted` does in one call as two programs, not yet compiled: for methods that refine, any number of steps.
+
+    begin: (params, batch, scalars) -> texts, State. step: (params, batch, scalars, texts, State, At) -> State. The
+    batch is given anew, so that nobody has to hold those of many tiles; of its noise `begin` takes the first field.
+    """
+    model = Denoiser(networks, sampling.method.part, sampling.windows)
+
+    def begin(params: Tree, batch: dict[str, jax.Array], scalars: dict[str, Any]) -> tuple[Any, State]:
+        begun, state = sampler.addsr_begin(model, params, _inputs(batch, scalars), sampling)
+        return (begun.text, begun.negative_text), state
+
+    def step(params: Tree, batch: Any, scalars: dict[str, Any], texts: Any, state: State, at: At) -> State:
+        begun = Begun(_inputs(batch, scalars), to_unit(batch['lq']), *texts)
+        return sampler.addsr_step(model, params, sampling, begun, state, at)
+
+    options = compiler_options(mesh)
+    return jax.jit(begin, compiler_options=options), jax.jit(step, compiler_options=options)
 
 
 def stepwise(networks: Networks, sampling: Sampling, mesh: Mesh) -> Stepwise:

@@ -1,0 +1,143 @@
+"""addsr serve: a page on which photographs become four times larger and sharp.
+
+python -m addsr_jax.serve
+"""
+
+import ipaddress
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from addsr_jax import __version__
+from addsr_jax.errors import UserError, guard
+from addsr_jax.flags import Parser, require, say, take
+from addsr_jax.options import Options, option
+from addsr_jax.restoration.settings import LARGE, Settings
+from addsr_jax.serving.limits import LIMITS, Limits
+from addsr_jax.specs import ATTENTIONS
+
+MACHINE = 'machine'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command(Options):
+    """What `serve` takes beside the limits of its page."""
+
+    host: str = option('address to listen on; one that others reach asks for a token', default='127.0.0.1')
+    port: int = option('port to listen on; 0: any that is free', default=7860, low=0, high=65535)
+    token: str | None = option(
+        'what the address of the page ends in; whoever lacks it sees nothing',
+        default=None,
+        unset='a new one where others reach the page, else none',
+    )
+    weights: str = option("'nano', or a folder that training or convert wrote", default='nano')
+    dtype: str | None = option(
+        'of weights and compute',
+        default=None,
+        unset='float32 on CPU, bfloat16 elsewhere',
+        choices=('float32', 'bfloat16'),
+        group=MACHINE,
+    )
+    attention: str = option(
+        "kernel of attention; 'auto': flash on TPUs, cudnn on GPUs in bfloat16, else chunked",
+        default='auto',
+        choices=ATTENTIONS,
+        group=MACHINE,
+    )
+
+    def check_together(self) -> None:
+        if self.token is not None and len(self.token) < 8:
+            raise UserError(
+                '--token has fewer than 8 characters: choose a longer one, or leave it out for a random one'
+            )
+
+    @property
+    def is_private(self) -> bool:
+        """Whether nobody but this machine reaches the page."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == 'localhost'
+
+
+def parser() -> Parser:
+    p = Parser('serve', 'Serves a page that restores photographs, on this machine alone unless --host says otherwise.')
+    p.order(LIMITS, LARGE, MACHINE)
+    p.declare(Command)
+    p.declare(Limits)
+    p.declare(Settings, without=set(Settings.__dataclass_fields__) - {'tile', 'batch'})
+    return p
+
+
+def main(arguments: Sequence[str]) -> None:
+    values = parser().parse_args(arguments)
+    command, limits, settings = take(values, Command), take(values, Limits), take(values, Settings)
+    require('serve', 'gradio')
+    with listen(command.host, command.port) as listening:
+        serve(listening, command, limits, settings)
+
+
+def serve(listening: socket.socket, command: Command, limits: Limits, settings: Settings) -> None:
+    """The page until a signal ends it, and none of its files afterwards."""
+    import addsr_jax
+    from addsr_jax.runtime import prepare
+
+    prepare()
+    say(f'loading {command.weights}')
+    model = addsr_jax.load(command.weights, dtype=command.dtype, attention=command.attention)
+    os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'  # before gradio is imported
+    from addsr_jax.serving import server
+    from addsr_jax.serving.store import Store
+    from addsr_jax.serving.work import Worker
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what containers send ends it as Ctrl-C does
+    token = command.token or (None if command.is_private else secrets.token_urlsafe(24))
+    store = Store(60 * limits.keep, 1e9 * limits.disk)
+    try:
+        for line in invitation(command, listening.getsockname()[1], token):
+            say(line)
+        server.run(Worker(model, store, limits, settings, partial(making, command.weights)), listening, token)
+    finally:
+        store.close()
+
+
+def making(weights: str, settings: Settings, name: str) -> str:
+    """What the result of a picture of that name says of its making."""
+    from addsr_jax.restoration import results
+
+    return results.line(__version__, Path(weights).name, name, settings)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket there; a UserError where somebody else listens, or there is no such address."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=128)
+    except (OSError, OverflowError, UnicodeError) as error:
+        reason = getattr(error, 'strerror', None) or str(error)
+        raise UserError(
+            f'nothing can listen on {host} port {port}: {reason}: choose another --host or --port'
+        ) from error
+
+
+def invitation(command: Command, port: int, token: str | None) -> list[str]:
+    """What the terminal says: where the page is, and who can see it."""
+    host = f'[{command.host}]' if ':' in command.host else command.host
+    address = f'http://{host}:{port}/' + (f'?token={token}' if token else '')
+    if command.is_private:
+        return [address]
+    return [
+        f'warning: whoever reaches port {port} of this machine and has the address below can use it, and the '
+        'connection is not encrypted: put a proxy with TLS before it',
+        address,
+    ]
+
+
+if __name__ == '__main__':
+    sys.exit(guard(main))

@@ -1,0 +1,234 @@
+"""What stands between the network and gradio: who may come in, which doors there are, and no path of this machine.
+
+gradio names files by their paths on the server. Here they are seen from outside as `/addsr/...`, in requests and in
+answers; and of gradio's many doors those are open that the page needs.
+"""
+
+import hmac
+import json
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+from urllib.parse import parse_qs, quote, unquote, urlencode
+
+from addsr_jax.serving.store import Store
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+OUTSIDE = '/addsr'  # what the store's folder is called there
+COOKIE = 'addsr-token'
+ASKED = 'x-addsr-asked'  # header inside: when a request came, by time.monotonic
+API = '/gradio_api/'
+FILE = f'{API}file='
+PAGES = ('/', '/config', '/theme.css', '/favicon.ico', '/manifest.json', '/robots.txt')
+GET = ('/assets/', '/static/', '/svelte/', f'{API}heartbeat/', f'{FILE}{OUTSIDE}/')
+GET_API = ('info', 'queue/data', 'queue/status', 'upload_progress', 'startup-events', 'app_id')
+POST_API = ('queue/join', 'cancel', 'reset')
+UPLOAD = f'{API}upload'
+LOOPBACK = ('localhost', '127.0.0.1', '[::1]')
+LONGEST = 1_000_000  # bytes of a request that is no upload
+HEADERS = (
+    (b'x-content-type-options', b'nosniff'),
+    (b'x-frame-options', b'SAMEORIGIN'),
+    (b'referrer-policy', b'same-origin'),
+    (
+        b'content-security-policy',
+        b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'",
+    ),
+)
+
+
+class Refused(Exception):
+    """An HTTP status, and one line for whoever asked."""
+
+    def __init__(self, status: int, line: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+        super().__init__(line)
+        self.status, self.line, self.headers = status, line, headers
+
+
+class Gate:
+    """An ASGI application around gradio's."""
+
+    def __init__(self, app: Any, store: Store, token: str | None, most_bytes: int) -> None:
+        """token: without it nobody comes in; None: whoever calls this machine by a name of loopback. most_bytes: of
+        one upload."""
+        self.app, self.store, self.token, self.most_bytes = app, store, token, most_bytes
+        self._inside = str(store.root)
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope['type'] == 'lifespan':
+            await self.app(scope, receive, send)
+        elif scope['type'] == 'websocket':
+            await send({'type': 'websocket.close', 'code': 1008})
+        else:
+            await self._http(dict(scope), receive, send)
+
+    async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
+        try:
+            self._check_caller(scope)
+            self._check_door(scope)
+            if scope['path'] == UPLOAD:
+                receive = self._counted(receive)
+            elif scope['method'] == 'POST':
+                body = self._inwards(await _whole(receive, LONGEST))
+                scope['headers'] = _with(scope['headers'], b'content-length', str(len(body)).encode())
+                scope['headers'] = _with(scope['headers'], ASKED.encode(), str(time.monotonic()).encode())
+                receive = _once(body, receive)
+        except Refused as refused:
+            await _answer(send, refused)
+            return
+        is_file = scope['path'].startswith(FILE)
+        if is_file:
+            path = self._inside + scope['path'].removeprefix(FILE + OUTSIDE)
+            scope['path'], scope['raw_path'] = FILE + path, quote(FILE + path).encode()
+        if not is_file and not scope['path'].startswith(GET[:3]):  # nobody may pack what is to be looked through
+            scope['headers'] = [pair for pair in scope['headers'] if pair[0] != b'accept-encoding']
+            send = self._outwards(send)
+        try:
+            await self.app(scope, receive, _with_headers(send))
+        except Refused as refused:  # an upload that grew too large
+            await _answer(send, refused)
+
+    def _check_caller(self, scope: Message) -> None:
+        """Refused for whoever has no token; with it in the address, it goes into a cookie and out of sight."""
+        headers = dict(scope['headers'])
+        if self.token is None:
+            host = headers.get(b'host', b'').decode('latin-1')
+            if host.rpartition(':')[0] not in LOOPBACK and host not in LOOPBACK:
+                raise Refused(403, 'this page answers to the names of this machine alone: open http://127.0.0.1')
+            return
+        query = parse_qs(scope['query_string'].decode('latin-1'))
+        asked = query.pop('token', [''])[0]
+        if scope['method'] == 'GET' and scope['path'] == '/' and self._is_token(asked):
+            cookie = f'{COOKIE}={quote(asked)}; HttpOnly; SameSite=Lax; Path=/'
+            place = './' + ('?' + urlencode(query, doseq=True) if query else '')
+            raise Refused(303, 'welcome', ((b'set-cookie', cookie.encode()), (b'location', place.encode())))
+        bearer = headers.get(b'authorization', b'').decode('latin-1').removeprefix('Bearer ')
+        if not self._is_token(_cookie(headers.get(b'cookie', b''))) and not self._is_token(bearer):
+            raise Refused(401, 'this page needs a token: open the address that `addsr serve` has printed')
+
+    def _is_token(self, text: str) -> bool:
+        return self.token is not None and hmac.compare_digest(text.encode(), self.token.encode())
+
+    def _check_door(self, scope: Message) -> None:
+        method, path = scope['method'], scope['path']
+        api = path.removeprefix(API) if path.startswith(API) else None
+        if path == UPLOAD and method == 'POST':
+            if self.store.is_full():
+                raise Refused(507, 'there is no room for more uploads at the moment: try again later')
+        elif method == 'POST':
+            if api not in POST_API:
+                raise Refused(404, 'there is nothing here')
+        elif method not in ('GET', 'HEAD') or not (path in PAGES or path.startswith(GET) or api in GET_API):
+            raise Refused(404, 'there is nothing here')
+
+    def _counted(self, receive: Receive) -> Receive:
+        """An upload's pieces, up to the limit of all its files."""
+        taken = 0
+
+        async def counted() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get('body', b''))
+            if taken > self.most_bytes:
+                raise Refused(413, f'these files have more than {self.most_bytes} bytes together')
+            return message
+
+        return counted
+
+    def _inwards(self, body: bytes) -> bytes:
+        """A request's JSON with paths as they are inside; Refused for any that is not in the store."""
+        try:
+            data = json.loads(body or b'null')
+            return json.dumps(self._inside_of(data)).encode()
+        except (ValueError, RecursionError) as error:
+            raise Refused(400, 'this is no JSON') from error
+
+    def _inside_of(self, data: Any) -> Any:
+        if isinstance(data, list):
+            return [self._inside_of(item) for item in data]
+        if not isinstance(data, dict):
+            return data
+        found = {key: self._inside_of(value) for key, value in data.items()}
+        if isinstance(path := data.get('path'), str):
+            if not path.startswith(f'{OUTSIDE}/') or '/..' in path:
+                raise Refused(400, 'this is no file of this page')
+            found['path'] = self._inside + path.removeprefix(OUTSIDE)
+        return found
+
+    def _outwards(self, send: Send) -> Send:
+        """Answers in which the store is called as outside. gradio sends each answer, and each event, in one piece."""
+        held: list[Message] = []
+
+        async def sent(message: Message) -> None:
+            if message['type'] == 'http.response.start':
+                held.append(message)
+                return
+            if message['type'] == 'http.response.body' and (body := message.get('body')):
+                for name in {self._inside, quote(self._inside)}:
+                    body = body.replace(name.encode(), OUTSIDE.encode())
+                message = {**message, 'body': body}
+            if held:
+                start = held.pop()
+                whole = message['type'] == 'http.response.body' and not message.get('more_body')
+                headers = [pair for pair in start['headers'] if pair[0] != b'content-length']
+                if whole:
+                    headers.append((b'content-length', str(len(message.get('body', b''))).encode()))
+                await send({**start, 'headers': headers})
+            await send(message)
+
+        return sent
+
+
+def _with_headers(send: Send) -> Send:
+    async def sent(message: Message) -> None:
+        if message['type'] == 'http.response.start':
+            message = {**message, 'headers': [*message['headers'], *HEADERS]}
+        await send(message)
+
+    return sent
+
+
+async def _answer(send: Send, refused: Refused) -> None:
+    body = refused.line.encode()
+    headers = [(b'content-type', b'text/plain; charset=utf-8'), (b'content-length', str(len(body)).encode())]
+    await _with_headers(send)(
+        {'type': 'http.response.start', 'status': refused.status, 'headers': [*headers, *refused.headers]}
+    )
+    await send({'type': 'http.response.body', 'body': body})
+
+
+async def _whole(receive: Receive, most: int) -> bytes:
+    body = b''
+    while True:
+        message = await receive()
+        body += message.get('body', b'')
+        if len(body) > most:
+            raise Refused(413, 'this request is too long')
+        if not message.get('more_body'):
+            return body
+
+
+def _once(body: bytes, receive: Receive) -> Receive:
+    """The body that was read already, then what else comes."""
+    left = [body]
+
+    async def again() -> Message:
+        return {'type': 'http.request', 'body': left.pop(), 'more_body': False} if left else await receive()
+
+    return again
+
+
+def _with(headers: Any, name: bytes, value: bytes) -> list[tuple[bytes, bytes]]:
+    return [pair for pair in headers if pair[0] not in (name, b'transfer-encoding')] + [(name, value)]
+
+
+def _cookie(header: bytes) -> str:
+    try:
+        found = SimpleCookie(header.decode('latin-1')).get(COOKIE)
+    except CookieError:
+        return ''
+    return unquote(found.value) if found else ''

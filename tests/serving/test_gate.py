@@ -1,0 +1,113 @@
+"""The gate in front of gradio, around an application that tells what reached it."""
+
+import asyncio
+import json
+from types import SimpleNamespace
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from addsr_jax.serving.gate import Gate
+
+ROOT = '/srv/secret place'
+
+
+SEEN = {}  # of the last request that came through
+
+
+async def telling(scope, receive, send):
+    """Answers with a path as it is inside."""
+    body, more = b'', True
+    while more:
+        message = await receive()
+        body, more = body + message.get('body', b''), message.get('more_body', False)
+    SEEN.update(path=scope['path'], raw_path=scope['raw_path'], body=body, headers=dict(scope['headers']))
+    text = json.dumps({'path': f'{ROOT}/a', 'url': quote(f'{ROOT}/a')}).encode()
+    length = (b'content-length', str(len(text)).encode())
+    await send({'type': 'http.response.start', 'status': 200, 'headers': [length]})
+    await send({'type': 'http.response.body', 'body': text})
+
+
+def ask(method, path, *, token=None, full=False, host='127.0.0.1:7860', most=1000, **rest):
+    store = SimpleNamespace(root=ROOT, is_full=lambda: full)
+    gate = Gate(telling, store, token, most)
+
+    async def asked():
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(gate), base_url=f'http://{host}') as client:
+            return await client.request(method, path, **rest)
+
+    return asyncio.run(asked())
+
+
+def test_paths_are_other_ones_inside_and_outside():
+    sent = {'data': [{'path': '/addsr/ab/photo.png', 'meta': {}}, 'text', 3]}
+    answer = ask('POST', '/gradio_api/queue/join', json=sent)
+    assert json.loads(SEEN['body'])['data'] == [{'path': f'{ROOT}/ab/photo.png', 'meta': {}}, 'text', 3]
+    assert float(SEEN['headers'][b'x-addsr-asked']) > 0
+    assert answer.json() == {'path': '/addsr/a', 'url': '/addsr/a'}
+    assert int(answer.headers['content-length']) == len(answer.content)
+    ask('GET', '/gradio_api/file=/addsr/ab/photo one.png')
+    assert SEEN['path'] == f'/gradio_api/file={ROOT}/ab/photo one.png'
+    assert SEEN['raw_path'] == quote(SEEN['path']).encode()
+
+
+@pytest.mark.parametrize('path', ['/etc/passwd', '/addsr/../etc/passwd', 'http://127.0.0.1/', f'{ROOT}/a', 'addsr/a'])
+def test_a_request_names_no_file_but_the_page_s(path):
+    assert ask('POST', '/gradio_api/queue/join', json={'data': [[{'path': path}]]}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ('method', 'path'),
+    [
+        ('GET', '/docs'),
+        ('GET', '/gradio_api/file=/etc/passwd'),
+        ('GET', '/gradio_api/file=http://10.0.0.1/'),
+        ('POST', '/gradio_api/run/restore'),
+        ('POST', '/login'),
+        ('POST', '/'),
+        ('DELETE', '/config'),
+    ],
+)
+def test_what_the_page_does_not_need_is_closed(method, path):
+    assert ask(method, path).status_code == 404
+
+
+def test_requests_that_are_no_json_too_long_or_too_deep_are_refused():
+    join = '/gradio_api/queue/join'
+    assert ask('POST', join, content=b'{').status_code == 400
+    assert ask('POST', join, content=b'[' * 200_000).status_code == 400
+    assert ask('POST', join, content=b' ' * 1_000_001).status_code == 413
+
+
+def test_uploads_end_at_the_limit_and_where_there_is_no_room():
+    assert ask('POST', '/gradio_api/upload', content=b'x' * 1000).status_code == 200
+    assert ask('POST', '/gradio_api/upload', content=b'x' * 1001).status_code == 413
+    assert ask('POST', '/gradio_api/upload', content=b'x', full=True).status_code == 507
+
+
+def test_without_a_token_only_names_of_this_machine_are_answered():
+    for host in ('localhost', 'localhost:7860', '127.0.0.1', '[::1]:7860'):
+        assert ask('GET', '/config', host=host).status_code == 200
+    assert ask('GET', '/config', host='evil.example:7860').status_code == 403
+
+
+def test_with_a_token_nobody_comes_in_without_it_and_it_leaves_the_address():
+    token = 'sesame-öffne'
+    for headers in ({}, {'cookie': 'addsr-token=wrong'}, {'authorization': 'Bearer wrong'}, {'cookie': b'\xff=;;'}):
+        assert ask('GET', '/config', token=token, headers=headers).status_code == 401
+    assert ask('GET', '/?token=wrong', token=token).status_code == 401
+    assert ask('GET', '/config?token=sesame-öffne', token=token).status_code == 401
+    welcome = ask('GET', '/?token=sesame-öffne&__theme=dark', token=token, host='photos.example')
+    assert (welcome.status_code, welcome.headers['location']) == (303, './?__theme=dark')
+    cookie, *flags = welcome.headers['set-cookie'].split('; ')
+    assert 'HttpOnly' in flags
+    assert ask('GET', '/config', token=token, headers={'cookie': cookie}).status_code == 200
+    bearer = {'authorization': 'Bearer plain'}
+    assert ask('GET', '/config', token='plain', headers=bearer).status_code == 200
+
+
+def test_every_answer_tells_browsers_to_load_nothing_from_elsewhere():
+    for answer in (ask('GET', '/'), ask('GET', '/docs'), ask('GET', '/assets/a.js')):
+        assert answer.headers['content-security-policy'].startswith("default-src 'self'")
+        assert answer.headers['x-content-type-options'] == 'nosniff'
