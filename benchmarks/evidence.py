@@ -52,10 +52,9 @@ PIECES = {
     'contact_sheet': Piece((*NANO, '--limit', '8', '--only', 'contact_sheet')),
     'frontier': Piece((*NANO, '--limit', '8', '--only', 'frontier')),
     'autoencoder': Piece((*NANO, '--limit', '8', '--only', 'autoencoder')),
-    'drealsr': Piece((*NANO, '--ablation', '{ablation}', '--only', 'drealsr')),
     'peers': Piece(
-        ('benchmarks/peers.py', *PAIRS, '--workdir', '{work}/peers'),
-        (('docs/nano.md', 'peers'),),
+        ('benchmarks/peers.py', *PAIRS, '--limit', '16', '--workdir', '{work}/peers'),
+        (('docs/nano.md', 'peers'), ('README.md', 'peers')),
         text='{work}/peers/table.md',
         pictures=(('{work}/peers/crops.jpg', 'docs/peers.jpg'),),
     ),

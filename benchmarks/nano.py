@@ -1,18 +1,15 @@
-"""Every figure and picture of docs/nano.md, the README's table, and the ablation of docs/experiments.md, made again.
+"""Pictures and figures of docs/nano.md, and the ablation of docs/experiments.md, made again.
 
     python benchmarks/nano.py --lq LQ --hr HR --workdir runs/nano [--limit N] [--ablation runs/ablation] [--only BLOCK]
 
 LQ and HR are folders of pairs that nobody trained on (the document's are the DRealSR test crops). With the workdir of
-`addsr ablate --config configs/ablation.py`, plain ADD becomes a row of the table, and the ablation's tables and plot
-part of the document. Scores are kept in --workdir: the same command goes on where it stopped.
+`addsr ablate --config configs/ablation.py`, the ablation's tables and plot become part of the document. Scores are kept
+in --workdir: the same command goes on where it stopped.
 """
 
 import argparse
-import dataclasses
 import json
-import re
 import shutil
-import subprocess
 import sys
 from functools import cache, partial
 from pathlib import Path
@@ -26,7 +23,7 @@ from addsr_jax import atomic
 from addsr_jax.data import pictures, sources
 from addsr_jax.data.batches import degrade_image
 from addsr_jax.evaluation import report
-from addsr_jax.evaluation.ablation import curve_table, markdown
+from addsr_jax.evaluation.ablation import curve_table
 from addsr_jax.evaluation.plot import perception_distortion
 from addsr_jax.flags import say
 from addsr_jax.networks.build import apply
@@ -38,17 +35,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.blocks import replace_block
 
 ROOT = Path(__file__).parents[1]
-METHODS = ('bicubic', 'addsr-1', 'addsr-2', 'addsr-4', 'seesr-50')
 FRONTIER = (
     *('addsr-1', 'addsr-1x2', 'addsr-2', 'addsr-2@1', 'addsr-4@0', 'addsr-4', 'addsr-4@1'),
     *('addsr-4x2@0', 'addsr-4x2', 'addsr-4x2@1', 'addsr-8', 'addsr-8@1'),
 )
-# rows of the table, and runs of configs/ablation.py
-PLAIN_ADD = {
-    'plain ADD, 4 steps': 'plain_add',
-    'plain ADD, 4 steps, half the adversarial weight': 'plain_add_half',
-}
-BLOCKS = ('contact_sheet', 'drealsr', 'frontier', 'autoencoder')  # of docs/nano.md
+BLOCKS = ('contact_sheet', 'frontier', 'autoencoder')  # of docs/nano.md
 SIDE = 176  # pixels of a crop of the contact sheet
 # Photograph and (top, left) of the crops: scikit-image ships them, and the embedded weights were not trained on them.
 CROPS = (
@@ -82,11 +73,9 @@ def main() -> None:
     prepare()
     values.workdir.mkdir(parents=True, exist_ok=True)
     pairs = comparison.find_pairs(values.lq, values.hr, values.limit)
-    told = f'{len(pairs)} pairs, spread evenly over the set.' if values.limit else f'All {len(pairs)} pairs.'
     load = cache(partial(pipeline.load, 'nano'))
     write = {
         'contact_sheet': lambda: contact_sheet(load),
-        'drealsr': lambda: scores_table(pairs, told, values.workdir, values.ablation, load),
         'frontier': lambda: frontier(pairs, values.workdir, load),
         'autoencoder': lambda: autoencoder_line(pairs, values.workdir, load),
         'ablation': lambda: ablation_tables(values.ablation),
@@ -94,37 +83,6 @@ def main() -> None:
     for name in only:
         text = write[name]()
         replace_block(ROOT / 'docs' / ('experiments.md' if name == 'ablation' else 'nano.md'), name, text)
-        if name == 'drealsr':
-            replace_block(ROOT / 'README.md', name, text)
-
-
-def scores_table(pairs, told: str, workdir: Path, ablation: Path | None, load) -> str:
-    """Markdown: quality on all pairs, seconds and peak memory of a picture of 128 pixels by the benchmark command."""
-
-    def make(names, model=load):
-        return comparison.make_methods(names, Settings(), model)
-
-    kept = partial(comparison.scored, pairs=pairs, tell=say)
-    scores = kept(workdir / 'scores.json', names=METHODS, methods=make)
-    rows, order = report.means(scores), ['bicubic', 'seesr-50', 'addsr-4', 'addsr-2', 'addsr-1']
-    runs = {name: ablation / run for name, run in PLAIN_ADD.items()} if ablation else {}
-    for name, run in runs.items():
-
-        def trained(run=run):  # the same networks, so the embedded model's programs
-            return dataclasses.replace(load(), params=pipeline.load(run / 'final').params)
-
-        add = kept(workdir / f'{run.name}.json', names=('addsr-4@0',), methods=partial(make, model=trained))
-        rows[name] = report.means(add)['addsr-4@0']
-    order[2:2] = runs
-    table = [['method', 'PSNR', 'SSIM', 'NIQE', 'seconds', 'peak MB', 'speed-up']]
-    cost = {method: measured(method, workdir) for method in METHODS if method != 'bicubic'}
-    for method in order:
-        seconds, memory = cost.get('addsr-4' if method.startswith('plain') else method, (None, None))
-        quality = (f'{rows[method][key]:.{digits}f}' for key, digits in (('psnr', 2), ('ssim', 3), ('niqe', 2)))
-        slow = cost['seesr-50'][0]
-        speed = (f'{seconds:.2f}', f'{memory:.0f}', f'{slow / seconds:.1f}x') if seconds else ('', '', '')
-        table.append([method, *quality, *speed])
-    return f'{told}\n\n{markdown(table)}'
 
 
 def frontier(pairs, workdir: Path, load) -> str:
@@ -137,18 +95,6 @@ def frontier(pairs, workdir: Path, load) -> str:
     curve = report.means(scores)
     perception_distortion(ROOT / 'docs' / 'frontier.png', curve, {}, PSR_WEIGHT)
     return curve_table(curve)
-
-
-def measured(method: str, workdir: Path) -> tuple[float, float]:
-    """Seconds and peak megabytes of 128 to 512 pixels, in a process of its own."""
-    record = workdir / f'speed_{method}.json'
-    if not record.exists():
-        command = ['-m', 'addsr_jax.benchmark', 'sample', '--sizes', '128', '--methods', method, '--repeats', '1']
-        done = subprocess.run([sys.executable, *command], check=True, capture_output=True, text=True, cwd=ROOT)
-        line = next(text for text in done.stdout.splitlines() if re.match(rf' +128 +512 +{method} ', text))
-        seconds, _, _, memory = line.split()[-4:]
-        atomic.write_json(record, [float(seconds), 1000 * float(memory)])
-    return tuple(json.loads(record.read_text(encoding='utf-8')))
 
 
 def ablation_tables(workdir: Path) -> str:
