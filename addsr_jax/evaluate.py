@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from addsr_jax.errors import UserError, guard
 from addsr_jax.flags import Parser, say, take
 from addsr_jax.options import Options, option
-from addsr_jax.restoration.settings import Settings
+from addsr_jax.restoration.settings import Settings, parse_method
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,6 +84,8 @@ def main(arguments: Sequence[str]) -> None:
     from addsr_jax.evaluation import figures, report, with_pyiqa
     from addsr_jax.restoration import comparison, files
 
+    for text in () if command.pred else command.methods.split(','):
+        parse_method(text, settings)  # a wrong one is said before pictures are looked at
     names = figures.chosen(command.metrics) if command.metrics else figures.there()
     if command.with_pyiqa:
         say(with_pyiqa.introduced())

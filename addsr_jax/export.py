@@ -35,10 +35,6 @@ class Command(Options):
     dtype: str = option('of weights and compute', default='float32', choices=('float32', 'bfloat16'))
     overwrite: bool = option('replace an earlier file', default=False)
 
-    def check_together(self) -> None:
-        if self.output.suffix not in ('.zip', '.onnx'):
-            raise UserError(f'--output is {self.output}: it must end in .zip (for jax) or .onnx')
-
 
 def main(arguments: Sequence[str]) -> None:
     parser = Parser('export', 'Writes the sampler with its weights as one file, for jax or as ONNX.')
@@ -49,6 +45,8 @@ def main(arguments: Sequence[str]) -> None:
     parser.declare(Settings, without=[name for name in Settings.__dataclass_fields__ if name not in TAKEN])
     values = parser.parse_args(arguments)
     command, settings = take(values, Command), take(values, Settings)
+    if command.output.suffix not in ('.zip', '.onnx'):
+        raise UserError(f'--output is {command.output}: it must end in .zip (for jax) or .onnx')
     if command.output.exists() and not command.overwrite:
         raise UserError(f'{command.output} exists: add --overwrite, or choose another --output')
     is_onnx = command.output.suffix == '.onnx'

@@ -148,9 +148,10 @@ def of_file(path: Path) -> str:
 def exported(folder: Path) -> Target:
     """What `convert to_pytorch` writes of the embedded model, files of tensors alone."""
     pytorch_folder.to_pytorch('nano', folder, 'student', lambda line: None)
-    for path in folder.rglob('config.json'):
-        path.unlink()
-    files = sorted(path.relative_to(folder) for path in folder.rglob('*') if path.is_file())
+    files = sorted(path.relative_to(folder) for path in folder.rglob('*') if path.suffix in ('.safetensors', '.pth'))
+    for path in folder.rglob('*'):
+        if path.is_file() and path.relative_to(folder) not in files:
+            path.unlink()
 
     def read(copy: Path) -> tuple[str, bool]:
         return ' '.join(of_file(copy / name) for name in files), False

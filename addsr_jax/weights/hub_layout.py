@@ -86,7 +86,7 @@ def _parents(files: Iterable[str]) -> set[str]:
 
 
 def _denoiser(piece: Piece) -> str:
-    """'addsr' or 'seesr': by the innermost name that says it."""
+    """Whose it is: by the innermost name that says it."""
     for part in reversed([*piece.repository.split('/'), *piece.path.split('/')]):
         for role in DENOISERS:
             if role in part.lower():

@@ -57,7 +57,7 @@ def test_latents_are_cut_at_the_same_places():
     assert [t[0, 0, 0, 0] * 4 for t in tiles] == [top for top, _ in plan.offsets]
 
 
-@pytest.mark.parametrize('side', [100, 128])
+@pytest.mark.parametrize('side', [100, 2 * tiling.OVERLAP])
 def test_tiles_that_are_off_the_grid_or_all_overlap_are_refused(side):
     with pytest.raises(ValueError, match='multiple of 16'):
         tiling.plan(300, 300, sides=(192, side), grid=16)

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from addsr_jax.ops import tiling
+from addsr_jax.sizes import NANO
 
 
 class Nearest:
@@ -12,6 +13,8 @@ class Nearest:
 
     on_cpu = True
     tokenizer = len  # of texts
+    networks = SimpleNamespace(spec=NANO)
+    vocabulary = None  # of tags
 
     def __init__(self, needs=0):
         self.names, self.calls, self.needs = [], [], needs  # bytes of a call with one tile of 512 pixels
