@@ -123,7 +123,8 @@ def inspect(path: Path, known: Mapping[str, list[str]]) -> list[str]:
     notes: list[str] = []
     tensors = open_path(path, (*STEMS['unet'], *STEMS['text_encoder']), notes.append)
     networks = [f'  {kind}: {len(held)} tensors' for kind, held in ldm.networks_in(tensors).items()]
-    lines = [f'  {printable(name)}  {list(t.shape)}  {t.dtype}' for name, t in sorted(tensors.items())]
+    kinds = {dtype: str(dtype) for dtype in {t.dtype for t in tensors.values()}}  # a name takes numpy long
+    lines = [f'  {printable(name)}  {list(t.shape)}  {kinds[t.dtype]}' for name, t in sorted(tensors.items())]
     size = sum(t.nbytes for t in tensors.values()) / 1e6
     return [*notes, f'{path}: {len(tensors)} tensors, {size:.1f} MB', *networks, *lines]
 

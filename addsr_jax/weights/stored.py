@@ -1,5 +1,6 @@
 """A tensor of a file, known by shape and dtype before it is read."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,4 +17,4 @@ class Stored:
 
     @property
     def nbytes(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+        return math.prod(self.shape) * self.dtype.itemsize
