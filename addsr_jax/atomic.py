@@ -101,15 +101,19 @@ def _locked_folder(path: Path) -> tuple[Path, int]:
 def remove_abandoned(place: Path) -> None:
     """Temporary folders in `place` whose process has ended."""
     for found in place.iterdir():
-        if not TEMPORARY.fullmatch(found.name) or not found.is_dir():
-            continue
-        with suppress(OSError):
-            lock = os.open(found, os.O_RDONLY)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(found, ignore_errors=True)
-            finally:
-                os.close(lock)
+        if TEMPORARY.fullmatch(found.name) and found.is_dir():
+            remove_unlocked(found)
+
+
+def remove_unlocked(folder: Path) -> None:
+    """A folder with all in it, unless a process holds its lock or it cannot be opened."""
+    with suppress(OSError):
+        lock = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(lock)
 
 
 def _replace(source: Path, target: Path) -> None:

@@ -18,11 +18,9 @@ from addsr_jax import __version__
 from addsr_jax.errors import UserError, guard
 from addsr_jax.flags import Parser, require, say, take
 from addsr_jax.options import Options, option
+from addsr_jax.restoration.computing import MACHINE, Computing
 from addsr_jax.restoration.settings import LARGE, Settings
 from addsr_jax.serving.limits import LIMITS, Limits
-from addsr_jax.specs import ATTENTIONS
-
-MACHINE = 'machine'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,19 +35,6 @@ class Command(Options):
         unset='a new one where others reach the page, else none',
     )
     weights: str = option("'nano', or a folder that training or convert wrote", default='nano')
-    dtype: str | None = option(
-        'of weights and compute',
-        default=None,
-        unset='float32 on CPU, bfloat16 elsewhere',
-        choices=('float32', 'bfloat16'),
-        group=MACHINE,
-    )
-    attention: str = option(
-        "kernel of attention; 'auto': flash on TPUs, cudnn on GPUs in bfloat16, else chunked",
-        default='auto',
-        choices=ATTENTIONS,
-        group=MACHINE,
-    )
 
     def check_together(self) -> None:
         if self.token is not None and len(self.token) < 8:
@@ -70,6 +55,7 @@ def parser() -> Parser:
     p = Parser('serve', 'Serves a page that restores photographs, on this machine alone unless --host says otherwise.')
     p.order(LIMITS, LARGE, MACHINE)
     p.declare(Command)
+    p.declare(Computing)
     p.declare(Limits)
     p.declare(Settings, without=set(Settings.__dataclass_fields__) - {'tile', 'batch'})
     return p
@@ -77,20 +63,20 @@ def parser() -> Parser:
 
 def main(arguments: Sequence[str]) -> None:
     values = parser().parse_args(arguments)
-    command, limits, settings = take(values, Command), take(values, Limits), take(values, Settings)
+    command, computing, limits = take(values, Command), take(values, Computing), take(values, Limits)
     require('serve', 'gradio')
     with listen(command.host, command.port) as listening:
-        serve(listening, command, limits, settings)
+        serve(listening, command, computing, limits, take(values, Settings))
 
 
-def serve(listening: socket.socket, command: Command, limits: Limits, settings: Settings) -> None:
+def serve(listening: socket.socket, command: Command, computing: Computing, limits: Limits, settings: Settings) -> None:
     """The page until a signal ends it, and none of its files afterwards."""
     import addsr_jax
     from addsr_jax.runtime import prepare
 
     prepare()
     say(f'loading {command.weights}')
-    model = addsr_jax.load(command.weights, dtype=command.dtype, attention=command.attention)
+    model = addsr_jax.load(command.weights, dtype=computing.dtype, attention=computing.attention)
     os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'  # before gradio is imported
     from addsr_jax.serving import server
     from addsr_jax.serving.store import Store

@@ -18,15 +18,14 @@ from addsr_jax.errors import Incomplete, UserError, guard
 from addsr_jax.flags import Parser, take
 from addsr_jax.options import Options, option
 from addsr_jax.restoration import fidelity
+from addsr_jax.restoration.computing import MACHINE, Computing
 from addsr_jax.restoration.settings import FINISH, LARGE, RESULT, SAMPLING, WORDS, Settings
-from addsr_jax.specs import ATTENTIONS
 from addsr_jax.telling import Telling, telling
 
 if TYPE_CHECKING:
     from addsr_jax.restoration.files import Job
     from addsr_jax.restoration.folder import How
 
-MACHINE = 'machine'
 EMPTY = ('--suffix', '--prompt', '--negative_prompt')  # whose values may be nothing
 
 
@@ -89,19 +88,6 @@ class Command(Options):
         group=WORDS,
     )
     thresholds: Path | None = option('ram_tag_list_threshold.txt, with tag_list', default=None, group=WORDS)
-    dtype: str | None = option(
-        'of weights and compute',
-        default=None,
-        unset='float32 on CPU, bfloat16 elsewhere',
-        choices=('float32', 'bfloat16'),
-        group=MACHINE,
-    )
-    attention: str = option(
-        "kernel of attention; 'auto': flash on TPUs, cudnn on GPUs in bfloat16, else chunked",
-        default='auto',
-        choices=ATTENTIONS,
-        group=MACHINE,
-    )
     distributed: bool = option(
         'share the pictures with the other processes of this TPU slice or cluster', default=False, group=MACHINE
     )
@@ -158,6 +144,7 @@ def parser() -> Parser:
     )
     p.order(RESULT, SAMPLING, FINISH, WORDS, LARGE, MACHINE)
     p.declare(Command)
+    p.declare(Computing)
     p.declare(Settings, without=('tags',))
     return p
 
@@ -174,7 +161,7 @@ def check_words(arguments: Sequence[str]) -> None:
 def main(arguments: Sequence[str]) -> None:
     check_words(arguments)
     values = parser().parse_args(arguments)
-    command, settings = take(values, Command), take(values, Settings)
+    command, settings, computing = take(values, Command), take(values, Settings), take(values, Computing)
     settings = replace(settings, tags='') if command.no_tags else settings
     from addsr_jax import processes
     from addsr_jax.restoration import files, room
@@ -194,7 +181,7 @@ def main(arguments: Sequence[str]) -> None:
             told.note(f'{len(share) - len(todo)} of {len(share)} results are there already')
         if todo:
             room.check_disk(todo)
-            restore_all(todo, command, settings, told)
+            restore_all(todo, command, computing, settings, told)
 
 
 def making(command: Command, settings: Settings, name: str) -> str | None:
@@ -204,11 +191,13 @@ def making(command: Command, settings: Settings, name: str) -> str | None:
     return None if command.no_metadata else results.line(__version__, command.weights, name, settings)
 
 
-def restore_all(jobs: 'Sequence[Job]', command: Command, settings: Settings, told: Telling) -> None:
+def restore_all(
+    jobs: 'Sequence[Job]', command: Command, computing: Computing, settings: Settings, told: Telling
+) -> None:
     """Every picture, each told; one that cannot be restored is named, and the others go on."""
     from addsr_jax.restoration import folder, stream
 
-    model, how, tiles = ready(jobs, command, settings, told)
+    model, how, tiles = ready(jobs, command, computing, settings, told)
     clock = stream.Clock(tell=told.more_tiles)
     told.begin(len(jobs), tiles)
     try:
@@ -228,7 +217,9 @@ def restore_all(jobs: 'Sequence[Job]', command: Command, settings: Settings, tol
         raise Incomplete(f'{len(told.left_out)} of {len(jobs)} pictures were left out, for the reasons above')
 
 
-def ready(jobs: 'Sequence[Job]', command: Command, settings: Settings, told: Telling) -> 'tuple[Any, How, int]':
+def ready(
+    jobs: 'Sequence[Job]', command: Command, computing: Computing, settings: Settings, told: Telling
+) -> 'tuple[Any, How, int]':
     """The model, compiled; what all pictures have in common; and how many tiles they have together."""
     from addsr_jax import sharding
     from addsr_jax.restoration import folder, pipeline, room
@@ -239,7 +230,7 @@ def ready(jobs: 'Sequence[Job]', command: Command, settings: Settings, told: Tel
     devices = room.devices(jobs, settings)
     told.note(f'loading {command.weights}' + (f' onto {len(devices)} devices' if len(devices) > 1 else ''))
     mesh = sharding.make_mesh('data:-1', devices)
-    model = pipeline.load(hub.located(command.weights, told.note), mesh, command.dtype, command.attention)
+    model = pipeline.load(hub.located(command.weights, told.note), mesh, computing.dtype, computing.attention)
     model = with_words(model, command, told)
     if settings.fidelity is not None and command.weights != fidelity.MEASURED_ON:
         told.note(fidelity.elsewhere(command.weights))

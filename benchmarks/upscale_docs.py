@@ -18,6 +18,7 @@ from addsr_jax.evaluation.ablation import markdown
 from addsr_jax.flags import help_line
 from addsr_jax.options import declared, describe
 from addsr_jax.restoration import pipeline
+from addsr_jax.restoration.computing import Computing
 from addsr_jax.restoration.settings import Settings
 from addsr_jax.runtime import prepare
 
@@ -39,7 +40,7 @@ RECIPES = {
 def options() -> str:
     """Markdown: every flag of `upscale`, by its group, from the fields that declare them."""
     rows: dict[str, list[list[str]]] = {}
-    for kind, without in ((upscale.Command, ()), (Settings, ('tags',))):
+    for kind, without in ((upscale.Command, ()), (Computing, ()), (Settings, ('tags',))):
         for field in dataclasses.fields(kind):
             said, annotation = describe(kind, field.name), declared(kind)[field.name]
             default = None if field.default is dataclasses.MISSING else field.default

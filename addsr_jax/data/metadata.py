@@ -59,7 +59,7 @@ def _damage(what: str, lost: list[str]) -> Iterator[None]:
     """Whatever Pillow raises for a damaged part means that the part is left out, and said."""
     try:
         yield
-    except Exception:
+    except Exception:  # Pillow promises no kind of error for what it parses when it is asked
         lost.append(f'its {what} is damaged and left out')
 
 
@@ -67,7 +67,7 @@ def orientation(image: Image.Image) -> int:
     """EXIF's number, 1 to 8; 1 where EXIF is absent or damaged, which is no reason to refuse the pixels."""
     try:
         return image.getexif().get(TAGS.Orientation, 1)
-    except Exception:
+    except Exception:  # the same
         return 1
 
 

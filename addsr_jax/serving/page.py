@@ -171,7 +171,7 @@ def _guarded(
         yield stopped
     except UserError as error:
         raise gr.Error(escape(printable(worker.told(error), 600)), print_exception=False) from None
-    except Exception:
+    except Exception:  # the last net: one request ends, the page goes on
         logging.getLogger('addsr').exception('a request failed')
         raise gr.Error(FAULT, print_exception=False) from None
     finally:

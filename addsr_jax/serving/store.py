@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from addsr_jax import atomic
 from addsr_jax.errors import UserError
 
 PREFIX = 'addsr-serve-'
@@ -86,11 +87,5 @@ def remove_abandoned() -> None:
     """Folders of processes that have ended without a word; a fresh one may not have its lock yet."""
     for found in Path(tempfile.gettempdir()).glob(f'{PREFIX}*'):
         with suppress(OSError):
-            if time.time() - found.stat().st_ctime < 5:
-                continue
-            lock = os.open(found, os.O_RDONLY)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(found, ignore_errors=True)
-            finally:
-                os.close(lock)
+            if time.time() - found.stat().st_ctime >= 5:
+                atomic.remove_unlocked(found)

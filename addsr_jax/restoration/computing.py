@@ -1,0 +1,27 @@
+"""How the networks compute, of every command that restores pictures. Nothing here needs jax."""
+
+from dataclasses import dataclass
+
+from addsr_jax.options import Options, option
+from addsr_jax.specs import ATTENTIONS
+
+MACHINE = 'machine'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Computing(Options):
+    """What `load` takes beside weights and devices."""
+
+    dtype: str | None = option(
+        'of weights and compute',
+        default=None,
+        unset='float32 on CPU, bfloat16 elsewhere',
+        choices=('float32', 'bfloat16'),
+        group=MACHINE,
+    )
+    attention: str = option(
+        "kernel of attention; 'auto': flash on TPUs, cudnn on GPUs in bfloat16, else chunked",
+        default='auto',
+        choices=ATTENTIONS,
+        group=MACHINE,
+    )
