@@ -11,7 +11,7 @@ from pathlib import Path
 
 from addsr_jax.errors import UserError, guard
 from addsr_jax.flags import Parser, require, say, take
-from addsr_jax.options import Options, option
+from addsr_jax.options import Options, declared, option
 from addsr_jax.restoration.settings import Settings
 
 TAKEN = ('method', 'steps', 'psr_weight', 'antithetic', 'guidance_scale', 'prompt', 'negative_prompt')
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> None:
         'weights', metavar='WEIGHTS', help="'nano', a folder of training (final/) or convert, or ORG/NAME of a hub"
     )
     parser.declare(Command)
-    parser.declare(Settings, without=[name for name in Settings.__dataclass_fields__ if name not in TAKEN])
+    parser.declare(Settings, without=[name for name in declared(Settings) if name not in TAKEN])
     values = parser.parse_args(arguments)
     command, settings = take(values, Command), take(values, Settings)
     if command.output.suffix not in ('.zip', '.onnx'):
@@ -55,7 +55,8 @@ def main(arguments: Sequence[str]) -> None:
     from addsr_jax.restoration import exported, pipeline
     from addsr_jax.weights import hub
 
-    model = pipeline.load(hub.located(values.weights, say), dtype=command.dtype)
+    # a kernel that every platform has, whatever this machine's own is
+    model = pipeline.load(hub.located(values.weights, say), dtype=command.dtype, attention='chunked')
     made = exported.sampled(model, settings, command.side)
     if is_onnx:
         say('converting, for some minutes at full size')

@@ -6,6 +6,7 @@ import os
 import resource
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
@@ -79,6 +80,17 @@ def return_freed_memory() -> None:
     trim = getattr(ctypes.CDLL(None), 'malloc_trim', None) if sys.platform == 'linux' else None
     if trim is not None:
         trim(0)
+
+
+def compiled_bytes(program: Any) -> int:
+    """What a compiled program takes beside its arguments, as the compiler laid it out."""
+    found = program.memory_analysis()
+    return found.temp_size_in_bytes + found.output_size_in_bytes + found.generated_code_size_in_bytes
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether that is what a device says."""
+    return 'RESOURCE_EXHAUSTED' in str(error) or 'out of memory' in str(error).lower()
 
 
 def free_memory() -> float:

@@ -134,7 +134,7 @@ def runner(way: str, folder: Path, values: argparse.Namespace) -> Callable[[np.n
         artefact = exported.load(folder / 'model.zip')
         return lambda lq, noise: np.asarray(artefact(lq, noise))
     model, settings = pipeline.load('nano'), Settings(steps=values.steps)
-    words = model._words(settings)[None]
+    words = model.words(settings)[None]
     return lambda lq, noise: np.asarray(model._sample(lq, noise, words, None, settings))
 
 

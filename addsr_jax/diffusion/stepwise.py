@@ -27,8 +27,8 @@ from addsr_jax.trees import Tree
 class Stepwise(Denoiser):
     """Pictures come and go as numpy's arrays; everything else as a `Denoiser`."""
 
-    mesh: Mesh | None = None
-    programs: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    mesh: Mesh = field(kw_only=True)
+    programs: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False, kw_only=True)
 
     def scan(self, step: Any, carry: Any, xs: Any) -> tuple[Any, Any]:
         rows = jax.tree.map(np.asarray, xs)
@@ -53,7 +53,7 @@ class Stepwise(Denoiser):
 
     def tiles(self, side: int) -> Tiles:
         """The autoencoder in tiles that give `side` latents along an axis."""
-        made = Tiles(self.networks.autoencoder, side, self.mesh)  # pyright: ignore[reportArgumentType]
+        made = Tiles(self.networks.autoencoder, side, self.mesh)
         return self.programs.setdefault(('tiles', side), made)
 
     def embed_text(self, params: Tree, tokens: Any) -> jax.Array:
@@ -90,13 +90,13 @@ class Stepwise(Denoiser):
         return dataclasses.replace(conditioning, image=conditioning.image[:, rows, columns], latents=latents)
 
     def _call(self, name: str, params: Tree, *arrays: Any, **options: Any) -> Any:
-        return self.jitted(name, **options)(params, *arrays)
+        with jax.set_mesh(self.mesh):
+            return self.jitted(name, **options)(params, *arrays)
 
     def jitted(self, name: str, **options: Any) -> Callable[..., Any]:
         """A method of `Denoiser` as a program of its own."""
-        key = (name, *options.items())
+        key = (name, self.part, *options.items())
         if key not in self.programs:
             method = partial(getattr(Denoiser, name), Denoiser(self.networks, self.part), **options)
-            compiled = {} if self.mesh is None else compiler_options(self.mesh)
-            self.programs[key] = jax.jit(method, compiler_options=compiled)
+            self.programs[key] = jax.jit(method, compiler_options=compiler_options(self.mesh))
         return self.programs[key]

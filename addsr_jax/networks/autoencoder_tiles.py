@@ -28,7 +28,7 @@ from addsr_jax.networks.build import apply
 from addsr_jax.networks.layers import GroupNorm
 from addsr_jax.networks.tile_norms import Norms, Statistics, settle
 from addsr_jax.ops.attention import no_keys, with_keys
-from addsr_jax.runtime import compiler_options
+from addsr_jax.runtime import compiled_bytes, compiler_options
 from addsr_jax.specs import AutoencoderSpec
 from addsr_jax.trees import Tree
 
@@ -216,9 +216,7 @@ class Tiles:
     def _compiled(self, function: Callable[..., Any], *shapes: Any) -> tuple[Callable[..., Any], int]:
         """(program, bytes of what it makes)."""
         run = jax.jit(function, compiler_options=compiler_options(self.mesh)).lower(*shapes).compile()
-        found = run.memory_analysis()
-        sizes = ('temp', 'output', 'generated_code')
-        return run, sum(getattr(found, f'{name}_size_in_bytes', 0) for name in sizes)
+        return run, compiled_bytes(run)
 
     def _attended(self, projected: np.ndarray) -> np.ndarray:
         """q, k and v side by side, [B, h, w, 3 C] -> attention over the whole picture, [B, h, w, C]."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from addsr_jax.networks.lora import Adapters
 from addsr_jax.networks.swin import Swin
-from addsr_jax.ops.attention import attention
+from addsr_jax.ops.attention import attention, einsum
 from addsr_jax.ops.image import resize
 from addsr_jax.specs import PromptExtractorSpec, TaggingSpec
 
@@ -56,14 +56,11 @@ class CrossAttentionSelf(nn.Module):
             return y.reshape(*y.shape[:2], self.spec.heads, -1)
 
         q, k, v = project('query', x), project('key', context), project('value', context)
-        if self.dropout:
-            key = self.make_rng('dropout')
-            out = nn.dot_product_attention(
-                q, k, v, broadcast_dropout=False, dropout_rng=key, dropout_rate=self.dropout, deterministic=False
-            )
-        else:
-            out = attention(q, k, v)
-        return out.reshape(x.shape)
+        if not self.dropout:
+            return attention(q, k, v).reshape(x.shape)
+        weights = (x.shape[0], self.spec.heads, x.shape[1], context.shape[1])
+        kept = jax.random.bernoulli(self.make_rng('dropout'), 1 - self.dropout, weights) / (1 - self.dropout)
+        return einsum(q, k, v, kept=kept).reshape(x.shape)
 
 
 class AddAndNorm(nn.Module):

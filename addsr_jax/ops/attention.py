@@ -19,6 +19,7 @@ LONG = 1024  # tokens; below, the whole matrix is small and quicker
 QUERIES = KEYS = 512  # of a block of `chunked` at most; of 64 to 4096 the quickest on CPU, or nearly
 TILE = 128  # `flash` takes lengths that this divides
 BLOCKS = (512, 384, 256, 128)  # of `flash`: the first that divides a length
+AMPERE = '8.0'  # compute capability
 FUSED_HEAD = 128  # channels of a head: the most that cuDNN takes on every GPU
 
 Kernel = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
@@ -45,8 +46,7 @@ def chosen(name: str, device: Any, dtype: Any) -> str:
     UserError: there is no such kernel, or not there.
     """
     platform, narrow = device.platform, jnp.dtype(dtype) != jnp.float32
-    # '8.0' is Ampere; of a GPU that does not say, jax does when it compiles
-    fuses = platform == 'gpu' and narrow and float(getattr(device, 'compute_capability', 8)) >= 8
+    fuses = platform == 'gpu' and narrow and _is_ampere(str(getattr(device, 'compute_capability', AMPERE)))
     if name == 'auto':
         return 'flash' if platform == 'tpu' else 'cudnn' if fuses else 'chunked'
     if name not in KERNELS:
@@ -61,13 +61,21 @@ def chosen(name: str, device: Any, dtype: Any) -> str:
     return name
 
 
-def einsum(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-    """With the whole T x S matrix in memory."""
+def _is_ampere(capability: str) -> bool:
+    """'9.0' is, and AMD's 'gfx942' is not. Of a GPU that does not say, jax does when it compiles."""
+    return capability.replace('.', '', 1).isdigit() and float(capability) >= float(AMPERE)
+
+
+def einsum(
+    q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None = None, kept: jax.Array | None = None
+) -> jax.Array:
+    """With the whole T x S matrix in memory. kept: factors of the weights, as of dropout, [B, H, T, S]."""
     scores = jnp.einsum('bthd,bshd->bhts', q, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
     if mask is not None:
         scores = jnp.where(mask, scores, -jnp.inf) if mask.dtype == jnp.bool_ else scores + mask
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum('bhts,bshd->bthd', weights, v)
+    weights = jax.nn.softmax(scores, axis=-1)
+    weights = weights if kept is None else weights * kept
+    return jnp.einsum('bhts,bshd->bthd', weights.astype(v.dtype), v)
 
 
 @jax.custom_vjp
@@ -183,9 +191,9 @@ def cudnn(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
     fused = partial(jax.nn.dot_product_attention, implementation='cudnn')
     if not q.shape[1] % 2 and not k.shape[1] % 2:
         return fused(q, k, v)
-    ends = (jnp.full(q.shape[:1], x.shape[1], jnp.int32) for x in (q, k))
+    queries, keys = (jnp.full(q.shape[:1], x.shape[1], jnp.int32) for x in (q, k))
     even = (_padded(x, x.shape[1] + x.shape[1] % 2) for x in (q, k, v))
-    return fused(*even, query_seq_lengths=next(ends), key_value_seq_lengths=next(ends))[:, : q.shape[1]]
+    return fused(*even, query_seq_lengths=queries, key_value_seq_lengths=keys)[:, : q.shape[1]]
 
 
 def flash(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:

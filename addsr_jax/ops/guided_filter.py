@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from addsr_jax.ops.image import low_frequencies, wavelet
-from addsr_jax.ops.ycbcr import TO_YCBCR
+from addsr_jax.ops.ycbcr import FROM_YCBCR, TO_YCBCR
 
 # Measured on pairs of real cameras and on the crops of docs/contact_sheet.jpg; for pictures in [-1, 1].
 CHROMA_RADIUS, CHROMA_EPSILON = 12, 1e-3
@@ -60,7 +60,7 @@ def guided(image: jax.Array, reference: jax.Array) -> jax.Array:
     sharper, blurred = (low_frequencies(colors, levels) for levels in (2, 3))
     chroma = guided_filter(chroma, blurred, CHROMA_RADIUS, CHROMA_EPSILON, drawn=sharper)
     mended = jnp.concatenate([colors[..., :1], chroma], -1)
-    return jnp.matmul(mended, np.linalg.inv(TO_YCBCR).T, precision=highest)
+    return jnp.matmul(mended, FROM_YCBCR.T, precision=highest)
 
 
 def without_grain(image: jax.Array, grain: jax.typing.ArrayLike) -> jax.Array:

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from addsr_jax.ops.ycbcr import TO_YCBCR
+from addsr_jax.ops.ycbcr import FROM_YCBCR, TO_YCBCR
 
 SLACK = 1.0  # levels of 255 that luma has beside its overshoot: rounding, and faint texture
-FROM_YCBCR = np.linalg.inv(TO_YCBCR)
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from addsr_jax import atomic, json_file, options, trees
 from addsr_jax.diffusion import sampler
 from addsr_jax.errors import UserError, printable
 from addsr_jax.restoration import program
+from addsr_jax.restoration.device_model import DeviceModel
 from addsr_jax.restoration.flat import flattened
-from addsr_jax.restoration.pipeline import Pipeline
 from addsr_jax.restoration.settings import Settings
 from addsr_jax.trees import Tree
 
@@ -44,29 +44,18 @@ class Sampled:
         return jax.ShapeDtypeStruct(lq, jnp.float32), jax.ShapeDtypeStruct(noise, jnp.float32)
 
 
-def sampled(model: Pipeline, settings: Settings, side: int) -> Sampled:
+def sampled(model: DeviceModel, settings: Settings, side: int) -> Sampled:
     """For pictures of side x side output pixels. UserError where the weights or the settings need more than a tile."""
     if model.networks.spec.view.tokens_of == 'file':
         raise UserError('these weights look at the whole file beside each tile: artefacts of them are not made')
     if side % model.grid:
         raise UserError(f'--side is {side}: it must be a multiple of {model.grid}')
-    chosen = model._sampling(settings)
-    if chosen.method.part not in model.params:
-        raise UserError(f'these weights hold no {chosen.method.part}, which --method {settings.method} needs')
-    words = model._words(settings)
-    guidance, weight = model._guidance(settings), settings.chosen.psr_weight
-    params = {part: jax.tree.map(np.asarray, model.params[part]) for part in program.parts(chosen)}
+    chosen, params = model.sampling_and_params(settings)
+    words, scalars = jnp.asarray(model.words(settings)), model.scalars(settings)
 
     def run(params: Tree, lq: jax.Array, noise: jax.Array) -> jax.Array:
-        tokens, negative = (jnp.broadcast_to(jnp.asarray(row)[None], (lq.shape[0], row.size)) for row in words)
-        inputs = sampler.Inputs(
-            lq=lq,
-            tokens=tokens,
-            noise=noise.swapaxes(0, 1),
-            negative_tokens=negative,
-            guidance_scale=guidance,
-            psr_weight=weight,
-        )
+        tokens = jnp.broadcast_to(words[None], (lq.shape[0], *words.shape))
+        inputs = program.inputs({'lq': lq, 'noise': noise, 'tokens': tokens}, scalars)
         return sampler.sample(model.networks, chosen, params, inputs)
 
     latent = side // model.factor
@@ -77,7 +66,7 @@ def sampled(model: Pipeline, settings: Settings, side: int) -> Sampled:
         'lq': [side, side, 3],
         'noise': [chosen.noise_fields, latent, latent, model.networks.spec.unet.out_channels],
     }
-    return Sampled(run, params, about)
+    return Sampled(run, jax.tree.map(np.asarray, params), about)
 
 
 def write(made: Sampled, path: Path, platforms: Sequence[str], batch: int | None) -> None:
@@ -136,7 +125,7 @@ def load(path: str | Path) -> Artefact:
     except (OSError, zipfile.BadZipFile, KeyError, ValueError, UserError, SafetensorError) as error:
         reason = printable(str(error)) or type(error).__name__
         raise UserError(f'{path} is no artefact of addsr export, or is damaged ({reason}): export it again') from error
-    here = {'gpu': 'cuda'}.get(jax.default_backend(), jax.default_backend())
+    here = jax_export.default_export_platform()
     if here not in about['platforms']:
         others = ', '.join(about['platforms'])
         raise UserError(f'{path} is for {others} and this is {here}: export it again with --platforms {here}')

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,33 +16,23 @@ from PIL import Image
 from addsr_jax import sharding
 from addsr_jax.data import pictures
 from addsr_jax.data.resize import small_view
-from addsr_jax.data.tokens import Tokenizer, load_tokenizer
-from addsr_jax.diffusion import sampler
-from addsr_jax.diffusion.sampler import Sampling
-from addsr_jax.diffusion.stepwise import Stepwise
-from addsr_jax.diffusion.windows import Windows
+from addsr_jax.data.tokens import load_tokenizer
 from addsr_jax.errors import PictureError, UserError
-from addsr_jax.networks.build import Networks, apply, build
+from addsr_jax.networks.build import apply, build
 from addsr_jax.networks.prompt_extractor import normalise
 from addsr_jax.ops import tiling
 from addsr_jax.ops.attention import chosen as chosen_attention
-from addsr_jax.options import declared, describe, from_data
-from addsr_jax.restoration import finish, kinds, mirrors, noise, program, results, steps, stream, views
+from addsr_jax.options import from_data
+from addsr_jax.restoration import finish, kinds, noise, results, steps, stream, views
 from addsr_jax.restoration.bounds import Bounds
 from addsr_jax.restoration.cut import Cut
-from addsr_jax.restoration.settings import FINISH, FREE, RESULT, SMALLEST_TILE, Settings
-from addsr_jax.runtime import compiler_options, free_memory
-from addsr_jax.specs import PromptSpec
-from addsr_jax.trees import Tree
+from addsr_jax.restoration.device_model import Arrays, DeviceModel
+from addsr_jax.restoration.settings import FREE, SMALLEST_TILE, Settings
 from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights import hub, tags
 from addsr_jax.weights.bundle import Bundle
 
 SMALLEST = 8  # pixels of an input's shorter side; one of less is mirrored
-# Settings of `upscale` that the sampler alone has no use for.
-OF_FILES = {'batch', 'scale', 'seed', 'tile'} | {
-    name for name in declared(Settings) if describe(Settings, name).group in (FINISH, RESULT)
-}
 TILES = (128, 256)  # output pixels: an image that fits into a smaller tile need not pay for a whole one
 THIN = (64, *TILES)  # the same of the shorter side of one that takes several tiles
 
@@ -75,15 +65,10 @@ def built(bundle: Bundle, mesh: Mesh, dtype: Any, attention: str = 'chunked') ->
 
 
 @dataclass(frozen=True)
-class Pipeline:
+class Pipeline(DeviceModel):
     """Networks with their parameters on the devices; `upscale` for images, `sample` for arrays."""
 
-    networks: Networks
-    params: Tree  # by part: autoencoder, text_encoder, prompt_extractor, teacher, student
-    tokenizer: Tokenizer
-    mesh: Mesh
     vocabulary: tags.Vocabulary | None = None  # of the weights' tagging head: pictures' tags become part of the prompt
-    _programs: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def upscale(
         self, image: Any, *, name: str | None = None, progress: stream.Progress | None = None, **settings: Any
@@ -188,7 +173,7 @@ class Pipeline:
             plan=plan,
             large=tiling.pad(large, plan),
             noise=self._noise(plan, settings, name),
-            words=self._words(settings),
+            words=self.words(settings),
             tokens=self._file_tokens(small) if self.networks.spec.view.tokens_of == 'file' else None,
         )
 
@@ -230,39 +215,7 @@ class Pipeline:
 
         What it compiles is kept, and the call itself uses it.
         """
-        sampling, count = self._sampling(settings), self.whole_calls(settings.batch)
-        height, width = self._plan_of(size, settings).shape
-        key = (sampling, count, height, width)
-        if sampling.windows.tiled:
-            model, params = self._stepwise(sampling), {part: self.params[part] for part in program.parts(sampling)}
-            return program.needs_stepwise(model, sampling, params, count, height, width)
-        if key not in self._programs:
-            dtype = jnp.dtype(jax.tree.leaves(self.params['autoencoder'])[0].dtype).name
-            kernel = self.networks.unet.kernel
-            traced = program.trace(self.networks.spec, sampling, self.mesh, count, height, width, dtype, kernel)
-            self._programs[key] = traced.lower().compile()
-        found = self._programs[key].memory_analysis()
-        return found.temp_size_in_bytes + found.output_size_in_bytes + found.generated_code_size_in_bytes
-
-    def steps_of(self, settings: Settings) -> int:
-        """How often the network is asked."""
-        return settings.steps_with(self.networks.spec.view.student_steps)
-
-    def free_memory(self) -> float:
-        """Bytes that the devices have left."""
-        stats = self.mesh.devices.flat[0].memory_stats() or {}
-        if 'bytes_limit' in stats:
-            return stats['bytes_limit'] - stats.get('bytes_in_use', 0)
-        return free_memory()
-
-    @property
-    def on_cpu(self) -> bool:
-        """Whether the devices' memory is the machine's."""
-        return self.mesh.devices.flat[0].platform == 'cpu'
-
-    def whole_calls(self, tiles: int) -> int:
-        """So many tiles, or a few more, that every device has as many."""
-        return -(-tiles // self.mesh.size) * self.mesh.size
+        return self.bytes_of(self._plan_of(size, settings).shape, settings)
 
     def call(self, tiles: Sequence[tuple[Cut, int]], size: int) -> jax.Array:
         """Tiles of one shape, of pictures of the same settings but for words, restored in one call: [size, h, w, 3].
@@ -274,29 +227,9 @@ class Pipeline:
 
     def call_steps(self, tiles: Sequence[tuple[Cut, int]], size: int) -> Iterator[np.ndarray]:
         """`call` of a method that refines, after each of its steps; between them nothing stays on the devices."""
-        settings = tiles[0][0].settings
-        sampling, params = self._sampling_and_params(settings)
-        key = ('steps', dataclasses.replace(sampling, timesteps=()))
-        if key not in self._programs:
-            self._programs[key] = program.jitted_steps(self.networks, key[1], self.mesh)
-        begin, step = self._programs[key]
-        scalars = self._scalars(settings)
-        texts, state = None, None
-        for i in range(len(sampling.timesteps)):
-            lq, noise, words, tokens = self._arrays(tiles, size)
-            batch = {'lq': lq, 'noise': noise[:, :1], 'tokens': words}
-            batch |= {} if tokens is None else {'image_tokens': tokens}
-            batch, state = jax.device_put((batch, state), sharding.batch_sharding(self.mesh))
-            if state is None:
-                texts, state = begin(params, batch, scalars)
-            every = sampler.addsr_steps(sampling, noise.swapaxes(0, 1), settings.chosen.psr_weight)
-            at = jax.tree.map(lambda leaf, i=i: leaf[i], every)
-            state = jax.device_get(step(params, batch, scalars, texts, state, at))
-            yield state.prediction
+        return self._sample_steps(lambda: self._arrays(tiles, size), tiles[0][0].settings)
 
-    def _arrays(
-        self, tiles: Sequence[tuple[Cut, int]], size: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    def _arrays(self, tiles: Sequence[tuple[Cut, int]], size: int) -> Arrays:
         """lq, noise, words and tokens of tiles, as `_sample` takes them; the last one repeated until `size`."""
         chosen = [tiles[min(i, len(tiles) - 1)] for i in range(size)]
         tokens = None if chosen[0][0].tokens is None else np.concatenate([np.asarray(cut.tokens) for cut, _ in chosen])
@@ -366,121 +299,12 @@ class Pipeline:
         side = self.networks.spec.prompt_extractor.swin.image_size
         return tags.probabilities(program, self.params['prompt_extractor'], _as_array(image), side)
 
-    def sample(self, lq: jax.Array, key: jax.Array, **settings: Any) -> jax.Array:
-        """The sampler alone: lq [B, H, W, 3] in [-1, 1] at output size, H and W multiples of `grid` -> the same shape.
-
-        settings: those fields of `Settings` that concern the sampler. Image i uses the numbers of fold_in(key, i).
-        """
-        unused = sorted(set(settings) & OF_FILES)
-        if unused:
-            raise UserError(f'sample: {", ".join(unused)} concern whole pictures and not the sampler: use upscale')
-        chosen = from_data(Settings, {**settings, 'tile': 0}, 'sample.')
-        sampling = self._sampling(chosen)
-        shape = (
-            sampling.noise_fields,
-            *(n // self.factor for n in lq.shape[1:3]),
-            self.networks.spec.unet.out_channels,
-        )
-        keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(lq.shape[0]))
-        drawn = jax.vmap(lambda k: jax.random.normal(k, shape))(keys)
-        words = np.repeat(self._words(chosen)[None], lq.shape[0], axis=0)
-        return self._sample(lq, drawn, words, None, chosen)
-
-    @property
-    def factor(self) -> int:
-        """Pixels per latent."""
-        return self.networks.spec.autoencoder.factor
-
-    @property
-    def grid(self) -> int:
-        """Tiles start and end at multiples of this: latents that every level of the UNet halves evenly."""
-        return self.factor * 2 ** (len(self.networks.spec.unet.block_out_channels) - 1)
-
     def _noise(self, plan: tiling.Plan, settings: Settings, name: str) -> np.ndarray:
         """[N, h, w, C] of a padded picture."""
         height, width = (n // self.factor for n in plan.padded)
         channels, fields = self.networks.spec.unet.out_channels, self._sampling(settings).noise_fields
         key = noise.key_of(settings.seed, name)
         return noise.drawn(key, (fields, height, width, channels), noise.BLOCK // self.factor)
-
-    def _words(self, settings: Settings) -> np.ndarray:
-        """Tokens [2, 77] of the prompt and of the negative prompt."""
-        prompts = self.networks.spec.prompts
-        negative = prompts.negative if settings.negative_prompt is None else settings.negative_prompt
-        return self.tokenizer([prompt_of(settings, prompts), negative])
-
-    def _guidance(self, settings: Settings) -> float:
-        """The user's scale, or the model's own for a method that is guided; 1: no guidance."""
-        if settings.guidance_scale is not None:
-            return settings.guidance_scale
-        return self.networks.spec.prompts.guidance_scale if settings.of_method.guided else 1.0
-
-    def _sampling(self, settings: Settings) -> Sampling:
-        """What the program for these settings is compiled for."""
-        return Sampling.of(
-            settings.of_method,
-            self.steps_of(settings),
-            self.networks.spec.schedule.steps,
-            guided=self._guidance(settings) != 1,
-            start_point=settings.start_point,
-            start_timestep=settings.start_timestep,
-            antithetic=settings.chosen.antithetic,
-            windows=Windows(
-                settings.latent_tile, settings.latent_overlap, settings.encoder_tile, settings.decoder_tile
-            ),
-        )
-
-    def _scalars(self, settings: Settings) -> dict[str, float]:
-        """Numbers that a program takes."""
-        return {'guidance_scale': self._guidance(settings), 'psr_weight': settings.chosen.psr_weight}
-
-    def _sampling_and_params(self, settings: Settings) -> tuple[Sampling, Tree]:
-        """What the settings ask for, and the parameters that its program takes."""
-        sampling = self._sampling(settings)
-        if sampling.method.part not in self.params:
-            raise UserError(
-                f'these weights hold no {sampling.method.part}, which --method {settings.method} needs: '
-                f'they have {", ".join(sorted(self.params))}'
-            )
-        return sampling, {part: self.params[part] for part in program.parts(sampling)}
-
-    def _sample(
-        self, lq: Any, noise: Any, words: np.ndarray, tokens: np.ndarray | None, settings: Settings
-    ) -> jax.Array:
-        """lq [B, H, W, 3], noise [B, N, h, w, C], words [B, 2, 77], tokens of the file or None -> [B, H, W, 3]."""
-        sampling, params = self._sampling_and_params(settings)
-        batch = {'tokens': words} if tokens is None else {'tokens': words, 'image_tokens': tokens}
-        scalars = self._scalars(settings)
-        run: Any
-        if sampling.windows.tiled:
-            run = partial(program.run_stepwise, self._stepwise(sampling), sampling)
-        else:
-            run = self._programs.get((sampling, *lq.shape[:3]))  # what `need` has compiled
-        if run is None:
-            run = self._programs.setdefault(sampling, program.jitted(self.networks, sampling, self.mesh))
-
-        def restored(lq: Any, noise: Any) -> jax.Array:
-            given = {**batch, 'lq': lq, 'noise': noise}
-            if not sampling.windows.tiled:
-                given = jax.device_put(given, sharding.batch_sharding(self.mesh))
-            return run(params, given, scalars)
-
-        return mirrors.mean(restored, lq, noise) if settings.tta else restored(lq, noise)
-
-    def _stepwise(self, sampling: Sampling) -> Stepwise:
-        return self._programs.setdefault(sampling, program.stepwise(self.networks, sampling, self.mesh))
-
-    def _program(self, key: Any, function: Any) -> Any:
-        """One jitted function per kind of call."""
-        return self._programs.setdefault(key, jax.jit(function, compiler_options=compiler_options(self.mesh)))
-
-
-def prompt_of(settings: Settings, prompts: PromptSpec) -> str:
-    """Tags, the user's words and the added ones; with tags exactly as the published scripts join them."""
-    added = getattr(prompts, settings.of_method.added_prompt)
-    if settings.tags:
-        return f'{settings.tags}, {settings.prompt},{added}'
-    return ', '.join(text for text in (settings.prompt, added) if text)
 
 
 def _as_array(image: np.ndarray | Image.Image) -> np.ndarray:

@@ -15,7 +15,7 @@ from addsr_jax.diffusion.sampler import At, Begun, Inputs, Sampling, State
 from addsr_jax.diffusion.stepwise import Stepwise
 from addsr_jax.networks.build import Networks, apply, build
 from addsr_jax.ops.attention import chosen
-from addsr_jax.runtime import compiler_options
+from addsr_jax.runtime import compiled_bytes, compiler_options
 from addsr_jax.specs import ModelSpec
 from addsr_jax.trees import Tree
 from addsr_jax.weights import bundle as bundles
@@ -36,7 +36,7 @@ def jitted(networks: Networks, sampling: Sampling, mesh: Mesh) -> Any:
     """
 
     def run(params: Tree, batch: dict[str, jax.Array], scalars: dict[str, Any]) -> jax.Array:
-        return sampler.sample(networks, sampling, params, _inputs(batch, scalars))
+        return sampler.sample(networks, sampling, params, inputs(batch, scalars))
 
     return jax.jit(run, compiler_options=compiler_options(mesh))
 
@@ -50,28 +50,28 @@ def jitted_steps(networks: Networks, sampling: Sampling, mesh: Mesh) -> tuple[An
     model = Denoiser(networks, sampling.method.part, sampling.windows)
 
     def begin(params: Tree, batch: dict[str, jax.Array], scalars: dict[str, Any]) -> tuple[Any, State]:
-        begun, state = sampler.addsr_begin(model, params, _inputs(batch, scalars), sampling)
+        begun, state = sampler.addsr_begin(model, params, inputs(batch, scalars), sampling)
         return (begun.text, begun.negative_text), state
 
     def step(params: Tree, batch: Any, scalars: dict[str, Any], texts: Any, state: State, at: At) -> State:
-        begun = Begun(_inputs(batch, scalars), to_unit(batch['lq']), *texts)
+        begun = Begun(inputs(batch, scalars), to_unit(batch['lq']), *texts)
         return sampler.addsr_step(model, params, sampling, begun, state, at)
 
     options = compiler_options(mesh)
     return jax.jit(begin, compiler_options=options), jax.jit(step, compiler_options=options)
 
 
-def stepwise(networks: Networks, sampling: Sampling, mesh: Mesh) -> Stepwise:
-    """The denoiser of a sampling whose autoencoder goes tile by tile."""
-    return Stepwise(networks, sampling.method.part, sampling.windows, mesh)
+def stepwise(networks: Networks, sampling: Sampling, mesh: Mesh, programs: dict[Any, Any]) -> Stepwise:
+    """The denoiser of a sampling whose autoencoder goes tile by tile; `programs` are shared with others."""
+    return Stepwise(networks, sampling.method.part, sampling.windows, mesh=mesh, programs=programs)
 
 
 def run_stepwise(
     model: Stepwise, sampling: Sampling, params: Tree, batch: dict[str, Any], scalars: dict[str, Any]
 ) -> np.ndarray:
     """As a program of `jitted`, for arrays of numpy."""
-    inputs = _inputs(jax.tree.map(np.asarray, batch), scalars)
-    return np.asarray(sampler.sample_by(model, sampling, params, inputs))
+    given = inputs(jax.tree.map(np.asarray, batch), scalars)
+    return np.asarray(sampler.sample_by(model, sampling, params, given))
 
 
 def needs_stepwise(model: Stepwise, sampling: Sampling, params: Tree, batch: int, height: int, width: int) -> int:
@@ -97,18 +97,13 @@ def needs_stepwise(model: Stepwise, sampling: Sampling, params: Tree, batch: int
     )
     timesteps = jax.ShapeDtypeStruct((both,), jnp.int32)
     denoising: Any = model.jitted('network_output')
-    found.append(_bytes_of(denoising.lower(params, z, timesteps, conditioning, 1.0).compile()))
+    found.append(compiled_bytes(denoising.lower(params, z, timesteps, conditioning, 1.0).compile()))
     picture = 4 * 3 * batch * height * width  # whole, where the prompt extractor makes its view of it
-    on_cpu = model.mesh is not None and model.mesh.devices.flat[0].platform == 'cpu'
+    on_cpu = model.mesh.devices.flat[0].platform == 'cpu'
     return max(found) + picture + (held + 3 * picture if on_cpu else 0)
 
 
-def _bytes_of(compiled: Any) -> int:
-    found = compiled.memory_analysis()
-    return found.temp_size_in_bytes + found.output_size_in_bytes + found.generated_code_size_in_bytes
-
-
-def _inputs(batch: dict[str, Any], scalars: dict[str, Any]) -> Inputs:
+def inputs(batch: dict[str, Any], scalars: dict[str, Any]) -> Inputs:
     return Inputs(
         lq=batch['lq'],
         tokens=batch['tokens'][:, 0],

@@ -244,6 +244,16 @@ class Settings(Options):
         if self.start_timestep is not None and self.start_point != 'lr':
             raise UserError('start_timestep noises the small picture: leave it out with start_point noise')
 
+    @property
+    def pieces(self) -> tuple[int, int, int, int]:
+        """In which pieces the networks work on a tile: fields of LARGE."""
+        return self.encoder_tile, self.decoder_tile, self.latent_tile, self.latent_overlap
+
+    def in_pieces(self, pieces: tuple[int, int, int, int]) -> 'Settings':
+        """With those of another."""
+        encoder, decoder, latent, overlap = pieces
+        return replace(self, encoder_tile=encoder, decoder_tile=decoder, latent_tile=latent, latent_overlap=overlap)
+
     def in_less_memory(self) -> 'Settings | None':
         """With tile 0: the autoencoder tile by tile, then the denoiser window by window; None: there is no less."""
         if not (self.encoder_tile and self.decoder_tile):

@@ -10,6 +10,7 @@ from addsr_jax.errors import UserError
 from addsr_jax.restoration import stream, views
 from addsr_jax.restoration.cut import Cut
 from addsr_jax.restoration.settings import Settings
+from addsr_jax.runtime import is_out_of_memory
 
 
 class Model(Protocol):
@@ -62,6 +63,6 @@ def _next(call: Iterator[np.ndarray]) -> np.ndarray:
     try:
         return next(call)
     except jax.errors.JaxRuntimeError as error:
-        if 'RESOURCE_EXHAUSTED' in str(error) or 'out of memory' in str(error).lower():
+        if is_out_of_memory(error):
             raise UserError('there is no memory for the steps of this picture: choose a smaller one') from error
         raise

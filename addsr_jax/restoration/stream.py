@@ -3,11 +3,12 @@
 No result depends on its neighbours: a tile has its own noise and words, and a call treats each by itself.
 """
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ import numpy as np
 from addsr_jax.errors import Cancelled, UserError
 from addsr_jax.ops.tiling import Canvas
 from addsr_jax.restoration.cut import Cut
+from addsr_jax.runtime import is_out_of_memory
 
 AHEAD = 4  # pictures at most that are read and cut before their turn
 FLYING = 2  # calls that the devices have in hand
@@ -33,6 +35,9 @@ class Model(Protocol):
     def smaller(self, cut: Any, tile: int | None = None) -> Any: ...
 
 
+Kind = tuple[tuple[int, int], tuple[int, int, int, int]]  # shape of a tile, and `Settings.pieces`
+
+
 @dataclass(eq=False)
 class Work:
     """One picture on its way: whose it is, and its restored tiles."""
@@ -47,9 +52,9 @@ class Work:
         return cls(item, cut, cut.canvas(), passed)
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """Of its tiles."""
-        return self.cut.plan.shape
+    def kind(self) -> Kind:
+        """Of its tiles: those of one kind share a call."""
+        return self.cut.plan.shape, self.cut.settings.pieces
 
 
 @dataclass(frozen=True)
@@ -165,12 +170,14 @@ def ahead(
 
 
 class Queue:
-    """Tiles that wait for a call, by shape, and calls that are on the devices."""
+    """Tiles that wait for a call, by kind, and calls that are on the devices."""
 
     def __init__(self, model: Model, size: int, clock: Clock, tell: Callable[[str], None]) -> None:
         self.model, self.size, self.clock, self.tell = model, size, clock, tell
         self.tile: int | None = None  # the largest that there is room for, once that is known
-        self.waiting: dict[tuple[int, int], deque[tuple[Work, int]]] = {}
+        # of pictures that are restored whole: pixels from which on there is no room, and pieces for which there is
+        self.large, self.pieces = math.inf, (0, 0, 0, 0)
+        self.waiting: dict[Kind, deque[tuple[Work, int]]] = {}
         self.flying: deque[tuple[list[tuple[Work, int]], Any]] = deque()
 
     def is_idle(self) -> bool:
@@ -184,28 +191,32 @@ class Queue:
         self._enqueue(work)
         for other in {id(w): w for tiles in self.waiting.values() for w, _ in tiles}.values():
             other.passed += 1
-        for shape in list(self.waiting):
-            while (tiles := self.waiting[shape]) and (len(tiles) >= self.size or tiles[0][0].passed > PATIENCE):
-                yield from self._send(shape)
+        for kind in list(self.waiting):
+            while (tiles := self.waiting[kind]) and (len(tiles) >= self.size or tiles[0][0].passed > PATIENCE):
+                yield from self._send(kind)
 
     def finish(self) -> Iterator[Work | Failed]:
         """Sends what is left, in calls that are not full."""
         while any(self.waiting.values()) or self.flying:
-            for shape in list(self.waiting):
-                while self.waiting[shape]:
-                    yield from self._send(shape)
+            for kind in list(self.waiting):
+                while self.waiting[kind]:
+                    yield from self._send(kind)
             if self.flying:
                 yield from self._land()
 
     def _enqueue(self, work: Work) -> None:
-        if self.tile is not None and work.cut.settings.tile > self.tile:
-            work = Work.of(work.item, self.model.smaller(work.cut, self.tile))
-        tiles = self.waiting.setdefault(work.shape, deque())
+        settings = work.cut.settings
+        if self.tile is not None and settings.tile > self.tile:
+            work = Work.of(work.item, self.model.smaller(work.cut, self.tile), work.passed)
+        elif not settings.tile and work.cut.plan.computed >= self.large and settings.pieces != self.pieces:
+            cut = replace(work.cut, settings=settings.in_pieces(self.pieces))
+            work = Work.of(work.item, cut, work.passed)
+        tiles = self.waiting.setdefault(work.kind, deque())
         tiles.extend((work, i) for i in range(work.cut.count))
 
-    def _send(self, shape: tuple[int, int]) -> Iterator[Work | Failed]:
-        """One call of the tiles of a shape; lands the oldest where enough are flying."""
-        tiles = self.waiting[shape]
+    def _send(self, kind: Kind) -> Iterator[Work | Failed]:
+        """One call of the tiles of a kind; lands the oldest where enough are flying."""
+        tiles = self.waiting[kind]
         chosen = [tiles.popleft() for _ in range(min(self.size, len(tiles)))]
         try:
             self.flying.append((chosen, self.model.call([(work.cut, i) for work, i in chosen], self.size)))
@@ -229,29 +240,33 @@ class Queue:
 
     def _again_in_less_room(self, chosen: list[tuple[Work, int]], error: Exception) -> Iterator[Work | Failed]:
         """After a call that found no room: its tiles in calls of half as many, or their pictures in smaller tiles."""
-        if not ('RESOURCE_EXHAUSTED' in str(error) or 'out of memory' in str(error).lower()):
+        if not is_out_of_memory(error):
             raise error
         if self.size > (least := self.model.whole_calls(1)):
             self.size = max(self.model.whole_calls(self.size // 2), least)
             self.tell(f'no room for so many tiles at once: {self.size} from now on')
-            self.waiting[chosen[0][0].shape].extendleft(reversed(chosen))
+            self.waiting[chosen[0][0].kind].extendleft(reversed(chosen))
             return
         for work in dict.fromkeys(work for work, _ in chosen):
             yield from self._in_smaller_tiles(work)
 
     def _in_smaller_tiles(self, work: Work) -> Iterator[Work | Failed]:
         """All of a picture again; what of it is restored or on its way does not fit together with other tiles."""
-        for shape, tiles in self.waiting.items():
-            self.waiting[shape] = deque((other, i) for other, i in tiles if other is not work)
+        for kind, tiles in self.waiting.items():
+            self.waiting[kind] = deque((other, i) for other, i in tiles if other is not work)
         work.canvas.missing.add(-1)  # never complete: tiles of it that still fly are for nobody
         try:
             again = Work.of(work.item, self.model.smaller(work.cut), work.passed)
         except UserError as error:
             yield Failed(work.item, error)
             return
-        if self.tile != again.cut.settings.tile:
-            self.tile = again.cut.settings.tile
+        settings = again.cut.settings
+        if settings.tile and self.tile != settings.tile:
+            self.tile = settings.tile
             self.tell(f'no room for a tile: they are {self.tile} pixels a side from now on')
+        if not settings.tile:
+            self.large, self.pieces = min(self.large, again.cut.plan.computed), settings.pieces
+            self.tell('no room for a picture of this size at once: the networks work on it in pieces')
         self._enqueue(again)
 
 

@@ -116,6 +116,7 @@ def device(platform, **more):
         ('auto', device('gpu'), 'bfloat16', 'cudnn'),
         ('auto', device('gpu', compute_capability='7.5'), 'bfloat16', 'chunked'),
         ('auto', device('gpu'), 'float32', 'chunked'),
+        ('auto', device('gpu', compute_capability='gfx942'), 'bfloat16', 'chunked'),
         ('auto', device('cpu'), 'bfloat16', 'chunked'),
         ('einsum', device('tpu'), 'bfloat16', 'einsum'),
         ('cudnn', device('gpu', compute_capability='9.0'), 'bfloat16', 'cudnn'),

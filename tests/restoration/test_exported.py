@@ -51,7 +51,7 @@ def inputs(made, batch: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def of_pipeline(model, lq, noise, settings) -> np.ndarray:
-    words = np.repeat(model._words(settings)[None], len(lq), axis=0)
+    words = np.repeat(model.words(settings)[None], len(lq), axis=0)
     return np.asarray(model._sample(lq, noise, words, None, settings))
 
 

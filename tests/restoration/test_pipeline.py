@@ -205,6 +205,22 @@ def test_tiles_on_eight_devices_give_the_same_picture(folder, model, monkeypatch
     assert difference(spread.upscale(IMAGE, **FAST), wanted) <= 1
 
 
+def test_kernels_that_the_compiler_cannot_split_learn_of_the_devices(model, monkeypatch):
+    spread = dataclasses.replace(model, mesh=sharding.make_mesh('data:8'), _programs={})
+    seen = []
+
+    def jitted(networks, sampling, mesh):
+        def run(params, batch, scalars):
+            jax.eval_shape(lambda x: sharding.on_shares(lambda y: seen.append(y.shape[0]) or y, x), batch['lq'])
+            return batch['lq']
+
+        return jax.jit(run)
+
+    monkeypatch.setattr(program, 'jitted', jitted)
+    spread.sample(np.zeros((8, 64, 64, 3), np.float32), jax.random.key(0), steps=2)
+    assert seen == [1]
+
+
 def test_random_numbers_are_bit_equal_whatever_the_batch_and_the_place_in_it(model, monkeypatch):
     seen = []
     monkeypatch.setattr(pipeline.Pipeline, '_sample', lambda self, lq, noise, *_: seen.append(np.asarray(noise)) or lq)
@@ -242,7 +258,7 @@ def test_with_mirror_images_a_mirrored_tile_becomes_a_mirrored_result(model):
     noise = np.random.default_rng(1).standard_normal((1, 3, 16, 16, 4)).astype(np.float32)
     for tta in (True, False):
         settings = Settings(steps=2, tta=tta, tile=0)
-        words = model._words(settings)[None]
+        words = model.words(settings)[None]
         plain = model._sample(lq, noise, words, None, settings)
         mirrored = model._sample(lq[:, :, ::-1], noise[:, :, :, ::-1], words, None, settings)
         away = np.abs(np.asarray(mirrored)[:, :, ::-1] - plain).max()

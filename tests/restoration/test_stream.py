@@ -1,7 +1,7 @@
 """Many pictures at once: every one comes out once, calls are of one size, and too little memory means smaller calls."""
 
 import threading
-from types import SimpleNamespace
+from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
@@ -10,6 +10,7 @@ import pytest
 from addsr_jax.errors import UserError
 from addsr_jax.ops import tiling
 from addsr_jax.restoration import stream
+from addsr_jax.restoration.settings import Settings
 from addsr_jax.restoration.stream import Failed, Work, restored
 
 
@@ -24,7 +25,9 @@ class Model:
 
     def call(self, tiles, size):
         side = tiles[0][0].settings.tile
-        assert len({cut.plan.shape for cut, _ in tiles}) == 1
+        assert len({(cut.plan.shape, cut.settings.pieces) for cut, _ in tiles}) == 1
+        if not side:  # a whole picture; its denoiser in pieces is what fits
+            side = 0 if tiles[0][0].settings.latent_tile else tiles[0][0].side
         if size > self.room[0] or side > self.room[1]:
             raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: Out of memory allocating 123 bytes')
         self.calls.append((size, [(cut.number, i) for cut, i in tiles]))
@@ -33,6 +36,11 @@ class Model:
         return jax.numpy.stack([jax.numpy.full((*shape, 3), number, jax.numpy.float32) for number in numbers])
 
     def smaller(self, cut, tile=None):
+        if not cut.settings.tile:
+            less = cut.settings.in_less_memory()
+            if less is None:
+                raise UserError('there is no memory for the whole picture')
+            return replace(cut, settings=less)
         side = tile or cut.settings.tile // 2
         if side < 192:
             raise UserError('there is no memory for a tile')
@@ -40,10 +48,25 @@ class Model:
 
 
 def picture(number, side, tile=192):
-    plan = tiling.plan(side, side, (tile, tile), 16)
-    cut = SimpleNamespace(number=number, side=side, plan=plan, settings=SimpleNamespace(tile=tile))
-    cut.count, cut.canvas = len(plan.offsets), lambda: tiling.Canvas(plan)
-    return cut
+    plan = tiling.plan(side, side, (tile, tile), 16) if tile else tiling.single(side, side)
+    return Picture(number, side, plan, Settings(tile=tile))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What of a `Cut` is looked at."""
+
+    number: int
+    side: int
+    plan: tiling.Plan
+    settings: Settings
+
+    @property
+    def count(self):
+        return len(self.plan.offsets)
+
+    def canvas(self):
+        return tiling.Canvas(self.plan)
 
 
 def run(model, sides, batch, tile=192, **options):
@@ -101,6 +124,18 @@ def test_where_there_is_no_room_for_one_tile_tiles_are_smaller_from_then_on():
         assert isinstance(work, Work)
         assert work.cut.settings.tile == 256
         check(work, number, 512)
+
+
+def test_where_there_is_no_room_for_a_whole_picture_those_as_large_are_worked_on_in_pieces_from_then_on():
+    model, told = Model(room=(99, 300)), []
+    works = run(model, [512, 192, 512], 1, tile=0, tell=told.append)
+    assert told == ['no room for a picture of this size at once: the networks work on it in pieces'] * 2
+    for number, side in enumerate((512, 192, 512)):
+        check(works[number], number, side)
+    whole = Settings(tile=0).pieces
+    pieces = [work.cut.settings.pieces for _, work in sorted(works.items()) if isinstance(work, Work)]
+    assert pieces[0] == pieces[2] != whole == pieces[1]
+    assert len(model.calls) == 3, 'nothing is tried again that has failed before'
 
 
 def test_a_picture_for_whose_smallest_tile_there_is_no_room_comes_out_with_its_error():

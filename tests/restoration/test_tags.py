@@ -10,7 +10,7 @@ import pytest
 from addsr_jax.errors import UserError
 from addsr_jax.networks.build import apply
 from addsr_jax.restoration import pipeline
-from addsr_jax.restoration.pipeline import prompt_of
+from addsr_jax.restoration.device_model import prompt_of
 from addsr_jax.restoration.settings import Settings
 from addsr_jax.sizes import SD2
 from addsr_jax.weights import tags
