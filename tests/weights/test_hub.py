@@ -139,11 +139,65 @@ def test_offline_takes_what_was_fetched_and_names_what_was_not(server, model, mo
 
 def test_offline_takes_what_another_program_has_fetched(server, model, monkeypatch):
     server.add_folder('org/least', model)
-    fetched = huggingface_hub.hf_hub_download
-    for file in sorted(p.relative_to(model).as_posix() for p in model.rglob('*') if p.is_file()):
-        fetched('org/least', file, endpoint=server.url)
+    fetched_by_another(server, model)
     offline(monkeypatch)
     same(bundles.load(hub.located('org/least')), bundles.load(model))
+
+
+SMALL_AND_LARGE = ['tokenizer/special_tokens_map.json', 'student.safetensors']
+
+
+def fetched_by_another(server, model: Path, others: dict[str, bytes] | None = None) -> None:
+    """As `hf download` leaves the files, or others in their place."""
+    for file in sorted(p.relative_to(model).as_posix() for p in model.rglob('*') if p.is_file()):
+        path = Path(huggingface_hub.hf_hub_download('org/least', file, endpoint=server.url))
+        if others and file in others:
+            path.resolve().write_bytes(others[file])
+
+
+@pytest.mark.parametrize('file', SMALL_AND_LARGE)
+def test_what_was_taken_offline_is_compared_with_the_hub_when_it_is_asked_again(server, model, file, monkeypatch):
+    commit = server.add_folder('org/least', model)
+    fetched_by_another(server, model, {file: (model / file).read_bytes()[:-1] + b'?'})
+    offline(monkeypatch)
+    hub.located('org/least')
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', False)
+    for text in ('org/least', f'org/least@{commit}'):
+        assert f'{file} of {text} is not what the hub says' in refused(text)
+
+
+def test_a_part_of_a_commit_that_was_taken_offline_is_not_taken_for_all_of_it(server, model, monkeypatch):
+    commit = server.add_folder('org/least', model)
+    fetched_by_another(server, model)
+    (cached,) = Path(constants.HF_HUB_CACHE).rglob(f'{commit}/tokenizer/merges.txt')
+    cached.unlink()
+    offline(monkeypatch)
+    hub.located('org/least')
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', False)
+    assert 'tokenizer/merges.txt' in hub.looked_at(hub.names(f'org/least@{commit}')[0]).files
+    hub.located(f'org/least@{commit}')
+    assert cached.is_file()
+
+
+@pytest.mark.parametrize('file', SMALL_AND_LARGE)
+def test_a_record_does_not_outweigh_what_the_hub_says(server, model, file):
+    commit = server.add_folder('org/least', model)
+    path = Path(hub.located('org/least')) / file
+    path.resolve().write_bytes(path.read_bytes()[:-1] + b'?')
+    record = hub.home() / 'org--least' / f'{commit}.json'
+    content = json.loads(record.read_text())
+    content['sha256'][file] = hub.digest(path)
+    record.write_text(json.dumps(content))
+    assert f'{file} of org/least is not what the hub says' in refused('org/least')
+
+
+def test_the_hash_that_git_gives_is_made_of_small_files_alone(server, model, monkeypatch):
+    server.add_folder('org/least', model)
+    real, hashed = hub.git_digest, []
+    monkeypatch.setattr(hub, 'git_digest', lambda path: hashed.append(path.name) or real(path))
+    hub.located('org/least')
+    assert 'special_tokens_map.json' in hashed
+    assert not [name for name in hashed if name.endswith('.safetensors')]
 
 
 @pytest.mark.parametrize('file', ['student.safetensors', 'model.json'])
