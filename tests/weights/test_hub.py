@@ -432,6 +432,42 @@ def test_push_keeps_the_card_and_the_licence_that_weights_have(server, model, ca
     assert Path('mine/LICENSE').read_text() == (bundles.NANO / 'LICENSE').read_text()
 
 
+FRONT = '---\nlicense: mit\n{}\n---\nhello\n'
+CARDS = {
+    'no UTF-8': ('Über'.encode('latin-1'), 'README.md cannot be read'),
+    'without an end': (b'x' * (push.LARGEST + 1), 'README.md cannot be read (1048577 bytes, more than 1048576)'),
+    'a name that is no text': (FRONT.format('1: 2').encode(), 'metadata that are no names with values'),
+    'a list': (FRONT.replace('license: mit', '- a').format('- b').encode(), 'metadata that are no names with values'),
+    'a day that is none': (FRONT.format('date: 2001-99-99').encode(), 'metadata that are no YAML'),
+    'nested without end': (FRONT.format('a: ' + '[' * 5000).encode(), 'metadata that are no YAML'),
+    'a name of the library': (FRONT.format('ignore_metadata_errors: 1').encode(), 'metadata that no hub takes'),
+    'tags that are none': (FRONT.format('tags: 3').encode(), 'metadata that no hub takes'),
+    'a base that is none': (
+        FRONT.format('base_model: [1]').replace('hello', '').encode(),
+        'base_model of the README.md',
+    ),
+}
+
+
+@pytest.mark.parametrize('kind', CARDS)
+def test_push_says_what_is_wrong_with_the_card_of_a_stranger(server, model, kind, capsys):
+    content, line = CARDS[kind]
+    shutil.copytree(model, 'theirs')
+    Path('theirs/README.md').write_bytes(content)
+    assert guard(push.main, ['theirs', '-o', 'mine']) == 2
+    told = capsys.readouterr().err
+    assert line in told
+    assert told.count('\n') == 1
+    assert not Path('mine').exists()
+
+
+@pytest.mark.parametrize('origin', [3, ['org/all'], [{'repository': 'org/all'}], [{'sha256': 3}]])
+def test_push_says_that_a_record_of_origin_is_none(server, origin, capsys):
+    bundles.save(dataclasses.replace(tiny.bundle(tiny.LEAST), info={'origin': origin}), Path('theirs'), 'safetensors')
+    assert guard(push.main, ['theirs', '-o', 'mine', '--license', 'mit']) == 2
+    assert 'addsr: origin of the model.json of the weights' in capsys.readouterr().err
+
+
 @pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # of huggingface_hub's own call
 def test_what_was_pushed_is_loaded_by_its_name(server, model, capsys):
     said = pushed(
