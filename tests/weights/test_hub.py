@@ -312,6 +312,11 @@ def test_pieces_of_several_repositories_are_one_model(server, published, monkeyp
     assert 'and ram_swin_large_14m.pth: add a repository that has it, as --weights them/AddSR+ORG/NAME' in line
 
 
+def test_a_repository_with_the_whole_of_a_model_is_stable_diffusion_and_its_denoiser():
+    found = hub_layout.pieces({'org/mine-addsr': [*hub_layout.SD, *hub_layout.DENOISER]})
+    assert found == dict.fromkeys(('sd', 'addsr'), hub_layout.Piece('org/mine-addsr', ''))
+
+
 def test_what_is_no_model_or_is_named_twice_or_unclearly_is_one_line(server, published):
     server.add('org/nothing', {'README.md': b'hello'})
     assert 'org/nothing holds no model.json and nothing of the published models' in refused('org/nothing')
@@ -466,6 +471,16 @@ def test_push_says_that_a_record_of_origin_is_none(server, origin, capsys):
     bundles.save(dataclasses.replace(tiny.bundle(tiny.LEAST), info={'origin': origin}), Path('theirs'), 'safetensors')
     assert guard(push.main, ['theirs', '-o', 'mine', '--license', 'mit']) == 2
     assert 'addsr: origin of the model.json of the weights' in capsys.readouterr().err
+
+
+def test_push_keeps_the_card_and_the_licence_of_weights_of_a_hub(server, model, capsys):
+    shutil.copytree(model, 'with card')
+    for name in bundles.NOTES:
+        shutil.copy(bundles.NANO / name, 'with card')
+    server.add_folder('org/least', Path('with card'))
+    pushed('org/least', '-o', 'mine', capsys=capsys)
+    assert card(Path('mine')) == card(bundles.NANO)
+    assert Path('mine/LICENSE').read_text() == (bundles.NANO / 'LICENSE').read_text()
 
 
 @pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # of huggingface_hub's own call
