@@ -87,9 +87,7 @@ def _numbers(path: Path, buffer: Stored) -> np.ndarray:
 def _of_yaml(path: Path) -> str:
     """The line `parameterization:` of ldm's configuration; without one it is 'eps'."""
     try:
-        if places.kind(path) == 'other' or places.size(path) > LARGEST:
-            raise ValueError('it is no configuration')
-        text = path.read_text(encoding='utf-8')
+        text = places.read_text(path, LARGEST)
     except (OSError, ValueError) as error:
         raise UserError(f'{path} cannot be read ({printable(str(error))}): get it again') from error
     match = re.search(r"""^\s*parameterization:\s*["']?(\w+)""", text, re.MULTILINE)
