@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 
-from addsr_jax import __version__
+from addsr_jax import __version__, places
 from addsr_jax.data import formats
 from addsr_jax.errors import UserError, guard, printable
 
@@ -61,11 +61,14 @@ def beside(arguments: Sequence[str]) -> list[str]:
     """-o for what is named before the first option, where none is given: a picture's own folder, or FOLDER_x4."""
     if any(word.startswith(('-o', '--output')) for word in arguments):
         return []
-    inputs = [Path(word) for word in takewhile(lambda word: not word.startswith('-'), arguments)]
+    words = list(takewhile(lambda word: not word.startswith('-'), arguments))
+    inputs = [Path(word) for word in words]
     if len(inputs) == 1 and inputs[0].is_dir():
-        folder = inputs[0].absolute()
+        folder = Path(os.path.abspath(inputs[0]))  # '..' has a name of its own
+        if not folder.name:
+            raise UserError(f'-o is missing: {folder} lies in no folder, so say where the results go')
         return ['-o', str(folder.with_name(f'{folder.name}_x4'))]
     folders = {path.parent for path in inputs}
-    if len(folders) > 1 or any(path.is_dir() for path in inputs) or '://' in arguments[0]:
+    if len(folders) > 1 or any(path.is_dir() for path in inputs) or any(map(places.in_bucket, words)):
         raise UserError('-o is missing: of several folders, or of a bucket, say where the results go')
     return ['-o', str(folders.pop())]

@@ -137,13 +137,27 @@ def required(distribution: str, extra: str) -> dict[str, Any]:
 
 def devices() -> Iterator[Finding]:
     """What jax computes on, and what it leaves idle."""
-    import jax
-
-    count, first = jax.device_count(), jax.devices()[0]
     chosen = os.environ.get('JAX_PLATFORMS', '')
-    text = f'devices: {count} x {first.device_kind} ({first.platform})'
+    found = reached(chosen)
+    if not found:
+        yield Finding('devices: none', f'jax reaches no device of JAX_PLATFORMS={chosen} here: unset JAX_PLATFORMS')
+        return
+    first = found[0]
+    text = f'devices: {len(found)} x {first.device_kind} ({first.platform})'
     said = f' (JAX_PLATFORMS={chosen})' if chosen else ''
     yield Finding(text + said, idle(first.platform, chosen))
+
+
+def reached(chosen: str) -> list[Any]:
+    """jax's devices; none where JAX_PLATFORMS asks for what is not here."""
+    import jax
+
+    try:
+        return jax.devices()
+    except (RuntimeError, AssertionError):  # the latter where its plugin has found no device
+        if not chosen:
+            raise
+        return []
 
 
 def idle(platform_: str, chosen: str) -> str:
@@ -160,12 +174,10 @@ def idle(platform_: str, chosen: str) -> str:
 
 def memory() -> Iterator[Finding]:
     """What programs may still take."""
-    import jax
-
     from addsr_jax import chips, runtime
 
-    free, device = runtime.free_memory(), jax.devices()[0]
-    held = chips.chip_of(device).memory
+    free, found = runtime.free_memory(), reached(os.environ.get('JAX_PLATFORMS', ''))
+    held = chips.chip_of(found[0]).memory if found else 0
     of_device = f', {held / 1e9:.1f} GB on each device' if held else ''
     wrong = f'less than {LEAST_MEMORY / 1e9:g} GB is free: close other programs, or add --tile 256 to upscale'
     yield Finding(f'memory: {free / 1e9:.1f} GB free{of_device}', wrong if free < LEAST_MEMORY else '')

@@ -29,12 +29,7 @@ def read(path: Path, advice: str, *, finite: bool = True) -> dict[str, Any]:
 
 def of_file(path: Path, *, finite: bool = True, largest: int | None = None) -> dict[str, Any]:
     """The object in a file of at most `largest` bytes, None: LARGEST; OSError and ValueError say what is wrong."""
-    most = LARGEST if largest is None else largest
-    if places.kind(path) == 'other':
-        raise ValueError('it is no regular file')
-    if (size := places.size(path)) > most:
-        raise ValueError(f'{size} bytes, more than {most}')
-    return of_text(path.read_text(encoding='utf-8'), finite=finite)
+    return of_text(places.read_text(path, LARGEST if largest is None else largest), finite=finite)
 
 
 def of_text(text: str, *, finite: bool = True) -> dict[str, Any]:

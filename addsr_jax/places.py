@@ -64,7 +64,7 @@ def _prepare_client() -> None:
     logging.getLogger('gcsfs').setLevel(logging.CRITICAL)
 
 
-def in_bucket(path: Path) -> bool:
+def in_bucket(path: str | Path) -> bool:
     return str(path).startswith(BUCKET)
 
 
@@ -168,6 +168,15 @@ def read_bytes(path: Path) -> bytes:
     if not in_bucket(path) and path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, 'it is no regular file')
     return path.read_bytes()
+
+
+def read_text(path: Path, most: int) -> str:
+    """UTF-8 of a regular file or an object of at most `most` bytes; OSError and ValueError say what is wrong."""
+    if kind(path) == 'other':
+        raise ValueError('it is no regular file')
+    if (bytes_there := size(path)) > most:
+        raise ValueError(f'{bytes_there} bytes, more than {most}')
+    return path.read_text(encoding='utf-8')
 
 
 def make_folder(path: Path) -> None:

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from addsr_jax.errors import UserError, guard
+from addsr_jax import places
+from addsr_jax.errors import UserError, guard, printable
 from addsr_jax.flags import Parser, say, take
 from addsr_jax.options import Options, option
 
 if TYPE_CHECKING:
     from addsr_jax.weights.card import Measured
+
+LARGEST = 1 << 20  # bytes of a card or a licence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,19 +65,27 @@ def main(arguments: Sequence[str]) -> None:
         hub_upload.check_name(command.to)
     measured = scores(command)
     bundle = bundles.load(hub.located(values.weights, say))
-    notes = {name: path.read_text(encoding='utf-8') for name, path in bundles.notes_of(bundle).items()}
+    notes = {name: note(path) for name, path in bundles.notes_of(bundle).items()}
     name = command.to or command.output.name
     notes['README.md'] = card.written(
         bundle, name, command.license, command.base_model, measured, notes.get('README.md', '')
     )
     bundles.save(bundle, command.output, 'safetensors', dtype=command.dtype, notes=notes)
-    for file in sorted(path for path in command.output.rglob('*') if path.is_file()):
-        say(f'{file}  {file.stat().st_size / 1e6:.1f} MB')
+    for file in places.files(command.output):
+        say(f'{file}  {places.size(file) / 1e6:.1f} MB')
     if command.to is None:
         say(f'ready: hf upload ORG/NAME {command.output}')
         return
     commit = hub_upload.upload(command.output, command.to, private=command.private)
     say(f'uploaded: addsr PHOTO --weights {command.to}@{commit}')
+
+
+def note(path: Path) -> str:
+    """A card or a licence; a UserError where it is no text."""
+    try:
+        return places.read_text(path, LARGEST)
+    except (OSError, ValueError) as error:
+        raise UserError(f'{path} cannot be read ({printable(str(error))}): mend or remove it') from error
 
 
 def scores(command: Command) -> 'Measured':
@@ -86,10 +97,6 @@ def scores(command: Command) -> 'Measured':
     if command.scores is None:
         return Measured()
     found = [score for score in report.read_json(command.scores) if score.method != report.TRUTH]
-    means = {
-        method: {key: mean for key, mean in row.items() if mean is not None}
-        for method, row in report.means(found).items()
-    }
     means = report.means(found)
     there = [key for key in FIGURES if any(row.get(key) is not None for row in means.values())]
     names = {key: (FIGURES[key].label, FIGURES[key].digits) for key in there}

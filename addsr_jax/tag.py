@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> None:
     prepare()
     words, weights = None, hub.located(command.weights, say)
     if command.tag_list is not None and command.thresholds is not None:
-        classes = bundle.described(weights).spec.prompt_extractor.tagging.classes
+        classes = bundle.load(weights, only=[]).spec.prompt_extractor.tagging.classes
         words = tags.read_vocabulary(command.tag_list, command.thresholds, classes)
     tags_of = tags.tagger(weights, words)
     for i, (photograph, target) in enumerate(zip(photographs, targets, strict=True), 1):

@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 
 from addsr_jax.data import pictures
 from addsr_jax.weights import conversion
-from addsr_jax.weights.reader import open_file
+from addsr_jax.weights.reader import open_file, read_tensor
 from benchmarks import limits, mutations
 
 ROUND = 400  # files of one process
@@ -49,7 +49,7 @@ def tensors(path: Path) -> list[str]:
     """What `addsr convert` lists, and reads."""
     lines = conversion.inspect(path, {})
     for name, stored in open_file(path).items():
-        conversion.read_tensor(path, name, stored)
+        read_tensor(path, name, stored)
     return lines
 
 

@@ -6,6 +6,7 @@ import sys
 from collections import namedtuple
 from pathlib import Path
 
+import jax
 import pytest
 
 from addsr_jax import doctor, runtime
@@ -92,6 +93,21 @@ def test_a_gpu_that_jax_does_not_use_is_told_with_what_brings_it(monkeypatch, tm
     (tmp_path / 'version').unlink()
     (tmp_path / 'accel0').touch()
     assert doctor.idle('cpu', '').endswith("pip install 'addsr-jax[tpu]'")
+
+
+@pytest.mark.parametrize('error', [RuntimeError("Unable to initialize backend 'tpu'"), AssertionError()])
+def test_a_platform_that_is_asked_for_and_is_not_here_is_told_once_with_what_mends_it(monkeypatch, error):
+    def none():
+        raise error
+
+    monkeypatch.setattr(jax, 'devices', none)
+    monkeypatch.setenv('JAX_PLATFORMS', 'tpu')
+    assert wrong(doctor.devices) == 'jax reaches no device of JAX_PLATFORMS=tpu here: unset JAX_PLATFORMS'
+    (found,) = told(doctor.memory)
+    assert found.text.startswith('memory: ')
+    assert found.wrong == ''
+    monkeypatch.delenv('JAX_PLATFORMS')
+    assert type(error).__name__ in wrong(doctor.devices)
 
 
 def test_a_cache_that_takes_nothing_is_told(monkeypatch, tmp_path):

@@ -420,6 +420,14 @@ def test_a_photograph_alone_is_upscaled_into_its_own_folder_and_a_folder_beside_
     assert 'there is no file or folder absent.jpg' in refused(cli.main, ['absent.jpg'], capsys)
     assert '-o is missing: of several folders' in refused(cli.main, ['photo.png', 'in/a.png'], capsys)
     assert '-o is missing' in refused(cli.main, ['gs://bucket/photo.png'], capsys)
+    assert '-o is missing: / lies in no folder' in refused(cli.main, ['/'], capsys)
+
+
+def test_the_folder_above_gets_its_results_beside_itself_too(tmp_path, monkeypatch):
+    (tmp_path / 'photos' / 'raw').mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / 'photos' / 'raw')
+    assert cli.beside(['..']) == ['-o', str(tmp_path / 'photos_x4')]
+    assert cli.beside(['.']) == ['-o', str(tmp_path / 'photos' / 'raw_x4')]
 
 
 WITHOUT_EXTRAS = [

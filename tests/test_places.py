@@ -1,5 +1,6 @@
 """What people may name as a place, and what they hear where it is none. Nothing here asks a bucket."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,22 @@ def test_a_folder_is_moved_with_all_that_lies_in_it_and_files_are_all_those_belo
     places.move_folder(tmp_path / 'a', tmp_path / 'aside' / 'a', 'c.txt')
     assert places.files(tmp_path) == [tmp_path / 'aside' / 'a' / 'b' / 'c.txt']
     assert places.files(tmp_path / 'none') == []
+
+
+def test_text_is_of_a_file_of_some_size_and_utf_8(tmp_path):
+    path = tmp_path / 'a.txt'
+    path.write_text('ä', encoding='utf-8')
+    assert places.read_text(path, 2) == 'ä'
+    with pytest.raises(ValueError, match='2 bytes, more than 1'):
+        places.read_text(path, 1)
+    path.write_bytes(b'\xe4')
+    with pytest.raises(ValueError, match='utf-8'):
+        places.read_text(path, 2)
+    with pytest.raises(OSError, match='No such file'):
+        places.read_text(tmp_path / 'none', 2)
+    os.mkfifo(tmp_path / 'pipe')
+    with pytest.raises(ValueError, match='no regular file'):
+        places.read_text(tmp_path / 'pipe', 2)
 
 
 def test_only_a_user_error_comes_out_of_a_bucket_and_a_disk_s_own_error_stays(tmp_path):

@@ -30,7 +30,7 @@ from addsr_jax.weights.reader import check_header
 NANO = Path(__file__).parent / 'nano'
 MODEL_FILE = model_file.NAME
 FORMS = ('orbax', 'safetensors')
-NOTES = ('README.md', 'LICENSE')
+NOTES = model_file.NOTES
 LORA = 'lora'  # folder of adapters
 TAGS = 'tags'  # folder of the tagging head's words (`weights.tags`)
 _DENOISER = ('unet', 'controlnet', 'schedule', 'prompts', 'discriminator')

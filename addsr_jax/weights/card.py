@@ -6,10 +6,14 @@ from typing import Any
 
 import jax
 
+from addsr_jax import options
 from addsr_jax.errors import UserError, printable
+from addsr_jax.options import Options, option
+from addsr_jax.weights import model_file
 from addsr_jax.weights.bundle import Bundle
 
 TASK = 'image-to-image'
+METADATA = 'README.md of the weights has metadata'
 TAGS = ('super-resolution', 'diffusion', 'jax', 'flax')
 
 
@@ -21,6 +25,15 @@ class Measured:
     count: int = 0
     means: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)  # {method: {figure: mean}}
     names: Mapping[str, tuple[str, int]] = field(default_factory=dict)  # {figure: its name, and its digits}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin(Options):
+    """Of what weights were converted, as their model.json says it."""
+
+    repository: str = option('ORG/NAME')
+    commit: str = option('of it')
+    sha256: dict[str, str] = option('{file: hash} of what was read')
 
 
 def written(
@@ -52,7 +65,10 @@ def written(
     ]
     if results:
         said |= {'metrics': list(measured.names), 'model-index': eval_results_to_model_index(name, results)}
-    front = ModelCardData(**said, ignore_metadata_errors=True).to_yaml()
+    try:
+        front = ModelCardData(**said, ignore_metadata_errors=True).to_yaml()
+    except Exception as error:  # anything can be raised by what others have written there
+        raise UserError(f'{METADATA} that no hub takes ({printable(str(error))}): mend or remove it') from error
     return f'---\n{front}\n---\n\n{text or described(bundle, name, said, measured)}\n'
 
 
@@ -65,10 +81,10 @@ def split(card: str) -> tuple[dict[str, Any], str]:
     front, _, text = card.removeprefix('---\n').partition('\n---\n')
     try:
         found = yaml.safe_load(front)
-    except yaml.YAMLError as error:
-        raise UserError(f'README.md of the weights has metadata that are no YAML: {printable(str(error))}') from error
-    if not isinstance(found, dict):
-        raise UserError('README.md of the weights has metadata that are no names with values: mend or remove it')
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: of a day that no calendar has
+        raise UserError(f'{METADATA} that are no YAML: {printable(str(error))}') from error
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+        raise UserError(f'{METADATA} that are no names with values: mend or remove it')
     return found, text.strip()
 
 
@@ -121,8 +137,11 @@ def _origin(bundle: Bundle, said: Mapping[str, Any]) -> list[str]:
     """What they stand on, and the files that they were converted from."""
     lines = ['', '## Origin', '', f'Licence: {said["license"]}.']
     if base := said.get('base_model'):
-        lines.append(f'They stand on {", ".join([base] if isinstance(base, str) else base)}.')
-    for source in bundle.info.get('origin', ()):
-        lines += ['', f'Converted from {source["repository"]}, commit {source["commit"]}:', '']
-        lines += [f'- `{file}`, sha256 `{digest}`' for file, digest in source['sha256'].items()]
+        names = options.typed(str | tuple[str, ...], base, 'base_model of the README.md of the weights')
+        lines.append(f'They stand on {names if isinstance(names, str) else ", ".join(names)}.')
+    where = f'origin of the {model_file.NAME} of the weights'
+    for found in options.typed(tuple[Any, ...], bundle.info.get('origin', ()), where):
+        source = options.from_data(Origin, found, f'{where}.')
+        lines += ['', f'Converted from {source.repository}, commit {source.commit}:', '']
+        lines += [f'- `{file}`, sha256 `{digest}`' for file, digest in source.sha256.items()]
     return lines

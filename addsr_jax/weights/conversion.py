@@ -18,10 +18,8 @@ from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights import finite, layout, ldm, mismatch, tags
 from addsr_jax.weights import known as known_networks
 from addsr_jax.weights.bundle import Bundle
-from addsr_jax.weights.reader import open_path
+from addsr_jax.weights.reader import open_path, read_tensor
 from addsr_jax.weights.sources import STEMS, Plan, Source
-from addsr_jax.weights.stored import Stored
-from addsr_jax.weights.torch_pickle import DAMAGES
 
 REPORT = 'report.json'
 SPARE = 1 << 28  # bytes of disk beyond the tensors themselves
@@ -103,17 +101,6 @@ def _converted(source: Source) -> tuple[Tree, list[dict[str, Any]]]:
 
     params, lora, _ = layout.from_tensors(tensors(), source.kind)
     return (lora if source.kind == 'dape' else params), entries
-
-
-def read_tensor(path: Path, name: str, stored: Stored) -> np.ndarray:
-    """The numbers of one tensor of a file; a UserError where they are damaged."""
-    from safetensors import SafetensorError
-
-    try:
-        return stored.read()
-    except (SafetensorError, *DAMAGES) as error:
-        reason = printable(str(error)) or type(error).__name__
-        raise UserError(f'{path}: {printable(name)} cannot be read ({reason}): download it again') from error
 
 
 def inspect(path: Path, known: Mapping[str, list[str]]) -> list[str]:

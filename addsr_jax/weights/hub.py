@@ -33,7 +33,6 @@ from addsr_jax.weights.hub_cache import (
 
 ONE = r'[\w-][\w.-]*/[\w-][\w.-]*(@[\w][\w./-]*)?'
 NAMES = re.compile(rf'{ONE}(\+{ONE})*')
-PIECE = 1 << 20  # bytes of a file that are hashed at a time
 
 
 @dataclass(frozen=True)
@@ -192,8 +191,9 @@ def fetch(repository: Repository, wanted: Sequence[str], report: Callable[[str],
         hashes[file] = _checked(repository, file, Path(path), said, pins.get(file))
         folder = Path(path).parents[len(file.split('/')) - 1]
     assert folder is not None, 'something is always wanted'
-    if {**pins, **hashes} != pins:
-        write_record(name, repository.commit, Record(repository.files, {**pins, **hashes}))
+    vouched = {file: sha256 for file, sha256 in hashes.items() if repository.files[file].vouched}
+    if {**pins, **vouched} != pins:  # of what lies here and no hub has spoken of, nothing is kept, nor the list of it
+        write_record(name, repository.commit, Record(repository.files, {**pins, **vouched}))
     return Fetched(repository, folder, hashes)
 
 
@@ -208,14 +208,15 @@ def _check_online(name: Name, file: str) -> None:
 
 
 def _checked(repository: Repository, file: str, path: Path, said: Said, pin: str | None) -> str:
-    """Its SHA-256, which has to be the one that was kept, or that the hub says."""
+    """Its SHA-256, which has to be the one that was kept, and what the hub says."""
     try:
-        sha256, git = digests(path)
+        sha256 = digest(path)
+        git = None if said.git is None else git_digest(path)
     except OSError as error:
         raise UserError(f'{path} cannot be read: {error.strerror or error}') from error
-    wanted = pin or said.sha256
-    if (wanted is not None and sha256 != wanted) or (pin is None and said.git is not None and git != said.git):
-        whose = 'was fetched' if pin else 'the hub says'
+    changed = pin is not None and sha256 != pin
+    if changed or (said.sha256 is not None and sha256 != said.sha256) or git != said.git:
+        whose = 'was fetched' if changed else 'the hub says'
         raise UserError(
             f'{file} of {repository.name} is not what {whose} (sha256 {sha256[:16]}...): get it again by hf download '
             f'--force-download --revision {repository.commit} {repository.name.repository} {file}'
@@ -223,14 +224,17 @@ def _checked(repository: Repository, file: str, path: Path, said: Said, pin: str
     return sha256
 
 
-def digests(path: Path) -> tuple[str, str]:
-    """SHA-256 of a file's bytes, and the SHA-1 that git gives them."""
-    sha256, git = hashlib.sha256(), hashlib.sha1(f'blob {path.stat().st_size}\0'.encode(), usedforsecurity=False)
+def digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
     with path.open('rb') as file:
-        while piece := file.read(PIECE):
-            sha256.update(piece)
-            git.update(piece)
-    return sha256.hexdigest(), git.hexdigest()
+        return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def git_digest(path: Path) -> str:
+    """The SHA-1 that git gives a file's bytes."""
+    begun = hashlib.sha1(f'blob {path.stat().st_size}\0'.encode(), usedforsecurity=False)
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, lambda: begun).hexdigest()
 
 
 def check_parts(fetched: Fetched) -> None:

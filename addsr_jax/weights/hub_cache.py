@@ -1,6 +1,6 @@
 """What is kept of models that came from a hub: which commit a revision was, and the SHA-256 of every file of it.
 
-    $ADDSR_CACHE/hub/ORG--NAME/COMMIT.json            files as the hub lists them, hashes of those that were fetched
+    $ADDSR_CACHE/hub/ORG--NAME/COMMIT.json            files as a hub lists them, hashes of those it vouches for
     $ADDSR_CACHE/hub/ORG--NAME/revisions/REVISION     the commit that it was when the hub was last asked
     $ADDSR_CACHE/hub/converted/ORG--NAME-DIGEST/      published checkpoints in our own layout
 
@@ -40,6 +40,11 @@ class Said:
     size: int | None = None
     sha256: str | None = None  # of a large file
     git: str | None = None  # of a small one: the SHA-1 that git gives it
+
+    @property
+    def vouched(self) -> bool:
+        """Whether the hub says what its bytes are."""
+        return self.sha256 is not None or self.git is not None
 
 
 def home() -> Path:

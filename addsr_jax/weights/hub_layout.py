@@ -28,7 +28,8 @@ NEEDED = {
 SUFFIXES = ('.safetensors', '.bin')
 DIFFUSERS = ('diffusion_pytorch_model',)
 STEMS = {'text_encoder': ('model', 'pytorch_model'), 'vae': DIFFUSERS, 'unet': DIFFUSERS, 'controlnet': DIFFUSERS}
-OWN = re.compile(r'model\.json|\w+\.safetensors|(tokenizer|params|lora|tags)/.+')
+BESIDE = '|'.join(re.escape(name) for name in (model_file.NAME, *model_file.NOTES))
+OWN = re.compile(rf'{BESIDE}|\w+\.safetensors|(tokenizer|params|lora|tags)/.+')
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def is_own(files: Iterable[str]) -> bool:
 
 
 def own_files(files: Iterable[str]) -> list[str]:
-    """Those of a model of our own layout, without cards, pictures and what else lies beside it."""
+    """Those of a model of our own layout, with card and licence, without pictures and what else lies beside it."""
     return sorted(name for name in files if OWN.fullmatch(name))
 
 
@@ -69,7 +70,7 @@ def _of_one(repository: str, files: set[str]) -> Iterable[tuple[str, Piece]]:
         piece = Piece(repository, folder)
         if all(piece.inside(name) in files for name in SD):
             yield 'sd', piece
-        elif all(piece.inside(name) in files for name in DENOISER):
+        if all(piece.inside(name) in files for name in DENOISER):
             yield _denoiser(piece), piece
     for role, name in FILES.items():
         for path in sorted(files):

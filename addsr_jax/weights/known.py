@@ -64,9 +64,7 @@ def read(more: Iterable[Path] = ()) -> dict[str, list[str]]:
 
 def _text(path: Path) -> str:
     try:
-        if places.kind(path) == 'other' or places.size(path) > LARGEST:
-            raise ValueError('it is no text file of a list')
-        return path.read_text(encoding='utf-8')
+        return places.read_text(path, LARGEST)
     except (OSError, ValueError) as error:
         raise UserError(f'{path} cannot be read ({printable(str(error))}): give a list of known networks') from error
 

@@ -84,12 +84,20 @@ def _read_file(path: Path, say: Say) -> LowRank:
         if part in adapter.parts:
             raise UserError(f'{path} holds {printable(name)} twice, in two layouts')
         adapter.parts[part] = stored
-    for network, adapters in layers.items():
+    found: dict[str, dict[str, Adapter]] = {}
+    for named, adapters in layers.items():
+        network, scale = named or _whose(path, adapters), _scale(path, named)
+        if network in found:
+            raise UserError(
+                f'{path} names its network, {network}, for some layers and not for others: save it again with one kind '
+                'of names'
+            )
         for layer, adapter in adapters.items():
             if not {'a', 'b'} <= set(adapter.parts):
                 raise UserError(f'{path} holds half of the adapter of {printable(layer)}: download it again')
-            adapter.scale = _scale(path, network)
-    return LowRank(path, {network or _whose(path, layers['']): adapters for network, adapters in layers.items()})
+            adapter.scale = scale
+        found[network] = adapters
+    return LowRank(path, found)
 
 
 def _network(name: str) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from addsr_jax import hashes, json_file, places
 from addsr_jax.errors import UserError, printable
 
 NAME = 'model.json'
+NOTES = ('README.md', 'LICENSE')  # a card and a licence, beside it
 KEYS = {'form', 'parts', 'spec', 'info'}
 HASHES = 'hashes'
 FILES = ('tokenizer/', 'lora/', 'tags/')  # folders of files, which are hashed as they are

@@ -75,17 +75,22 @@ def open_file(path: Path, say: Say = wrappers.quiet) -> dict[str, Stored]:
 
 def _open_tensors(path: Path, say: Say) -> dict[str, Stored]:
     """Of one file, under the names that it has for them."""
-    first = _first_bytes(path)
-    if first.startswith(ZIP) or (path.suffix != '.safetensors' and not first[8:].startswith(b'{')):
+    if _is_safetensors(path):
+        found = _open_safetensors(path)
+    else:
         content = wrappers.inner(torch_pickle.read(path), path, say)
         found = {name: value for name, value in content.items() if isinstance(value, Stored)}
-    else:
-        found = _open_safetensors(path)
     if strange := next((name for name in found if not isinstance(name, str)), None):
         raise UserError(f'{path} names a tensor {strange}: names are text')
     if not found:
         raise UserError(f'{path} holds no tensors')
     return found
+
+
+def _is_safetensors(path: Path) -> bool:
+    """By its content; a damaged file by its name."""
+    first = _first_bytes(path)
+    return not first.startswith(ZIP) and (path.suffix == '.safetensors' or first[8:].startswith(b'{'))
 
 
 def _first_bytes(path: Path) -> bytes:
@@ -107,7 +112,7 @@ def metadata(path: Path) -> dict[str, str]:
     """The notes in a .safetensors file; {} where there are none, or in another file."""
     from safetensors import SafetensorError, safe_open
 
-    if path.suffix != '.safetensors' or not path.is_file() or _first_bytes(path).startswith(ZIP):
+    if not path.is_file() or not _is_safetensors(path):
         return {}
     check_header(path)
     try:
@@ -137,6 +142,17 @@ def _open_safetensors(path: Path) -> dict[str, Stored]:
             }
     except (SafetensorError, OSError) as error:
         raise UserError(f'{path} cannot be read ({printable(str(error))}): download it again') from error
+
+
+def read_tensor(path: Path, name: str, stored: Stored) -> np.ndarray:
+    """The numbers of one tensor of a file; a UserError where they are damaged."""
+    from safetensors import SafetensorError
+
+    try:
+        return stored.read()
+    except (SafetensorError, *torch_pickle.DAMAGES) as error:
+        reason = printable(str(error)) or type(error).__name__
+        raise UserError(f'{path}: {printable(name)} cannot be read ({reason}): download it again') from error
 
 
 def check_header(path: Path) -> None:

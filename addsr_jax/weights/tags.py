@@ -102,11 +102,11 @@ def shipped_fit(spec: ModelSpec) -> bool:
 
 def _lines(path: Path) -> list[str]:
     try:
-        if (size := places.size(path)) > LARGEST:
-            raise UserError(f'{path} has {size} bytes, more than {LARGEST}: it is no list of tags')
-        text = places.read_bytes(path).decode('utf-8')
-    except (OSError, UnicodeDecodeError) as error:
+        text = places.read_text(path, LARGEST)
+    except OSError as error:
         raise UserError(f'{path} cannot be read: {error}') from error
+    except ValueError as error:
+        raise UserError(f'{path} cannot be read, {error}: it is no list of tags') from error
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
@@ -126,8 +126,8 @@ def tagger(weights: str | Path, vocabulary: Vocabulary | None = None) -> Callabl
 
     RAM answers as it is: DAPE is for degraded pictures, and these are clean (SeeSR's captions for training).
     """
-    words = vocabulary or of_weights(bundles.described(weights), weights)
     found = bundles.load(weights, 'float32', only=['prompt_extractor'])
+    words = vocabulary or of_weights(found, weights)
     if 'prompt_extractor' not in found.params:
         raise UserError(f'{weights} holds no prompt extractor, which says tags: convert RAM with it')
     program, side = jax.jit(partial(logits, build(found.spec))), found.spec.prompt_extractor.swin.image_size

@@ -13,6 +13,7 @@ from addsr_jax.restoration import pipeline
 from addsr_jax.restoration.device_model import prompt_of
 from addsr_jax.restoration.settings import Settings
 from addsr_jax.sizes import SD2
+from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights import tags
 from addsr_jax.weights.tags import Vocabulary, read_vocabulary
 from tests import golden, tiny
@@ -77,6 +78,17 @@ def test_a_head_of_another_size_gets_the_users_list_or_none(tmp_path, thresholds
         tags.chosen(tmp_path / 'ram.pth', LIST, thresholds, spec)
     with pytest.raises(UserError, match='give --ram too'):
         tags.chosen(None, LIST, thresholds, spec)
+
+
+def test_tags_need_no_other_part_of_the_weights_than_the_prompt_extractor(tmp_path):
+    words, thresholds = (tmp_path / 'tags' / name for name in (tags.LIST, tags.THRESHOLDS))
+    words.parent.mkdir()
+    words.write_text('\n'.join(f'tag {i}' for i in range(32)))
+    thresholds.write_text('0\n' * 32)
+    bundles.save(dataclasses.replace(tiny.bundle(), tags=words.parent), tmp_path / 'model', 'safetensors')
+    (tmp_path / 'model' / 'student.safetensors').write_bytes(b'damaged')
+    assert tags.tagger(tmp_path / 'model')(pictures()[0]).startswith('tag 0, tag 1, ')
+    assert bundles.load(tmp_path / 'model', only=[]).spec == tiny.SPEC
 
 
 def test_prompts_with_tags_are_joined_as_the_published_scripts_do():

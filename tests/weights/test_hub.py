@@ -139,11 +139,65 @@ def test_offline_takes_what_was_fetched_and_names_what_was_not(server, model, mo
 
 def test_offline_takes_what_another_program_has_fetched(server, model, monkeypatch):
     server.add_folder('org/least', model)
-    fetched = huggingface_hub.hf_hub_download
-    for file in sorted(p.relative_to(model).as_posix() for p in model.rglob('*') if p.is_file()):
-        fetched('org/least', file, endpoint=server.url)
+    fetched_by_another(server, model)
     offline(monkeypatch)
     same(bundles.load(hub.located('org/least')), bundles.load(model))
+
+
+SMALL_AND_LARGE = ['tokenizer/special_tokens_map.json', 'student.safetensors']
+
+
+def fetched_by_another(server, model: Path, others: dict[str, bytes] | None = None) -> None:
+    """As `hf download` leaves the files, or others in their place."""
+    for file in sorted(p.relative_to(model).as_posix() for p in model.rglob('*') if p.is_file()):
+        path = Path(huggingface_hub.hf_hub_download('org/least', file, endpoint=server.url))
+        if others and file in others:
+            path.resolve().write_bytes(others[file])
+
+
+@pytest.mark.parametrize('file', SMALL_AND_LARGE)
+def test_what_was_taken_offline_is_compared_with_the_hub_when_it_is_asked_again(server, model, file, monkeypatch):
+    commit = server.add_folder('org/least', model)
+    fetched_by_another(server, model, {file: (model / file).read_bytes()[:-1] + b'?'})
+    offline(monkeypatch)
+    hub.located('org/least')
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', False)
+    for text in ('org/least', f'org/least@{commit}'):
+        assert f'{file} of {text} is not what the hub says' in refused(text)
+
+
+def test_a_part_of_a_commit_that_was_taken_offline_is_not_taken_for_all_of_it(server, model, monkeypatch):
+    commit = server.add_folder('org/least', model)
+    fetched_by_another(server, model)
+    (cached,) = Path(constants.HF_HUB_CACHE).rglob(f'{commit}/tokenizer/merges.txt')
+    cached.unlink()
+    offline(monkeypatch)
+    hub.located('org/least')
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', False)
+    assert 'tokenizer/merges.txt' in hub.looked_at(hub.names(f'org/least@{commit}')[0]).files
+    hub.located(f'org/least@{commit}')
+    assert cached.is_file()
+
+
+@pytest.mark.parametrize('file', SMALL_AND_LARGE)
+def test_a_record_does_not_outweigh_what_the_hub_says(server, model, file):
+    commit = server.add_folder('org/least', model)
+    path = Path(hub.located('org/least')) / file
+    path.resolve().write_bytes(path.read_bytes()[:-1] + b'?')
+    record = hub.home() / 'org--least' / f'{commit}.json'
+    content = json.loads(record.read_text())
+    content['sha256'][file] = hub.digest(path)
+    record.write_text(json.dumps(content))
+    assert f'{file} of org/least is not what the hub says' in refused('org/least')
+
+
+def test_the_hash_that_git_gives_is_made_of_small_files_alone(server, model, monkeypatch):
+    server.add_folder('org/least', model)
+    real, hashed = hub.git_digest, []
+    monkeypatch.setattr(hub, 'git_digest', lambda path: hashed.append(path.name) or real(path))
+    hub.located('org/least')
+    assert 'special_tokens_map.json' in hashed
+    assert not [name for name in hashed if name.endswith('.safetensors')]
 
 
 @pytest.mark.parametrize('file', ['student.safetensors', 'model.json'])
@@ -256,6 +310,11 @@ def test_pieces_of_several_repositories_are_one_model(server, published, monkeyp
     line = refused('them/AddSR')
     assert 'them/AddSR lacks stable-diffusion-2-base' in line
     assert 'and ram_swin_large_14m.pth: add a repository that has it, as --weights them/AddSR+ORG/NAME' in line
+
+
+def test_a_repository_with_the_whole_of_a_model_is_stable_diffusion_and_its_denoiser():
+    found = hub_layout.pieces({'org/mine-addsr': [*hub_layout.SD, *hub_layout.DENOISER]})
+    assert found == dict.fromkeys(('sd', 'addsr'), hub_layout.Piece('org/mine-addsr', ''))
 
 
 def test_what_is_no_model_or_is_named_twice_or_unclearly_is_one_line(server, published):
@@ -374,6 +433,52 @@ def test_push_keeps_the_card_and_the_licence_that_weights_have(server, model, ca
     for name in bundles.NOTES:
         shutil.copy(bundles.NANO / name, 'with card')
     pushed('with card', '-o', 'mine', capsys=capsys)
+    assert card(Path('mine')) == card(bundles.NANO)
+    assert Path('mine/LICENSE').read_text() == (bundles.NANO / 'LICENSE').read_text()
+
+
+FRONT = '---\nlicense: mit\n{}\n---\nhello\n'
+CARDS = {
+    'no UTF-8': ('Über'.encode('latin-1'), 'README.md cannot be read'),
+    'without an end': (b'x' * (push.LARGEST + 1), 'README.md cannot be read (1048577 bytes, more than 1048576)'),
+    'a name that is no text': (FRONT.format('1: 2').encode(), 'metadata that are no names with values'),
+    'a list': (FRONT.replace('license: mit', '- a').format('- b').encode(), 'metadata that are no names with values'),
+    'a day that is none': (FRONT.format('date: 2001-99-99').encode(), 'metadata that are no YAML'),
+    'nested without end': (FRONT.format('a: ' + '[' * 5000).encode(), 'metadata that are no YAML'),
+    'a name of the library': (FRONT.format('ignore_metadata_errors: 1').encode(), 'metadata that no hub takes'),
+    'tags that are none': (FRONT.format('tags: 3').encode(), 'metadata that no hub takes'),
+    'a base that is none': (
+        FRONT.format('base_model: [1]').replace('hello', '').encode(),
+        'base_model of the README.md',
+    ),
+}
+
+
+@pytest.mark.parametrize('kind', CARDS)
+def test_push_says_what_is_wrong_with_the_card_of_a_stranger(server, model, kind, capsys):
+    content, line = CARDS[kind]
+    shutil.copytree(model, 'theirs')
+    Path('theirs/README.md').write_bytes(content)
+    assert guard(push.main, ['theirs', '-o', 'mine']) == 2
+    told = capsys.readouterr().err
+    assert line in told
+    assert told.count('\n') == 1
+    assert not Path('mine').exists()
+
+
+@pytest.mark.parametrize('origin', [3, ['org/all'], [{'repository': 'org/all'}], [{'sha256': 3}]])
+def test_push_says_that_a_record_of_origin_is_none(server, origin, capsys):
+    bundles.save(dataclasses.replace(tiny.bundle(tiny.LEAST), info={'origin': origin}), Path('theirs'), 'safetensors')
+    assert guard(push.main, ['theirs', '-o', 'mine', '--license', 'mit']) == 2
+    assert 'addsr: origin of the model.json of the weights' in capsys.readouterr().err
+
+
+def test_push_keeps_the_card_and_the_licence_of_weights_of_a_hub(server, model, capsys):
+    shutil.copytree(model, 'with card')
+    for name in bundles.NOTES:
+        shutil.copy(bundles.NANO / name, 'with card')
+    server.add_folder('org/least', Path('with card'))
+    pushed('org/least', '-o', 'mine', capsys=capsys)
     assert card(Path('mine')) == card(bundles.NANO)
     assert Path('mine/LICENSE').read_text() == (bundles.NANO / 'LICENSE').read_text()
 

@@ -229,6 +229,18 @@ def test_another_schedule_of_noise_is_refused(tmp_path):
         sources.plan(path, tokenizer=tiny_sd.TOKENIZER, predicts='epsilon')
 
 
+def test_a_schedule_that_is_damaged_or_no_number_is_one_line(tmp_path):
+    path = tiny_sd.whole(tmp_path / 'a.safetensors', tiny_sd.CHECKPOINT, alphas_cumprod=np.full(1000, np.nan))
+    with pytest.raises(UserError, match='another noise schedule'):
+        sources.plan(path, tokenizer=tiny_sd.TOKENIZER, predicts='epsilon')
+    torch_writer.write(tmp_path / 'a.ckpt', {'state_dict': load_file(path)})
+    content = bytearray((tmp_path / 'a.ckpt').read_bytes())
+    content[content.index(np.full(1000, np.nan).tobytes()) + 2000] ^= 1
+    (tmp_path / 'a.ckpt').write_bytes(content)
+    with pytest.raises(UserError, match=r'a\.ckpt: alphas_cumprod cannot be read \(Bad CRC'):
+        sources.plan(tmp_path / 'a.ckpt', tokenizer=tiny_sd.TOKENIZER, predicts='epsilon')
+
+
 BAD = {
     'half a shard': (
         lambda p: (

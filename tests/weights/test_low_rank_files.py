@@ -103,6 +103,19 @@ def test_alpha_beside_a_file_of_peft_counts_and_a_folder_is_read(tmp_path):
     np.testing.assert_allclose(merged(tmp_path)[f'{OUT}.weight'], wanted(0.5)[f'{OUT}.weight'], rtol=1e-6)
 
 
+def test_a_file_of_another_ending_says_its_alpha_too(tmp_path):
+    save_file(peft(), tmp_path / 'x.bin', METADATA)
+    np.testing.assert_allclose(merged(tmp_path / 'x.bin')[f'{OUT}.weight'], wanted(2.5)[f'{OUT}.weight'], rtol=1e-6)
+
+
+def test_notes_are_read_once_for_a_network(tmp_path, monkeypatch):
+    save_file(peft(), tmp_path / 'x.safetensors', METADATA)
+    real, asked = files.reader.metadata, []
+    monkeypatch.setattr(files.reader, 'metadata', lambda path: asked.append(path) or real(path))
+    files.read(tmp_path / 'x.safetensors', print)
+    assert len(asked) == 1
+
+
 def test_weights_keep_their_type(tmp_path):
     save_file(peft(), tmp_path / 'x.safetensors')
     half = stored({name: value.astype(np.float16) for name, value in BASE.items()})
@@ -123,6 +136,10 @@ WRONG = {
     'another part of the model': (peft('controlnet.'), 'adapts controlnet: here only unet and text_encoder'),
     'half of a pair': ({f'unet.{LINEAR}.lora_A.weight': np.ones((2, 4))}, 'half of the adapter'),
     'LoHa': ({'lora_unet_x.hada_w1_a': np.ones((2, 4))}, 'no LoHa, LoKr or DoRA'),
+    'its network named for some layers only': (
+        peft(without=[LINEAR]) | peft('', without=[OUT, CONV]),
+        'names its network, unet, for some layers and not for others',
+    ),
     'no adapters': ({'conv_in.weight': np.ones((2, 4))}, 'only plain low-rank adapters'),
 }
 
