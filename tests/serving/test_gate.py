@@ -7,6 +7,8 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
 
 from addsr_jax.serving.gate import Gate
 
@@ -29,9 +31,9 @@ async def telling(scope, receive, send):
     await send({'type': 'http.response.body', 'body': text})
 
 
-def ask(method, path, *, token=None, full=False, host='127.0.0.1:7860', most=1000, **rest):
+def ask(method, path, *, token=None, full=False, host='127.0.0.1:7860', most=1000, app=telling, **rest):
     store = SimpleNamespace(root=ROOT, is_full=lambda: full)
-    gate = Gate(telling, store, token, most)
+    gate = Gate(app, store, token, most)
 
     async def asked():
         async with httpx.AsyncClient(transport=httpx.ASGITransport(gate), base_url=f'http://{host}') as client:
@@ -84,6 +86,27 @@ def test_uploads_end_at_the_limit_and_where_there_is_no_room():
     assert ask('POST', '/gradio_api/upload', content=b'x' * 1000).status_code == 200
     assert ask('POST', '/gradio_api/upload', content=b'x' * 1001).status_code == 413
     assert ask('POST', '/gradio_api/upload', content=b'x', full=True).status_code == 507
+
+
+def test_several_files_above_the_limit_together_are_refused_once_through_the_app_s_middleware():
+    async def unread(request):
+        SEEN['began'] = True
+        await request.body()
+        SEEN['ended'] = True
+
+    async def pieces():
+        for _ in range(3):
+            yield b'x' * 400
+
+    app = Starlette(routes=[Route('/gradio_api/upload', unread, methods=['POST'])])
+    SEEN.clear()
+    files = [('files', (f'{i}.png', b'x' * 400)) for i in range(3)]
+    answer = ask('POST', '/gradio_api/upload', files=files, app=app)
+    assert (answer.status_code, answer.text) == (413, 'these files have more than 1000 bytes together')
+    assert not SEEN  # it said its length
+    answer = ask('POST', '/gradio_api/upload', content=pieces(), app=app)
+    assert (answer.status_code, answer.text) == (413, 'these files have more than 1000 bytes together')
+    assert SEEN == {'began': True}
 
 
 def test_without_a_token_only_names_of_this_machine_are_answered():
