@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
 from addsr_jax import __version__
 from addsr_jax.errors import UserError, guard
@@ -115,7 +116,7 @@ def listen(host: str, port: int) -> socket.socket:
 def invitation(command: Command, port: int, token: str | None) -> list[str]:
     """What the terminal says: where the page is, and who can see it."""
     host = f'[{command.host}]' if ':' in command.host else command.host
-    address = f'http://{host}:{port}/' + (f'?token={token}' if token else '')
+    address = f'http://{host}:{port}/' + (f'?token={quote(token, safe="")}' if token else '')
     if command.is_private:
         return [address]
     return [

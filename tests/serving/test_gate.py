@@ -10,6 +10,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
 
+from addsr_jax import serve
 from addsr_jax.serving.gate import Gate
 
 ROOT = '/srv/secret place'
@@ -128,6 +129,15 @@ def test_with_a_token_nobody_comes_in_without_it_and_it_leaves_the_address():
     assert ask('GET', '/config', token=token, headers={'cookie': cookie}).status_code == 200
     bearer = {'authorization': 'Bearer plain'}
     assert ask('GET', '/config', token='plain', headers=bearer).status_code == 200
+
+
+def test_the_printed_address_brings_any_token_through_the_gate():
+    token = 'ab+c/d&e#f% ü'
+    (*_, address) = serve.invitation(serve.Command(host='0.0.0.0', token=token), 7860, token)
+    welcome = ask('GET', address.removeprefix('http://0.0.0.0:7860'), token=token)
+    assert welcome.status_code == 303
+    cookie = welcome.headers['set-cookie'].split('; ')[0]
+    assert ask('GET', '/config', token=token, headers={'cookie': cookie}).status_code == 200
 
 
 def test_every_answer_tells_browsers_to_load_nothing_from_elsewhere():
