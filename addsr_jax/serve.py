@@ -3,7 +3,6 @@
 python -m addsr_jax.serve
 """
 
-import ipaddress
 import os
 import secrets
 import signal
@@ -21,6 +20,7 @@ from addsr_jax.flags import Parser, require, say, take
 from addsr_jax.options import Options, option
 from addsr_jax.restoration.computing import MACHINE, Computing
 from addsr_jax.restoration.settings import LARGE, Settings
+from addsr_jax.serving.hosts import is_loopback
 from addsr_jax.serving.limits import LIMITS, Limits
 
 
@@ -46,10 +46,7 @@ class Command(Options):
     @property
     def is_private(self) -> bool:
         """Whether nobody but this machine reaches the page."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == 'localhost'
+        return is_loopback(self.host)
 
 
 def parser() -> Parser:

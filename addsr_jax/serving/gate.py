@@ -6,12 +6,14 @@ answers; and of gradio's many doors those are open that the page needs.
 
 import hmac
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlencode
 
+from addsr_jax.serving.hosts import is_loopback
 from addsr_jax.serving.store import Store
 
 Message = MutableMapping[str, Any]
@@ -28,7 +30,6 @@ GET = ('/assets/', '/static/', '/svelte/', f'{API}heartbeat/', f'{FILE}{OUTSIDE}
 GET_API = ('info', 'queue/data', 'queue/status', 'upload_progress', 'startup-events', 'app_id')
 POST_API = ('queue/join', 'cancel', 'reset')
 UPLOAD = f'{API}upload'
-LOOPBACK = ('localhost', '127.0.0.1', '[::1]')
 LONGEST = 1_000_000  # bytes of a request that is no upload
 HEADERS = (
     (b'x-content-type-options', b'nosniff'),
@@ -112,7 +113,7 @@ class Gate:
         headers = dict(scope['headers'])
         if self.token is None:
             host = headers.get(b'host', b'').decode('latin-1')
-            if host.rpartition(':')[0] not in LOOPBACK and host not in LOOPBACK:
+            if not is_loopback(re.sub(r':\d*$', '', host).strip('[]')):
                 raise Refused(403, 'this page answers to the names of this machine alone: open http://127.0.0.1')
             return
         query = parse_qs(scope['query_string'].decode('latin-1'))

@@ -116,6 +116,14 @@ def test_without_a_token_only_names_of_this_machine_are_answered():
     assert ask('GET', '/config', host='evil.example:7860').status_code == 403
 
 
+@pytest.mark.parametrize('host', ['127.0.0.1', '127.0.0.2', '::1', 'localhost', 'LOCALHOST'])
+def test_the_address_that_is_printed_without_a_token_is_answered(host):
+    command = serve.Command(host=host)
+    assert command.is_private
+    (address,) = serve.invitation(command, 7860, None)
+    assert ask('GET', '/config', host=address.removeprefix('http://').removesuffix('/')).status_code == 200
+
+
 def test_with_a_token_nobody_comes_in_without_it_and_it_leaves_the_address():
     token = 'sesame-öffne'
     for headers in ({}, {'cookie': 'addsr-token=wrong'}, {'authorization': 'Bearer wrong'}, {'cookie': b'\xff=;;'}):
