@@ -109,12 +109,18 @@ class Gate:
         return Refused(413, f'these files have more than {self.most_bytes} bytes together')
 
     def _check_caller(self, scope: Message) -> None:
-        """Refused for whoever has no token; with it in the address, it goes into a cookie and out of sight."""
+        """Refused for whoever has no token; with it in the address, it goes into a cookie and out of sight.
+
+        Without one the user's browser could be made to ask by any page; a cookie with SameSite it keeps from others.
+        """
         headers = dict(scope['headers'])
         if self.token is None:
             host = headers.get(b'host', b'').decode('latin-1')
             if not is_loopback(re.sub(r':\d*$', '', host).strip('[]')):
                 raise Refused(403, 'this page answers to the names of this machine alone: open http://127.0.0.1')
+            origin = headers.get(b'origin', b'').decode('latin-1')
+            if scope['method'] == 'POST' and origin and origin.partition('://')[2].lower() != host.lower():
+                raise Refused(403, 'another page asks for this one: open it by itself, or start it with --token')
             return
         query = parse_qs(scope['query_string'].decode('latin-1'))
         asked = query.pop('token', [''])[0]

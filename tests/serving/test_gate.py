@@ -124,6 +124,15 @@ def test_the_address_that_is_printed_without_a_token_is_answered(host):
     assert ask('GET', '/config', host=address.removeprefix('http://').removesuffix('/')).status_code == 200
 
 
+def test_without_a_token_no_other_page_in_the_browser_may_upload_or_ask():
+    for path, rest in (('upload', {'content': b'x'}), ('queue/join', {'json': {'data': []}})):
+        for origin in ('https://evil.example', 'http://localhost:3000', 'http://127.0.0.1:8080', 'null'):
+            answer = ask('POST', f'/gradio_api/{path}', headers={'origin': origin}, **rest)
+            assert (origin, answer.status_code) == (origin, 403)
+        own = {'origin': 'http://127.0.0.1:7860'}
+        assert ask('POST', f'/gradio_api/{path}', headers=own, **rest).status_code == 200
+
+
 def test_with_a_token_nobody_comes_in_without_it_and_it_leaves_the_address():
     token = 'sesame-öffne'
     for headers in ({}, {'cookie': 'addsr-token=wrong'}, {'authorization': 'Bearer wrong'}, {'cookie': b'\xff=;;'}):
