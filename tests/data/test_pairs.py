@@ -169,3 +169,9 @@ def test_pairs_need_both_folders(changes, message):
 def test_a_folder_of_low_quality_pictures_goes_with_pairs_alone():
     with pytest.raises(UserError, match='lq_path is of source=pairs, not of source=folder'):
         DataOptions(lq_path='x')
+
+
+def test_the_key_of_a_picture_goes_with_tfds_alone():
+    assert DataOptions(source='tfds', image_key='hr').image_key == 'hr'
+    with pytest.raises(UserError, match='image_key is of source=tfds, not of source=folder'):
+        DataOptions(image_key='hr')
