@@ -3,7 +3,6 @@
 python -m addsr_jax.serve
 """
 
-import ipaddress
 import os
 import secrets
 import signal
@@ -13,13 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 from addsr_jax import __version__
 from addsr_jax.errors import UserError, guard
 from addsr_jax.flags import Parser, require, say, take
 from addsr_jax.options import Options, option
+from addsr_jax.restoration import fidelity
 from addsr_jax.restoration.computing import MACHINE, Computing
 from addsr_jax.restoration.settings import LARGE, Settings
+from addsr_jax.serving.hosts import is_loopback
 from addsr_jax.serving.limits import LIMITS, Limits
 
 
@@ -34,7 +37,7 @@ class Command(Options):
         default=None,
         unset='a new one where others reach the page, else none',
     )
-    weights: str = option("'nano', or a folder that training or convert wrote", default='nano')
+    weights: str = option("'nano', a folder of training or convert, or ORG/NAME[@REVISION] of a hub", default='nano')
 
     def check_together(self) -> None:
         if self.token is not None and len(self.token) < 8:
@@ -45,10 +48,7 @@ class Command(Options):
     @property
     def is_private(self) -> bool:
         """Whether nobody but this machine reaches the page."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == 'localhost'
+        return is_loopback(self.host)
 
 
 def parser() -> Parser:
@@ -71,12 +71,10 @@ def main(arguments: Sequence[str]) -> None:
 
 def serve(listening: socket.socket, command: Command, computing: Computing, limits: Limits, settings: Settings) -> None:
     """The page until a signal ends it, and none of its files afterwards."""
-    import addsr_jax
     from addsr_jax.runtime import prepare
 
     prepare()
-    say(f'loading {command.weights}')
-    model = addsr_jax.load(command.weights, dtype=computing.dtype, attention=computing.attention)
+    model = loaded(command.weights, computing)
     os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'  # before gradio is imported
     from addsr_jax.serving import server
     from addsr_jax.serving.store import Store
@@ -91,6 +89,18 @@ def serve(listening: socket.socket, command: Command, computing: Computing, limi
         server.run(Worker(model, store, limits, settings, partial(making, command.weights)), listening, token)
     finally:
         store.close()
+
+
+def loaded(weights: str, computing: Computing) -> Any:
+    """The model, as a Pipeline; what is fetched for it is told, and what its dial was not measured on."""
+    import addsr_jax
+    from addsr_jax.weights import hub
+
+    say(f'loading {weights}')
+    model = addsr_jax.load(hub.located(weights, say), dtype=computing.dtype, attention=computing.attention)
+    if weights != fidelity.MEASURED_ON:
+        say(fidelity.elsewhere(weights))
+    return model
 
 
 def making(weights: str, settings: Settings, name: str) -> str:
@@ -115,7 +125,7 @@ def listen(host: str, port: int) -> socket.socket:
 def invitation(command: Command, port: int, token: str | None) -> list[str]:
     """What the terminal says: where the page is, and who can see it."""
     host = f'[{command.host}]' if ':' in command.host else command.host
-    address = f'http://{host}:{port}/' + (f'?token={token}' if token else '')
+    address = f'http://{host}:{port}/' + (f'?token={quote(token, safe="")}' if token else '')
     if command.is_private:
         return [address]
     return [

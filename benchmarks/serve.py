@@ -104,19 +104,21 @@ def crowd(place: Path, count: int, side: int) -> tuple[list[User], float, float,
     """(users, seconds in all, seconds without a server, folders of files left after the end)."""
     port = free_port()
     server = start(place, '--port', str(port))
-    users = [User(number, side) for number in range(count)]
-    threads = [threading.Thread(target=user.work, args=(server.address, user.photo(place))) for user in users]
-    began = time.monotonic()
-    for thread in threads:
-        thread.start()
-    while sum(user.is_mine for user in users) < count / 3:
-        time.sleep(0.2)
-    server, away = restarted(server, place, port)
-    for thread in threads:
-        thread.join()
-    seconds = time.monotonic() - began
-    server.process.terminate()
-    server.process.wait(60)
+    try:
+        users = [User(number, side) for number in range(count)]
+        threads = [threading.Thread(target=user.work, args=(server.address, user.photo(place))) for user in users]
+        began = time.monotonic()
+        for thread in threads:
+            thread.start()
+        while sum(user.is_mine for user in users) < count / 3 and any(thread.is_alive() for thread in threads):
+            time.sleep(0.2)
+        server, away = restarted(server, place, port)
+        for thread in threads:
+            thread.join()
+        seconds = time.monotonic() - began
+    finally:
+        server.process.terminate()
+        server.process.wait(60)
     return users, seconds, away, len(list(server.temporary.glob(f'{PREFIX}*')))
 
 

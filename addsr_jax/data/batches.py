@@ -49,7 +49,7 @@ def pictures_of(record: dict[str, Any]) -> dict[str, np.ndarray]:
     """A source's record -> {'image'}, and of a pair {'lq'}, a quarter as large; uint8, refused as by `photograph`."""
     found = {'image': photograph(record)}
     if 'lq' in record:
-        found['lq'] = decode(record['lq'], record['name'])
+        found['lq'] = decode(record['lq'], f'{record["name"]} (its low-quality picture)')
         matched(found['lq'], found['image'], SCALE, 'its low-quality picture', record['name'])
     return found
 

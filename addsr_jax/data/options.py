@@ -57,6 +57,8 @@ class DataOptions(Options):
     def check_together(self) -> None:
         if self.lq_path and self.source != 'pairs':
             raise UserError(f'lq_path is of source=pairs, not of source={self.source}: leave it out')
+        if self.image_key != 'image' and self.source != 'tfds':
+            raise UserError(f'image_key is of source=tfds, not of source={self.source}: leave it out')
         if self.captions == 'tag' and self.source == 'packed':
             raise UserError(
                 'captions=tag is of pictures in folders, and packed ones have their captions inside: `addsr tag` the '

@@ -91,7 +91,9 @@ class PairSource:
         return len(self.low)
 
     def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
-        return {**self.high[index], 'lq': _content(self.low[index], self.name_of(index))}
+        low = printable(str(self.low[index]), 4096)
+        content = _content(self.low[index], f'{self.name_of(index)} (its low-quality picture {low})')
+        return {**self.high[index], 'lq': content}
 
     def name_of(self, index: SupportsIndex) -> str:
         return self.high.name_of(index)

@@ -6,12 +6,14 @@ answers; and of gradio's many doors those are open that the page needs.
 
 import hmac
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlencode
 
+from addsr_jax.serving.hosts import is_loopback
 from addsr_jax.serving.store import Store
 
 Message = MutableMapping[str, Any]
@@ -28,7 +30,6 @@ GET = ('/assets/', '/static/', '/svelte/', f'{API}heartbeat/', f'{FILE}{OUTSIDE}
 GET_API = ('info', 'queue/data', 'queue/status', 'upload_progress', 'startup-events', 'app_id')
 POST_API = ('queue/join', 'cancel', 'reset')
 UPLOAD = f'{API}upload'
-LOOPBACK = ('localhost', '127.0.0.1', '[::1]')
 LONGEST = 1_000_000  # bytes of a request that is no upload
 HEADERS = (
     (b'x-content-type-options', b'nosniff'),
@@ -70,9 +71,7 @@ class Gate:
         try:
             self._check_caller(scope)
             self._check_door(scope)
-            if scope['path'] == UPLOAD:
-                receive = self._counted(receive)
-            elif scope['method'] == 'POST':
+            if scope['method'] == 'POST' and scope['path'] != UPLOAD:
                 body = self._inwards(await _whole(receive, LONGEST))
                 scope['headers'] = _with(scope['headers'], b'content-length', str(len(body)).encode())
                 scope['headers'] = _with(scope['headers'], ASKED.encode(), str(time.monotonic()).encode())
@@ -80,6 +79,23 @@ class Gate:
         except Refused as refused:
             await _answer(send, refused)
             return
+        if scope['path'] == UPLOAD:
+            await self._upload(scope, receive, send)
+        else:
+            await self._pass(scope, receive, send)
+
+    async def _upload(self, scope: Message, receive: Receive, send: Send) -> None:
+        """One that grows too large is cut off and refused, whatever the app makes of its end."""
+        limited = Limited(receive, send, self.most_bytes)
+        try:
+            await self._pass(scope, limited.receive, limited.send)
+        except Exception:
+            if not limited.is_over:
+                raise
+        if limited.is_over and not limited.is_answered:
+            await _answer(send, self._too_large())
+
+    async def _pass(self, scope: Message, receive: Receive, send: Send) -> None:
         is_file = scope['path'].startswith(FILE)
         if is_file:
             path = self._inside + scope['path'].removeprefix(FILE + OUTSIDE)
@@ -87,18 +103,24 @@ class Gate:
         if not is_file and not scope['path'].startswith(GET[:3]):  # nobody may pack what is to be looked through
             scope['headers'] = [pair for pair in scope['headers'] if pair[0] != b'accept-encoding']
             send = self._outwards(send)
-        try:
-            await self.app(scope, receive, _with_headers(send))
-        except Refused as refused:  # an upload that grew too large
-            await _answer(send, refused)
+        await self.app(scope, receive, _with_headers(send))
+
+    def _too_large(self) -> Refused:
+        return Refused(413, f'these files have more than {self.most_bytes} bytes together')
 
     def _check_caller(self, scope: Message) -> None:
-        """Refused for whoever has no token; with it in the address, it goes into a cookie and out of sight."""
+        """Refused for whoever has no token; with it in the address, it goes into a cookie and out of sight.
+
+        Without one the user's browser could be made to ask by any page; a cookie with SameSite it keeps from others.
+        """
         headers = dict(scope['headers'])
         if self.token is None:
             host = headers.get(b'host', b'').decode('latin-1')
-            if host.rpartition(':')[0] not in LOOPBACK and host not in LOOPBACK:
+            if not is_loopback(re.sub(r':\d*$', '', host).strip('[]')):
                 raise Refused(403, 'this page answers to the names of this machine alone: open http://127.0.0.1')
+            origin = headers.get(b'origin', b'').decode('latin-1')
+            if scope['method'] == 'POST' and origin and origin.partition('://')[2].lower() != host.lower():
+                raise Refused(403, 'another page asks for this one: open it by itself, or start it with --token')
             return
         query = parse_qs(scope['query_string'].decode('latin-1'))
         asked = query.pop('token', [''])[0]
@@ -119,25 +141,14 @@ class Gate:
         if path == UPLOAD and method == 'POST':
             if self.store.is_full():
                 raise Refused(507, 'there is no room for more uploads at the moment: try again later')
+            said = dict(scope['headers']).get(b'content-length', b'')
+            if said.isdigit() and int(said) > self.most_bytes:
+                raise self._too_large()
         elif method == 'POST':
             if api not in POST_API:
                 raise Refused(404, 'there is nothing here')
         elif method not in ('GET', 'HEAD') or not (path in PAGES or path.startswith(GET) or api in GET_API):
             raise Refused(404, 'there is nothing here')
-
-    def _counted(self, receive: Receive) -> Receive:
-        """An upload's pieces, up to the limit of all its files."""
-        taken = 0
-
-        async def counted() -> Message:
-            nonlocal taken
-            message = await receive()
-            taken += len(message.get('body', b''))
-            if taken > self.most_bytes:
-                raise Refused(413, f'these files have more than {self.most_bytes} bytes together')
-            return message
-
-        return counted
 
     def _inwards(self, body: bytes) -> bytes:
         """A request's JSON with paths as they are inside; Refused for any that is not in the store."""
@@ -181,6 +192,29 @@ class Gate:
             await send(message)
 
         return sent
+
+
+class Limited:
+    """A request's pieces up to `most` bytes; above that its sender has gone, and nothing of an answer gets out."""
+
+    def __init__(self, receive: Receive, send: Send, most: int) -> None:
+        self._receive, self._send, self._left = receive, send, most
+        self.is_answered = False
+
+    @property
+    def is_over(self) -> bool:
+        return self._left < 0
+
+    async def receive(self) -> Message:
+        if not self.is_over:
+            message = await self._receive()
+            self._left -= len(message.get('body', b''))
+        return {'type': 'http.disconnect'} if self.is_over else message
+
+    async def send(self, message: Message) -> None:
+        if not self.is_over:
+            self.is_answered = True
+            await self._send(message)
 
 
 def _with_headers(send: Send) -> Send:

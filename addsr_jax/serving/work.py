@@ -137,7 +137,10 @@ class Worker:
             yield work
 
     def _jobs(self, place: Path, paths: Sequence[Path], settings: Settings) -> list[files.Job]:
-        """Uploads under names of their own in a folder of their own, and where their results go."""
+        """Uploads under names of their own in a folder of their own, and where their results go; a UserError where no
+        more results have room."""
+        if self.store.is_full():
+            raise UserError('there is no room for more results at the moment: try again later')
         (place / 'in').mkdir()
         sources: list[Path] = []
         for path in paths:

@@ -97,24 +97,38 @@ def _complete(
     make_tagger: Callable[[], Callable[[np.ndarray], str]],
     report: Callable[[str], None],
 ) -> None:
-    """Tags of all photographs that the file lacks; those that cannot be read have none."""
+    """Tags of all photographs that the file lacks: '' of a file that is no usable picture; what could not be read is
+    not written, and tried again by the next start."""
     captions = _read(path) if path.exists() else {}
     missing = [i for i in range(len(source)) if source.name_of(i) not in captions]
     if not missing:
         return
     report(f'tagging {len(missing)} photographs; {path} keeps their captions')
-    tags_of, written = make_tagger(), time.monotonic()
+    tags_of, written, unread = make_tagger(), time.monotonic(), 0
     for done, index in enumerate(missing, 1):
         try:
-            image = photograph(source[index])
-        except Exception:  # whatever a file, a decoder or a data set raises: training names it when it replaces it
-            image = None
-        captions[source.name_of(index)] = '' if image is None else tags_of(image)
+            image = _usable(source[index])
+        except Exception:  # whatever a disk or a data set raises: training names it when it replaces it
+            unread += 1
+        else:
+            captions[source.name_of(index)] = '' if image is None else tags_of(image)
         if time.monotonic() - written > EVERY:
             atomic.write_json(path, captions, ensure_ascii=False)
             report(f'[{done}/{len(missing)}] photographs tagged')
             written = time.monotonic()
     atomic.write_json(path, captions, ensure_ascii=False)
+    if unread:
+        report(
+            f'{unread} of {len(missing)} photographs could not be read, and have no tags until a start can read them'
+        )
+
+
+def _usable(record: dict[str, Any]) -> np.ndarray | None:
+    """uint8 [H, W, 3]; None where training takes another one for what is in the file."""
+    try:
+        return photograph(record)
+    except UserError:
+        return None
 
 
 def _read(path: Path) -> dict[str, str]:

@@ -35,7 +35,7 @@ from addsr_jax.weights.bundle import Bundle
 
 
 def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> bool:
-    """Trains or resumes; everything that can be refused is refused before `workdir` is touched.
+    """Trains or resumes; all that is refused without the weights' numbers is refused before `workdir` is touched.
 
     False: a signal ended it before its last step, with a checkpoint.
     """
@@ -49,7 +49,6 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
     source = sources.open_source(data.source, data.path, lq_path=data.lq_path, image_key=data.image_key)
     tokenizer = load_tokenizer(start.tokenizer)
     captions.check(options, start)
-    batches = batches_of(options, source, tokenizer)
     held_out = None
     if options.eval_every or options.preview_every:
         held_out = held_out_batch(
@@ -60,7 +59,6 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
             start.spec.prompts.student_added,
             tokenizer,
         )
-    begun = [{**tensors(options, stage, start, mesh), **training}]  # the loop takes it out, and lets go of it
     steps_before = config.claim(workdir, options, writes=processes.first())
     kind = mesh.devices.flat[0].platform
     report(
@@ -75,8 +73,10 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
     if source.left_out:
         report(f'{len(source)} photographs in {options.data.path}, left out: {source.left_out}')
     with lock.alone(workdir, report) if processes.first() else nullcontext():
-        if captions.asked(options):
-            batches = batches_of(options, captions.tagged(options, source, workdir, report), tokenizer)
+        # RAM tags before the start is on the devices: both may not fit there
+        taken = captions.tagged(options, source, workdir, report) if captions.asked(options) else source
+        batches = batches_of(options, taken, tokenizer)
+        begun = [{**tensors(options, stage, start, mesh), **training}]  # the loop takes it out, and lets go of it
         result = train(
             stage,
             begun.pop,

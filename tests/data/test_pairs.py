@@ -9,7 +9,7 @@ from PIL import Image
 
 from addsr_jax import evaluate, pack, train
 from addsr_jax.data import pairs, sources
-from addsr_jax.data.batches import Decoded, enlarged, make_batches, random_pair
+from addsr_jax.data.batches import Decoded, described, enlarged, make_batches, random_pair
 from addsr_jax.data.held_out import held_out_batch
 from addsr_jax.data.options import DataOptions
 from addsr_jax.data.tokens import load_tokenizer
@@ -142,6 +142,17 @@ def test_a_pair_whose_head_does_not_tell_is_refused_when_it_is_read_and_replaced
     assert [source[i]['replaced'] for i in range(4)] == [-1, 1, -1, -1]
 
 
+def test_a_low_quality_picture_that_cannot_be_used_is_named_as_such(folders):
+    source = opened(folders)
+    names = [source.name_of(i) for i in range(4)]
+    low = folders[1] / 'b.bmp'
+    index = next(i for i, name in enumerate(names) if name.endswith('b.png'))
+    low.write_bytes(b'no picture')
+    assert described(source, index).startswith(f'{names[index]} ((its low-quality picture) cannot be read')
+    low.unlink()
+    assert described(source, index).startswith(f'{names[index]} ((its low-quality picture {low}) cannot be read')
+
+
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
@@ -158,3 +169,9 @@ def test_pairs_need_both_folders(changes, message):
 def test_a_folder_of_low_quality_pictures_goes_with_pairs_alone():
     with pytest.raises(UserError, match='lq_path is of source=pairs, not of source=folder'):
         DataOptions(lq_path='x')
+
+
+def test_the_key_of_a_picture_goes_with_tfds_alone():
+    assert DataOptions(source='tfds', image_key='hr').image_key == 'hr'
+    with pytest.raises(UserError, match='image_key is of source=tfds, not of source=folder'):
+        DataOptions(image_key='hr')

@@ -7,7 +7,10 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
 
+from addsr_jax import serve
 from addsr_jax.serving.gate import Gate
 
 ROOT = '/srv/secret place'
@@ -29,9 +32,9 @@ async def telling(scope, receive, send):
     await send({'type': 'http.response.body', 'body': text})
 
 
-def ask(method, path, *, token=None, full=False, host='127.0.0.1:7860', most=1000, **rest):
+def ask(method, path, *, token=None, full=False, host='127.0.0.1:7860', most=1000, app=telling, **rest):
     store = SimpleNamespace(root=ROOT, is_full=lambda: full)
-    gate = Gate(telling, store, token, most)
+    gate = Gate(app, store, token, most)
 
     async def asked():
         async with httpx.AsyncClient(transport=httpx.ASGITransport(gate), base_url=f'http://{host}') as client:
@@ -86,10 +89,48 @@ def test_uploads_end_at_the_limit_and_where_there_is_no_room():
     assert ask('POST', '/gradio_api/upload', content=b'x', full=True).status_code == 507
 
 
+def test_several_files_above_the_limit_together_are_refused_once_through_the_app_s_middleware():
+    async def unread(request):
+        SEEN['began'] = True
+        await request.body()
+        SEEN['ended'] = True
+
+    async def pieces():
+        for _ in range(3):
+            yield b'x' * 400
+
+    app = Starlette(routes=[Route('/gradio_api/upload', unread, methods=['POST'])])
+    SEEN.clear()
+    files = [('files', (f'{i}.png', b'x' * 400)) for i in range(3)]
+    answer = ask('POST', '/gradio_api/upload', files=files, app=app)
+    assert (answer.status_code, answer.text) == (413, 'these files have more than 1000 bytes together')
+    assert not SEEN  # it said its length
+    answer = ask('POST', '/gradio_api/upload', content=pieces(), app=app)
+    assert (answer.status_code, answer.text) == (413, 'these files have more than 1000 bytes together')
+    assert SEEN == {'began': True}
+
+
 def test_without_a_token_only_names_of_this_machine_are_answered():
     for host in ('localhost', 'localhost:7860', '127.0.0.1', '[::1]:7860'):
         assert ask('GET', '/config', host=host).status_code == 200
     assert ask('GET', '/config', host='evil.example:7860').status_code == 403
+
+
+@pytest.mark.parametrize('host', ['127.0.0.1', '127.0.0.2', '::1', 'localhost', 'LOCALHOST'])
+def test_the_address_that_is_printed_without_a_token_is_answered(host):
+    command = serve.Command(host=host)
+    assert command.is_private
+    (address,) = serve.invitation(command, 7860, None)
+    assert ask('GET', '/config', host=address.removeprefix('http://').removesuffix('/')).status_code == 200
+
+
+def test_without_a_token_no_other_page_in_the_browser_may_upload_or_ask():
+    for path, rest in (('upload', {'content': b'x'}), ('queue/join', {'json': {'data': []}})):
+        for origin in ('https://evil.example', 'http://localhost:3000', 'http://127.0.0.1:8080', 'null'):
+            answer = ask('POST', f'/gradio_api/{path}', headers={'origin': origin}, **rest)
+            assert (origin, answer.status_code) == (origin, 403)
+        own = {'origin': 'http://127.0.0.1:7860'}
+        assert ask('POST', f'/gradio_api/{path}', headers=own, **rest).status_code == 200
 
 
 def test_with_a_token_nobody_comes_in_without_it_and_it_leaves_the_address():
@@ -105,6 +146,15 @@ def test_with_a_token_nobody_comes_in_without_it_and_it_leaves_the_address():
     assert ask('GET', '/config', token=token, headers={'cookie': cookie}).status_code == 200
     bearer = {'authorization': 'Bearer plain'}
     assert ask('GET', '/config', token='plain', headers=bearer).status_code == 200
+
+
+def test_the_printed_address_brings_any_token_through_the_gate():
+    token = 'ab+c/d&e#f% ü'
+    (*_, address) = serve.invitation(serve.Command(host='0.0.0.0', token=token), 7860, token)
+    welcome = ask('GET', address.removeprefix('http://0.0.0.0:7860'), token=token)
+    assert welcome.status_code == 303
+    cookie = welcome.headers['set-cookie'].split('; ')[0]
+    assert ask('GET', '/config', token=token, headers={'cookie': cookie}).status_code == 200
 
 
 def test_every_answer_tells_browsers_to_load_nothing_from_elsewhere():

@@ -76,6 +76,21 @@ def test_tags_are_kept_beside_the_run_and_made_once(folder, asked, tmp_path):
         tagged()
 
 
+def test_a_photograph_that_could_not_be_read_is_said_and_tagged_by_the_next_start(folder, asked, tmp_path):
+    run, lines, away = configured(('data.captions', 'tag')), [], tmp_path / 'away.png'
+
+    def tagged(source):
+        return captions.tagged(run, source, tmp_path, lines.append).captions
+
+    source = sources.folder(str(folder))
+    (folder / '01.png').rename(away)
+    found = tagged(source)
+    assert sorted(found) == [str(folder / '00.png'), str(folder / '02.png')]
+    assert lines[1:] == ['1 of 3 photographs could not be read, and have no tags until a start can read them']
+    away.rename(folder / '01.png')
+    assert tagged(source) == {**found, str(folder / '01.png'): 'tag 3'}
+
+
 def test_tags_are_refused_with_weights_that_know_no_words_before_anything_is_written(folder, tmp_path, capsys):
     arguments = ['--config', f'{ROOT}/configs/addsr.py:nano', '--workdir', str(tmp_path / 'run')]
     arguments += ['--config.data.source=folder', f'--config.data.path={folder}', '--config.data.captions=tag']

@@ -204,6 +204,24 @@ def test_a_run_says_at_its_start_how_many_files_it_left_out_and_why(tmp_path, we
     assert lines[1] == f'2 photographs in {folder}, left out: 1 hidden, 1 of another kind'
 
 
+def test_photographs_are_tagged_before_the_start_is_on_the_devices(tmp_path, weights, monkeypatch):
+    calls = []
+
+    class Enough(Exception):
+        pass
+
+    def tensors(*_):
+        calls.append('tensors')
+        raise Enough
+
+    monkeypatch.setattr(job.captions, 'tagged', lambda options, source, *_: calls.append('tagged') or source)
+    monkeypatch.setattr(job, 'batches_of', lambda *_: calls.append('batches'))
+    monkeypatch.setattr(job, 'tensors', tensors)
+    with pytest.raises(Enough):
+        run(tmp_path / 'run', weights, **{'data.captions': 'tag'})
+    assert calls == ['tagged', 'batches', 'tensors']
+
+
 def test_the_extractor_is_trained_from_nothing(tmp_path):
     lines: list[str] = []
     final = run(tmp_path, '', 'dape', lines.append, devices=8)
