@@ -59,9 +59,9 @@ def described(thing: Any, name: str) -> Iterator[str]:
     if issubclass(thing, options.Options):
         yield table(thing)
     for method in METHODS:
-        if method in vars(thing):
+        if found := next((vars(kind)[method] for kind in thing.__mro__ if method in vars(kind)), None):
             called = '' if method == '__call__' else f'.{method}'
-            yield f'#### {thing.__name__}{called}{signature(vars(thing)[method])}\n\n{text(vars(thing)[method])}\n'
+            yield f'#### {thing.__name__}{called}{signature(found)}\n\n{text(found)}\n'
 
 
 def signature(function: Any) -> str:

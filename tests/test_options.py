@@ -196,7 +196,11 @@ EXAMPLES = {type(found): found for value in (*MODELS.values(), *SHIPPED) for fou
 def in_use(kind: type[Options]) -> dict:
     """What a group needs that has no defaults, or whose defaults want something beside them."""
     shipped = config.read(f'{ROOT}/configs/ablation.py', ()).to_dict()
-    given = {'addsr_jax.ablate.Plan': shipped, 'addsr_jax.evaluate.Command': {'hr': 'hr', 'lq': 'lq'}}
+    given = {
+        'addsr_jax.ablate.Plan': shipped,
+        'addsr_jax.evaluate.Command': {'hr': 'hr', 'lq': 'lq'},
+        'addsr_jax.weights.card.Origin': {'repository': 'of/it', 'commit': '1', 'sha256': {'file': 'hash'}},
+    }
     needed = set(declared(kind)) - set(options.default_values(kind))
     return given.get(
         f'{kind.__module__}.{kind.__name__}', {name: (describe(kind, name).choices or ('x',))[0] for name in needed}
