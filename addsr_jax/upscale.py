@@ -235,7 +235,7 @@ def ready(
     if settings.fidelity is not None and command.weights != fidelity.MEASURED_ON:
         told.note(fidelity.elsewhere(command.weights))
     told.note('compiling, or looking up what is compiled')
-    ThreadPoolExecutor(1).submit(model.tokenizer, [''])  # its library takes a second to import: meanwhile
+    ThreadPoolExecutor(1).submit(model.words, settings)  # a user's words want a library that takes a second: meanwhile
     limit = None if command.memory is None else 1e9 * command.memory
     chosen = room.choose(model, jobs, room.no_more_than_there_are(model, jobs, settings), limit)
     settings = chosen.settings

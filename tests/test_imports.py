@@ -19,6 +19,7 @@ FLOORS = (
     'trees',
     'hashes',
     'runtime',
+    'keep',
     'chips',
     'sharding',
     'processes',

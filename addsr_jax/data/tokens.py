@@ -2,14 +2,15 @@
 
 import os
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from addsr_jax import json_file, options, places
+from addsr_jax import hashes, json_file, keep, options, places
 from addsr_jax.errors import UserError, printable
 
 FILES = ('vocab.json', 'merges.txt', 'special_tokens_map.json', 'tokenizer_config.json')
@@ -40,12 +41,26 @@ class Tokenizer:
     def __reduce__(self) -> tuple[type['Tokenizer'], tuple[Path]]:
         return Tokenizer, (self.folder,)
 
-    def __call__(self, texts: list[str]) -> np.ndarray:
+    def __call__(self, texts: list[str], kept: bool = False) -> np.ndarray:
+        """kept: from one start to the next, for texts that are always the same: importing the library takes a second."""
         for text in texts:
             if text not in self._memory:
-                ids = self._clip(text, max_length=LENGTH, padding='max_length', truncation=True)['input_ids']
-                self._memory[text] = np.asarray(ids, np.int32)
+                made = keep.kept('words', f'{self._hash} {text}', partial(self._ids, text)) if kept else self._ids(text)
+                self._memory[text] = np.frombuffer(made, np.int32)
         return np.stack([self._memory[text] for text in texts])
+
+    def _ids(self, text: str) -> bytes:
+        ids = self._clip(text, max_length=LENGTH, padding='max_length', truncation=True)['input_ids']
+        return np.asarray(ids, np.int32).tobytes()
+
+    @cached_property
+    def _hash(self) -> str:
+        """Of all that the library reads."""
+        return hashes.text(sum(hashes.of_array(name, np.frombuffer(text, np.uint8)) for name, text in self._files()))
+
+    def _files(self) -> Iterator[tuple[str, bytes]]:
+        for path in places.files(self.folder):
+            yield path.name, places.read_bytes(path)
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:

@@ -5,7 +5,7 @@ Nothing here needs jax, so that settings and help texts are quick.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 def student_timesteps(count: int, steps: int = 1000) -> tuple[int, ...]:
@@ -33,7 +33,8 @@ class Method:
     name: str
     part: str  # of the parameters: whose UNet and ControlNet
     steps: int | None  # where the user names none; None: as the model says (`ViewSpec.student_steps`)
-    timesteps: Callable[[int, int], tuple[int, ...]]  # (steps, training steps) -> falling
+    # (steps, training steps) -> falling; `repr` is the same in every process
+    timesteps: Callable[[int, int], tuple[int, ...]] = field(repr=False)
     extra_noise: int  # noise fields beside one a step
     refines: bool  # prediction-based self-refinement, else ancestral steps: which sampler it is
     guided: bool  # classifier-free guidance at the model's own scale where the user says nothing

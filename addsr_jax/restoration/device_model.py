@@ -25,7 +25,7 @@ from addsr_jax.networks.build import Networks
 from addsr_jax.options import declared, describe, from_data
 from addsr_jax.restoration import mirrors, program
 from addsr_jax.restoration.settings import FINISH, RESULT, Settings
-from addsr_jax.runtime import compiled_bytes, compiler_options, free_memory
+from addsr_jax.runtime import compiled_bytes, compiler_options, free_memory, return_freed_memory
 from addsr_jax.specs import PromptSpec
 from addsr_jax.trees import Tree
 
@@ -108,15 +108,17 @@ class DeviceModel:
         if key not in self._programs:
             dtype = jnp.dtype(jax.tree.leaves(self.params['autoencoder'])[0].dtype).name
             kernel = self.networks.unet.kernel
-            traced = program.trace(self.networks.spec, sampling, self.mesh, count, height, width, dtype, kernel)
-            self._programs[key] = traced.lower().compile()
+            asked = self.networks.spec, sampling, self.mesh, count, height, width, dtype, kernel
+            self._programs[key] = program.compiled(*asked)
+            return_freed_memory()
         return compiled_bytes(self._programs[key])
 
     def words(self, settings: Settings) -> np.ndarray:
         """Tokens [2, 77] of the prompt and of the negative prompt."""
         prompts = self.networks.spec.prompts
         negative = prompts.negative if settings.negative_prompt is None else settings.negative_prompt
-        return self.tokenizer([prompt_of(settings, prompts), negative])
+        of_users = settings.prompt or settings.tags or settings.negative_prompt
+        return self.tokenizer([prompt_of(settings, prompts), negative], kept=not of_users)
 
     def _guidance(self, settings: Settings) -> float:
         """The user's scale, or the model's own for a method that is guided; 1: no guidance."""

@@ -28,6 +28,7 @@ from addsr_jax.restoration.bounds import Bounds
 from addsr_jax.restoration.cut import Cut
 from addsr_jax.restoration.device_model import Arrays, DeviceModel
 from addsr_jax.restoration.settings import FREE, SMALLEST_TILE, Settings
+from addsr_jax.runtime import return_freed_memory
 from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights import hub, tags
 from addsr_jax.weights.bundle import Bundle
@@ -50,7 +51,9 @@ def load(path_or_name: str | Path, mesh: Mesh | None = None, dtype: Any = None, 
     dtype = sharding.compute_dtype(mesh, name or 'auto')
     kernel = chosen_attention(attention, mesh.devices.flat[0], dtype)
     bundle = bundles.adapted(bundles.load(hub.located(path_or_name), dtype, mesh=mesh))
-    return built(bundle, mesh, dtype, kernel)
+    model = built(bundle, mesh, dtype, kernel)
+    return_freed_memory()
+    return model
 
 
 def built(bundle: Bundle, mesh: Mesh, dtype: Any, attention: str = 'chunked') -> 'Pipeline':

@@ -6,9 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import export as jax_export
 from jax.sharding import Mesh
 
-from addsr_jax import sharding, trees
+from addsr_jax import keep, sharding, trees
 from addsr_jax.diffusion import sampler
 from addsr_jax.diffusion.denoiser import Conditioning, Denoiser, to_unit
 from addsr_jax.diffusion.sampler import At, Begun, Inputs, Sampling, State
@@ -134,6 +135,33 @@ def trace(
 
     dtype: of weights and compute; attention: its kernel; 'auto' is what the mesh's platform wants.
     """
+    run, shapes = _call(spec, sampling, mesh, batch, height, width, dtype, attention)
+    with jax.set_mesh(mesh):
+        return run.trace(*shapes)
+
+
+def compiled(
+    spec: ModelSpec, sampling: Sampling, mesh: Mesh, batch: int, height: int, width: int, dtype: str, attention: str
+) -> Any:
+    """`trace`, compiled. For one CPU what is traced is kept, as what is compiled is: tracing takes two seconds."""
+    if mesh.size > 1 or mesh.devices.flat[0].platform != 'cpu':
+        return trace(spec, sampling, mesh, batch, height, width, dtype, attention).lower().compile()
+
+    def exported() -> bytes:
+        run, shapes = _call(spec, sampling, mesh, batch, height, width, dtype, attention)
+        return bytes(jax_export.export(run)(*shapes).serialize())
+
+    asked = f'{sampling} {batch} {height} {width} {dtype} {attention} {spec}'
+    traced = jax_export.deserialize(bytearray(keep.kept('program', asked, exported)))
+    shapes = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in traced.in_avals]
+    arguments, _ = jax.tree.unflatten(traced.in_tree, shapes)
+    return jax.jit(traced.call, compiler_options=compiler_options(mesh)).lower(*arguments).compile()
+
+
+def _call(
+    spec: ModelSpec, sampling: Sampling, mesh: Mesh, batch: int, height: int, width: int, dtype: str, attention: str
+) -> tuple[Any, tuple[Any, ...]]:
+    """`jitted`, and shapes of what it takes, in their places."""
     kind = sharding.compute_dtype(mesh, dtype)
     networks = build(spec, kind, chosen(attention, mesh.devices.flat[0], kind))
     shapes = param_shapes(spec, sampling, kind)
@@ -148,8 +176,7 @@ def trace(
     if spec.view.tokens_of == 'file':
         arrays['image_tokens'] = _image_tokens(networks, shapes['prompt_extractor'], batch)
     inputs = {name: _placed(array, spread) for name, array in arrays.items()}
-    with jax.set_mesh(mesh):
-        return jitted(networks, sampling, mesh).trace(params, inputs, {'guidance_scale': 1.0, 'psr_weight': 0.0})
+    return jitted(networks, sampling, mesh), (params, inputs, {'guidance_scale': 1.0, 'psr_weight': 0.0})
 
 
 def _image_tokens(networks: Networks, params: Tree, batch: int) -> jax.ShapeDtypeStruct:

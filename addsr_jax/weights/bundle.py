@@ -6,6 +6,7 @@ converted weights). Both are written beside their place and moved into it whole;
 """
 
 import dataclasses
+import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from addsr_jax import atomic, attempts, hashes, json_file, options, places, sharding, specs, trees
+from addsr_jax import atomic, attempts, hashes, json_file, keep, options, places, sharding, specs, trees
 from addsr_jax.errors import UserError, printable
 from addsr_jax.networks.build import build
 from addsr_jax.networks.prompt_extractor import dape
@@ -359,7 +360,12 @@ def _shapes(spec: ModelSpec, part: str) -> Tree:
 
 @lru_cache(maxsize=64)  # tracing a network takes a second; a size's are asked for again and again
 def _network_shapes(spec: ModelSpec, network: str) -> Tree:
-    return build(spec).shapes(network)
+    def traced() -> bytes:
+        leaves = trees.flatten(build(spec).shapes(network))
+        return json.dumps({name: (leaf.shape, leaf.dtype.name) for name, leaf in leaves.items()}).encode()
+
+    shapes = json.loads(keep.kept('shapes', f'{network} {spec}', traced))
+    return trees.unflatten({name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in shapes.items()})
 
 
 def shipped_tokenizer(spec: ModelSpec) -> Path | None:
