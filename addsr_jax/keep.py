@@ -12,7 +12,7 @@ from pathlib import Path
 
 import flax
 import jax
-import jaxlib
+import jaxlib.version
 import xxhash
 
 from addsr_jax import atomic, places
@@ -69,7 +69,7 @@ def _remove_oldest(folder: Path) -> None:
 @lru_cache
 def _code() -> str:
     """Of this package's files, and the versions of what traces them."""
-    digest = xxhash.xxh3_128(f'{jax.__version__} {jaxlib.__version__} {flax.__version__}'.encode())
+    digest = xxhash.xxh3_128(f'{jax.__version__} {jaxlib.version.__version__} {flax.__version__}'.encode())
     for path in sorted(PACKAGE.rglob('*.py')):
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -4,6 +4,7 @@ import gc
 import os
 from importlib.metadata import version
 from pathlib import Path
+from unittest import mock
 
 os.environ['JAX_PLATFORMS'] = 'cpu'
 # programs run once or twice here: compiling them quickly is worth more than running them quickly
@@ -23,6 +24,8 @@ os.environ.setdefault('ADDSR_CACHE', str(Path(__file__).parents[1] / '.cache' / 
 
 import jax
 import pytest
+
+from addsr_jax import keep
 
 gc.freeze()  # tracing makes many objects that live: to look at all of them again and again takes a tenth of its time
 gc.set_threshold(100_000, 20, 20)
@@ -65,6 +68,13 @@ LONG = (
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
+@pytest.fixture(scope='session', autouse=True)
+def only_what_is_compiled_is_kept():
+    """Tests alter the code that traced programs follow from."""
+    with mock.patch.object(keep, 'place', return_value=None):
+        yield
 
 
 @pytest.fixture(scope='module', autouse=True)

@@ -42,7 +42,7 @@ class Tokenizer:
         return Tokenizer, (self.folder,)
 
     def __call__(self, texts: list[str], kept: bool = False) -> np.ndarray:
-        """kept: from one start to the next, for texts that are always the same: importing the library takes a second."""
+        """kept: from one start to the next, for texts that are always the same: importing the library is slow."""
         for text in texts:
             if text not in self._memory:
                 made = keep.kept('words', f'{self._hash} {text}', partial(self._ids, text)) if kept else self._ids(text)

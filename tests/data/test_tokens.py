@@ -8,7 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from addsr_jax.data.tokens import load_tokenizer
+from addsr_jax import keep
+from addsr_jax.data.tokens import Tokenizer, load_tokenizer
 from addsr_jax.errors import UserError
 from addsr_jax.weights.bundle import NANO
 
@@ -27,6 +28,20 @@ def test_long_texts_are_cut_and_case_does_not_matter():
     tokenizer = load_tokenizer(NANO / 'tokenizer')
     assert tokenizer(['sharp ' * 200]).shape == (1, 77)
     np.testing.assert_array_equal(tokenizer(['SHARP']), tokenizer(['sharp']))
+
+
+def test_words_of_a_model_are_kept_without_the_library_until_its_files_change(tmp_path, monkeypatch):
+    monkeypatch.setattr(keep, 'place', lambda: tmp_path / 'kept')
+    folder = shutil.copytree(NANO / 'tokenizer', tmp_path / 'tokenizer')
+    wanted = load_tokenizer(folder)(['clean, sharp', ''], kept=True)
+    load_tokenizer(folder)(['a letter to my bank'])
+    assert len(list((tmp_path / 'kept').iterdir())) == 2
+    monkeypatch.setattr(Tokenizer, '_clip', None)
+    np.testing.assert_array_equal(load_tokenizer(folder)(['', 'clean, sharp'], kept=True), wanted[::-1])
+    with (folder / 'merges.txt').open('a') as file:
+        file.write('x y\n')
+    with pytest.raises(TypeError, match='not callable'):
+        load_tokenizer(folder)([''], kept=True)
 
 
 def test_a_tokenizer_goes_to_worker_processes():

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from addsr_jax import sharding
+from addsr_jax import keep, sharding
 from addsr_jax.diffusion.methods import METHODS, STUDENT, TEACHER
 from addsr_jax.diffusion.sampler import Sampling
 from addsr_jax.diffusion.windows import Windows
@@ -36,6 +36,22 @@ def test_a_program_lowered_from_shapes_gives_the_pipeline_s_numbers(model):
     batch = jax.device_put(batch, sharding.batch_sharding(model.mesh))
     got = compiled(params, batch, {'guidance_scale': 1.0, 'psr_weight': 0.5})
     np.testing.assert_array_equal(got, wanted)
+
+
+def test_a_traced_program_that_is_kept_gives_the_same_bits_and_is_not_traced_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(keep, 'place', lambda: tmp_path)
+    mesh = sharding.make_mesh('data:1', jax.devices()[:1])
+    own = pipeline.built(tiny.bundle(tiny.LEAST), mesh, jnp.float32)
+    lq = np.random.default_rng(0).uniform(-1, 1, (1, 64, 64, 3)).astype(np.float32)
+    settings = Settings(steps=1, tile=0, batch=1)
+    sampling, params = own.sampling_and_params(settings)
+    noise = np.random.default_rng(1).normal(size=(1, sampling.noise_fields, 16, 16, 4)).astype(np.float32)
+    batch = {'lq': lq, 'noise': noise, 'tokens': own.words(settings)[None]}
+    asked = tiny.LEAST, sampling, mesh, 1, 64, 64, 'float32', 'chunked'
+    wanted = program.trace(*asked).lower().compile()(params, batch, own.scalars(settings))
+    program.compiled(*asked)
+    monkeypatch.setattr(program, 'jitted', None)
+    np.testing.assert_array_equal(program.compiled(*asked)(params, batch, own.scalars(settings)), wanted)
 
 
 @pytest.mark.parametrize('method', METHODS.values(), ids=METHODS)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from addsr_jax import hashes, sharding, sizes, trees
+from addsr_jax import hashes, keep, sharding, sizes, trees
 from addsr_jax.errors import UserError
 from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights import restoring
@@ -33,6 +33,18 @@ def test_what_is_saved_is_loaded_bit_for_bit(folder):
     equal(loaded.params, tiny.bundle().params)
     assert loaded.spec == tiny.SPEC
     assert {p.name for p in loaded.tokenizer.iterdir()} >= {'vocab.json', 'merges.txt'}
+
+
+def test_shapes_that_are_kept_are_those_of_the_networks(tmp_path, monkeypatch):
+    parts = ['autoencoder', 'student', 'dape', 'unet']
+    monkeypatch.setattr(keep, 'place', lambda: tmp_path)
+    bundles._network_shapes.cache_clear()
+    wanted = bundles.expected(tiny.SPEC, parts)
+    bundles._network_shapes.cache_clear()
+    monkeypatch.setattr(bundles, 'build', None)  # nothing is traced
+    found = bundles.expected(tiny.SPEC, parts)
+    assert trees.flatten(found) == trees.flatten(wanted)
+    assert jax.tree.structure(found) == jax.tree.structure(wanted)
 
 
 def test_saving_again_replaces_the_folder_whole_and_keeps_the_notes(folder):
