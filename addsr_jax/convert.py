@@ -37,6 +37,9 @@ class Sources(Options):
     thresholds: Path | None = option('ram_tag_list_threshold.txt, with tag_list', default=None)
     dino: Path | None = option('dino_deitsmall16_pretrain.pth, to train a student', default=None)
     dinov2: Path | None = option('dinov2_vits14_pretrain.pth, to train a student', default=None)
+    tiny_decoder: Path | None = option(
+        'taesd_decoder.safetensors, or the folder of an AutoencoderTiny, for upscale --tiny_decoder', default=None
+    )
     vae: Path | None = option('folder or file, for that of --sd', default=None, group=INSTEAD)
     unet: Path | None = option('folder or file, for that of --sd', default=None, group=INSTEAD)
     text_encoder: Path | None = option('folder or file, for that of --sd', default=None, group=INSTEAD)

@@ -84,6 +84,21 @@ class AutoencoderSpec(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TinyDecoderSpec(Options):
+    """A small decoder distilled from the autoencoder's (TAESD by Ollin Boer Bohan; AutoencoderTiny of diffusers)."""
+
+    channels: int = _channels('of every layer')
+    blocks: tuple[int, ...] = option(
+        'residual blocks of each level, from latents to pictures', low=1, high=BLOCKS, least_items=1, most_items=LEVELS
+    )
+
+    @property
+    def factor(self) -> int:
+        """Pixels per latent along one axis."""
+        return 2 ** (len(self.blocks) - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TextEncoderSpec(Options):
     """CLIP text tower (Radford et al. 2021; CLIPTextModel of transformers)."""
 
@@ -323,6 +338,7 @@ class ModelSpec(Options):
     schedule: ScheduleSpec = option('of noise')
     prompts: PromptSpec = option('words beside those of the user')
     view: ViewSpec = option('of picture files')
+    tiny_decoder: TinyDecoderSpec | None = option('latents to pictures, quickly', default=None)
 
     def check_together(self) -> None:
         """What one network gives another has to take."""
@@ -342,6 +358,8 @@ class ModelSpec(Options):
         _same('controlnet.condition_channels', controlnet.condition_channels, "pictures' channels", 3)
         halved = 2 ** (len(controlnet.condition_embedding_channels) - 1)
         _same('pixels per latent of controlnet', halved, "autoencoder's", autoencoder.factor)
+        if self.tiny_decoder is not None:
+            _same('pixels per latent of tiny_decoder', self.tiny_decoder.factor, "autoencoder's", autoencoder.factor)
         self._check_discriminator()
 
     def _check_discriminator(self) -> None:
@@ -371,6 +389,7 @@ def to_json(spec: Options) -> dict[str, Any]:
 # What a folder does that was written before these fields were: it keeps doing it.
 BEFORE: dict[type, dict[str, Any]] = {
     AutoencoderSpec: {'guided_blocks': 0},
+    ModelSpec: {'tiny_decoder': None},
     ViewSpec: {'student_steps': 4, 'color': 'wavelet', 'grain': 0.0, 'overshoot': 10.0, 'calm': 0.0},
 }
 

@@ -126,6 +126,14 @@ class Denoiser:
         images = apply(self.networks.autoencoder, params['autoencoder'], latents, lq, method='decode')
         return jnp.clip(images.astype(jnp.float32), -1, 1)
 
+    def decode_tiny(self, params: Tree, latents: jax.Array) -> jax.Array:
+        """`decode` by the small decoder, which sees latents alone."""
+        decoder = self.networks.tiny_decoder
+        if decoder is None:
+            raise ValueError(f'a model of size {self.networks.spec.name} has no tiny decoder')
+        images = apply(decoder, params['tiny_decoder'], latents)
+        return jnp.clip(images.astype(jnp.float32), -1, 1)
+
     def embed_text(self, params: Tree, tokens: jax.Array) -> jax.Array:
         """[B, 77] int32 -> [B, 77, T]."""
         return apply(self.networks.text_encoder, params['text_encoder'], tokens)

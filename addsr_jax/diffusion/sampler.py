@@ -33,6 +33,7 @@ class Sampling:
     start_timestep: int | None = None  # ancestral: how far the small picture is noised; None: the last training step
     antithetic: bool = False  # refining: a step's prediction is the mean of two, under its noise and the negative of it
     windows: Windows = WHOLE  # how pictures too large for one pass are cut; by default not at all
+    tiny_decoder: str = 'none'  # what the small decoder draws: nothing, all before the last ('steps'), or 'all'
 
     def __post_init__(self) -> None:
         if self.antithetic and not self.method.refines:
@@ -115,7 +116,7 @@ def addsr(model: Denoiser, params: Tree, inputs: Inputs, sampling: Sampling) -> 
         return addsr_step(model, params, sampling, begun, state, at), None
 
     state, _ = model.scan(step, state, addsr_steps(sampling, inputs.noise, inputs.psr_weight))
-    return state.prediction
+    return model.decode(params, state.z0, inputs.lq) if sampling.tiny_decoder == 'steps' else state.prediction
 
 
 def addsr_steps(sampling: Sampling, noise: Any, psr_weight: jax.Array | float) -> At:
@@ -157,7 +158,8 @@ def addsr_step(model: Denoiser, params: Tree, sampling: Sampling, begun: Begun, 
     z0 = _guided(model, params, z, t, condition, negative, inputs)
     if sampling.antithetic:
         z0 = jnp.add(*jnp.split(z0, 2)) / 2
-    return State(z0, model.decode(params, z0, inputs.lq))
+    whole = sampling.tiny_decoder == 'none'
+    return State(z0, model.decode(params, z0, inputs.lq) if whole else model.decode_tiny(params, z0))
 
 
 def seesr(model: Denoiser, params: Tree, inputs: Inputs, sampling: Sampling) -> jax.Array:
@@ -189,7 +191,7 @@ def seesr(model: Denoiser, params: Tree, inputs: Inputs, sampling: Sampling) -> 
     coefficients = tuple(jnp.asarray(np.ascontiguousarray(c)) for c in table.T)
     steps = (jnp.asarray(taken, jnp.int32), noise[2 : 2 + len(taken)], coefficients)
     z, _ = model.scan(step, z, steps)
-    return model.decode(params, z, lq)
+    return model.decode_tiny(params, z) if sampling.tiny_decoder == 'all' else model.decode(params, z, lq)
 
 
 def _texts(model: Denoiser, params: Tree, inputs: Inputs, sampling: Sampling) -> tuple[jax.Array, jax.Array | None]:

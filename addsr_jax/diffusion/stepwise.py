@@ -51,6 +51,9 @@ class Stepwise(Denoiser):
         images = self.tiles(self.windows.decoder).decode(params['autoencoder'], latents, lq)
         return np.clip(images, -1, 1, out=images)
 
+    def decode_tiny(self, params: Tree, latents: Any) -> Any:
+        return np.asarray(self._call('decode_tiny', params, latents))
+
     def tiles(self, side: int) -> Tiles:
         """The autoencoder in tiles that give `side` latents along an axis."""
         made = Tiles(self.networks.autoencoder, side, self.mesh)

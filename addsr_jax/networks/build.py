@@ -14,6 +14,7 @@ from addsr_jax.networks.controlnet import ControlNet
 from addsr_jax.networks.discriminator import Heads
 from addsr_jax.networks.prompt_extractor import PromptExtractor
 from addsr_jax.networks.text_encoder import TextEncoder
+from addsr_jax.networks.tiny_decoder import TinyDecoder
 from addsr_jax.networks.unet import UNet
 from addsr_jax.networks.vit import ViT
 from addsr_jax.specs import ModelSpec
@@ -33,6 +34,7 @@ class Networks:
     heads: Heads
     dino: ViT | None
     dinov2: ViT | None
+    tiny_decoder: TinyDecoder | None
 
     def initial(self, network: str, key: jax.Array) -> Tree:
         """Untrained parameters of one network, by its field's name; of 'heads' {'params', 'spectral'}."""
@@ -53,6 +55,8 @@ class Networks:
         image = jnp.zeros((1, side * s.autoencoder.factor, side * s.autoencoder.factor, s.autoencoder.image_channels))
         if network == 'autoencoder':
             return (image,)
+        if network == 'tiny_decoder':
+            return (jnp.zeros((1, side, side, s.autoencoder.latent_channels)),)
         if network == 'text_encoder':
             return (jnp.zeros((1, s.text_encoder.positions), jnp.int32),)
         if network == 'heads':
@@ -85,4 +89,5 @@ def build(spec: ModelSpec, dtype: Any = jnp.float32, attention: str = 'chunked')
         heads=Heads(spec.discriminator, dtype),
         dino=None if spec.dino is None else ViT(spec.dino, dtype, attention),
         dinov2=None if spec.dinov2 is None else ViT(spec.dinov2, dtype, attention),
+        tiny_decoder=None if spec.tiny_decoder is None else TinyDecoder(spec.tiny_decoder, dtype),
     )

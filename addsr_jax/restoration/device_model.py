@@ -128,14 +128,17 @@ class DeviceModel:
 
     def _sampling(self, settings: Settings) -> Sampling:
         """What the program for these settings is compiled for."""
+        steps = self.steps_of(settings)
+        draws_before_the_last = settings.of_method.refines and steps > 1
         return Sampling.of(
             settings.of_method,
-            self.steps_of(settings),
+            steps,
             self.networks.spec.schedule.steps,
             guided=self._guidance(settings) != 1,
             start_point=settings.start_point,
             start_timestep=settings.start_timestep,
             antithetic=settings.chosen.antithetic,
+            tiny_decoder=settings.tiny_decoder if draws_before_the_last or settings.tiny_decoder == 'all' else 'none',
             windows=Windows(
                 settings.latent_tile, settings.latent_overlap, settings.encoder_tile, settings.decoder_tile
             ),
@@ -152,6 +155,11 @@ class DeviceModel:
             raise UserError(
                 f'these weights hold no {sampling.method.part}, which --method {settings.method} needs: '
                 f'they have {", ".join(sorted(self.params))}'
+            )
+        if sampling.tiny_decoder != 'none' and 'tiny_decoder' not in self.params:
+            raise UserError(
+                'these weights hold no tiny decoder: leave out --tiny_decoder, or convert them again with '
+                '--tiny_decoder taesd_decoder.safetensors (docs/weights.md)'
             )
         return sampling, {part: self.params[part] for part in program.parts(sampling)}
 
@@ -185,7 +193,7 @@ class DeviceModel:
     def _sample_steps(self, arrays: Callable[[], Arrays], settings: Settings) -> Iterator[np.ndarray]:
         """What stands after each step of a method that refines; `arrays` are asked for anew, so that none are held."""
         sampling, params = self.sampling_and_params(settings)
-        key = ('steps', dataclasses.replace(sampling, timesteps=()))
+        key = ('steps', dataclasses.replace(sampling, timesteps=(), tiny_decoder='none'))  # each is looked at
         if key not in self._programs:
             self._programs[key] = program.jitted_steps(self.networks, key[1], self.mesh)
         begin, step = self._programs[key]

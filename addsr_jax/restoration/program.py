@@ -26,7 +26,7 @@ SHARED = ('autoencoder', 'text_encoder', 'prompt_extractor')
 
 def parts(sampling: Sampling) -> tuple[str, ...]:
     """The parts of the parameters that a program takes."""
-    return (*SHARED, sampling.method.part)
+    return (*SHARED, sampling.method.part, *(() if sampling.tiny_decoder == 'none' else ('tiny_decoder',)))
 
 
 def jitted(networks: Networks, sampling: Sampling, mesh: Mesh) -> Any:

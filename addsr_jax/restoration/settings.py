@@ -99,6 +99,13 @@ class Settings(Options):
         default=False,
         group=SAMPLING,
     )
+    tiny_decoder: str = option(
+        'what the small decoder of the weights draws, where they hold one: the pictures before the last step, or all; '
+        'quicker at Stable Diffusion size, and less exact',
+        default='none',
+        choices=('none', 'steps', 'all'),
+        group=SAMPLING,
+    )
     tta: bool = option(
         'the mean of what becomes of a tile and of its three mirror images: calmer, four times as slow',
         default=False,
@@ -210,6 +217,8 @@ class Settings(Options):
         for name in ('latent_tile', 'encoder_tile', 'decoder_tile'):
             if getattr(self, name) and self.tile:
                 raise UserError(f'{name} is of pictures that are restored whole: set tile to 0 with it')
+            if getattr(self, name) and self.tiny_decoder != 'none':
+                raise UserError(f'the tiny decoder draws whole tiles: leave out {name}, or tiny_decoder')
         if self.latent_tile and self.latent_overlap >= self.latent_tile:
             raise UserError(f'latent_overlap is {self.latent_overlap}: it is less than latent_tile, {self.latent_tile}')
         if self.of_method.refines:
@@ -256,6 +265,8 @@ class Settings(Options):
 
     def in_less_memory(self) -> 'Settings | None':
         """With tile 0: the autoencoder tile by tile, then the denoiser window by window; None: there is no less."""
+        if self.tiny_decoder != 'none':
+            return None
         if not (self.encoder_tile and self.decoder_tile):
             return replace(
                 self,

@@ -44,6 +44,7 @@ FIELDS = {
     'student': _DENOISER,
     'dino': ('dino',),
     'dinov2': ('dinov2',),
+    'tiny_decoder': ('tiny_decoder',),
     'unet': ('unet', 'schedule', 'prompts'),  # Stable Diffusion's own, where training of a teacher starts
     'dape': ('prompt_extractor',),  # low-rank adaptation, apart from the weights that it is added to
 }

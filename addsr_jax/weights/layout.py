@@ -17,7 +17,8 @@ SPECTRAL = ('weight_u', 'weight_v')
 def from_tensors(tensors: Iterable[tuple[str, np.ndarray]], network: str) -> tuple[Tree, Tree, Tree]:
     """(parameters, low-rank factors, vectors of the spectral norm) of named tensors, in our layout.
 
-    network: unet, controlnet, autoencoder, text_encoder, prompt_extractor, dape, dino, dinov2 or discriminator.
+    network: unet, controlnet, autoencoder, text_encoder, prompt_extractor, dape, dino, dinov2, tiny_decoder or
+    discriminator.
     """
     flat: dict[str, np.ndarray] = {}
     rows: dict[str, dict[int, np.ndarray]] = {}

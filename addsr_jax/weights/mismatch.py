@@ -31,6 +31,7 @@ NAMES = {
     'dape': 'DAPE',
     'dino': 'DINO',
     'dinov2': 'DINOv2',
+    'tiny_decoder': 'a tiny decoder',
 }
 
 

@@ -9,6 +9,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from addsr_jax.specs import (
     PromptExtractorSpec,
     ScheduleSpec,
     TextEncoderSpec,
+    TinyDecoderSpec,
     UNetSpec,
     ViTSpec,
 )
@@ -48,8 +50,8 @@ PREPROCESSOR = {
 }
 PREDICTIONS = {'epsilon': 'epsilon', 'v_prediction': 'v'}  # theirs and ours
 
-# Names that older files use, as regex and replacement.
-OLDER = {
+# Names that older files use, as regex and replacement (or what makes it of the match).
+OLDER: dict[str, tuple[tuple[str, Any], ...]] = {
     'autoencoder': (
         (r'(.*attentions\.\d+\.)query\.(.*)', r'\1to_q.\2'),
         (r'(.*attentions\.\d+\.)key\.(.*)', r'\1to_k.\2'),
@@ -57,12 +59,17 @@ OLDER = {
         (r'(.*attentions\.\d+\.)proj_attn\.(.*)', r'\1to_out.0.\2'),
     ),
     'prompt_extractor': ((r'vision_multi\.(.*)', r'tagging_head.\1'),),
+    'tiny_decoder': (  # of diffusers, and of the original, whose list begins with the clamp of the latents
+        (r'decoder\.(layers\..*)', r'\1'),
+        (r'(?:decoder\.)?(\d+)\.(.*)', lambda match: f'layers.{int(match[1]) - 1}.{match[2]}'),
+    ),
 }
 # Parts of RAM that generate and embed captions: neither tags nor tokens need them.
 UNUSED = {
     'prompt_extractor': ('tag_encoder.', 'text_decoder.'),
     'dape': ('tag_encoder.', 'text_decoder.'),
     'text_encoder': ('text_projection.',),  # of files saved by the class that has one
+    'tiny_decoder': ('encoder.',),
 }
 
 
@@ -270,6 +277,21 @@ def vit_spec(tensors: Tensors, published: ViTSpec, source: Path) -> ViTSpec:
         heads=heads_of(width),
         mlp_ratio=fc1 // width,
     )
+
+
+def tiny_decoder_spec(tensors: Tensors, source: Path) -> TinyDecoderSpec:
+    """A small decoder's sizes from its shapes and places: a convolution without offsets ends every level."""
+    blocks = {int(name.split('.')[1]) for name in tensors if re.fullmatch(r'layers\.\d+\.conv\.0\.weight', name)}
+    ends = sorted(int(name.split('.')[1]) for name in tensors if re.fullmatch(r'layers\.\d+\.weight', name))[1:]
+    if not blocks or not ends or ends[-1] < max(blocks):
+        raise UserError(
+            f'{source} is no decoder of TAESD: give taesd_decoder.safetensors, or the folder of an AutoencoderTiny'
+        )
+    counts = tuple(sum(before < place < end for place in blocks) for before, end in pairwise([0, *ends]))
+    try:
+        return TinyDecoderSpec(channels=tensors['layers.0.weight'].shape[0], blocks=counts)
+    except (KeyError, IndexError) as error:
+        raise UserError(f'{source} is no decoder of TAESD: layers.0.weight is missing or misshapen') from error
 
 
 def unet_config(spec: UNetSpec) -> dict[str, Any]:

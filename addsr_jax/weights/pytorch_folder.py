@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,10 @@ def _write_rest(folder: Path, made: Bundle, shard: float | None) -> None:
     if 'prompt_extractor' in made.params:
         state = layout.to_state_dict('prompt_extractor', made.params['prompt_extractor'])
         torch_writer.write(folder / 'ram.pth', {'model': {**state, **computed(made.spec.prompt_extractor.swin)}})
+    if 'tiny_decoder' in made.params:  # the original's list begins with the clamp of the latents
+        state = layout.to_state_dict('tiny_decoder', made.params['tiny_decoder'])
+        renamed = {name: re.sub(r'^layers\.(\d+)', lambda match: str(int(match[1]) + 1), name) for name in state}
+        tensor_file.write(folder / 'taesd_decoder.safetensors', {renamed[name]: state[name] for name in state})
     if 'dape' in made.params:
         torch_writer.write(folder / 'DAPE.pth', layout.to_state_dict('dape', made.params['dape']))
 

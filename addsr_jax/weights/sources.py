@@ -24,6 +24,7 @@ STEMS = {
     'controlnet': ('diffusion_pytorch_model',),
     'autoencoder': ('diffusion_pytorch_model',),
     'text_encoder': ('model', 'pytorch_model'),
+    'tiny_decoder': ('diffusion_pytorch_model',),
 }
 FOLDERS = {'autoencoder': 'vae'}  # of a network in diffusers' folders, where it is not its name
 BY_CONFIG: dict[str, Callable[[Path], Any]] = {
@@ -70,6 +71,7 @@ def plan(
     dape: Path | None = None,
     dino: Path | None = None,
     dinov2: Path | None = None,
+    tiny_decoder: Path | None = None,
     *,
     vae: Path | None = None,
     unet: Path | None = None,
@@ -116,7 +118,7 @@ def plan(
     elif unet is not None:
         raise UserError('--unet is where the training of a teacher starts: leave it out beside --addsr and --seesr')
     found['schedule'] = prediction.schedule(root, list(denoisers.values()), predicts, look.say)
-    look.files(found, ram=ram, dape=dape, dino=dino, dinov2=dinov2)
+    look.files(found, ram=ram, dape=dape, dino=dino, dinov2=dinov2, tiny_decoder=tiny_decoder)
     spec = _model_spec(found)
     words = tags.chosen(ram, tag_list, thresholds, spec)
     return Plan(look.sources, spec, look.tokenizer(root, tokenizer), look.notes, words)
@@ -232,8 +234,15 @@ class _Look:
                 found[name] = published.vit_spec(source.tensors, getattr(SD2, name), path)
                 self.sources.append(source)
 
+        if paths['tiny_decoder'] is not None:
+            source = self._file('tiny_decoder', paths['tiny_decoder'])
+            found['tiny_decoder'] = published.tiny_decoder_spec(source.tensors, source.path)
+            self.sources.append(source)
+
     def _file(self, kind: str, path: Path) -> Source:
-        return Source(kind, kind, path, published.current_names(open_file(path, self.say), kind, path))
+        folder = places.kind(path) == 'folder' and kind in STEMS
+        opened = open_folder(path, STEMS[kind], self.say) if folder else open_file(path, self.say)
+        return Source(kind, kind, path, published.current_names(opened, kind, path))
 
     def tokenizer(self, root: Path, given: Path | None) -> Path:
         """The tokenizer's folder: a model that is one file brings none."""

@@ -4,14 +4,17 @@ import json
 import re
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
 from addsr_jax import trees
 from addsr_jax.errors import UserError
+from addsr_jax.networks.tiny_decoder import TinyDecoder
+from addsr_jax.specs import TinyDecoderSpec
 from addsr_jax.weights import bundle as bundles
-from addsr_jax.weights import conversion, pytorch_folder, sources, tensor_file, torch_writer
+from addsr_jax.weights import conversion, layout, pytorch_folder, sources, tensor_file, torch_writer
 from addsr_jax.weights.names import is_computed
 from addsr_jax.weights.reader import open_file, open_folder
 from tests import golden
@@ -77,6 +80,52 @@ def test_there_and_back_is_bit_for_bit(converted, files, tmp_path):
         tables = {key for key in golden.document('ram', 'manifest') if is_computed(key) and not part}
         assert set(tensors) == set(wanted) | tables
         assert all(np.array_equal(tensors[key].read(), wanted[key]) for key in wanted)
+
+
+def test_a_tiny_decoder_comes_in_both_layouts_and_goes_out_in_its_own(files, tmp_path):
+    size = TinyDecoderSpec(channels=8, blocks=(2,) + (1,) * (len(specs.autoencoder().block_out_channels) - 1))
+    params = TinyDecoder(size).init(jax.random.key(0), np.zeros((1, 4, 4, 4)))['params']
+    state = layout.to_state_dict('tiny_decoder', params)
+    (tmp_path / 'tiny').mkdir()
+    save_file(
+        {f'decoder.{name}': tensor for name, tensor in state.items()} | {'encoder.layers.0.bias': np.zeros(3)},
+        tmp_path / 'tiny' / 'diffusion_pytorch_model.safetensors',
+    )
+    given = {'sd': files[1]['sd'], 'addsr': files[1]['addsr']}
+    for name, place in (
+        ('of a folder', tmp_path / 'tiny'),
+        ('of its own', tmp_path / 'out' / 'taesd_decoder.safetensors'),
+    ):
+        made = tmp_path / name
+        conversion.from_pytorch(sources.plan(**given, tiny_decoder=place), made, lambda line: None, {})
+        loaded = bundles.load(made)
+        assert loaded.spec.tiny_decoder == size
+        for path, leaf in trees.flatten(params).items():
+            np.testing.assert_array_equal(trees.flatten(loaded.params['tiny_decoder'])[path], leaf)
+        if not (tmp_path / 'out').exists():
+            pytorch_folder.to_pytorch(made, tmp_path / 'out', 'student', lambda line: None)
+    written = open_file(tmp_path / 'out' / 'taesd_decoder.safetensors')
+    assert '1.weight' in written
+    assert '3.conv.0.weight' in written
+
+
+@pytest.mark.parametrize('wrong', ['an autoencoder', 'a decoder of another factor', 'nothing of a decoder'])
+def test_what_is_no_tiny_decoder_of_these_latents_is_refused_in_one_line(files, tmp_path, wrong):
+    path = tmp_path / 'file.safetensors'
+    if wrong == 'an autoencoder':
+        path = files[1]['sd'] / 'vae'
+    elif wrong == 'a decoder of another factor':
+        size = TinyDecoderSpec(channels=8, blocks=(1,))
+        params = TinyDecoder(size).init(jax.random.key(0), np.zeros((1, 4, 4, 4)))['params']
+        save_file(layout.to_state_dict('tiny_decoder', params), path)
+    else:
+        save_file({'layers.0.weight': np.zeros((3, 3), np.float32)}, path)
+    with pytest.raises(UserError) as refused:
+        conversion.from_pytorch(
+            sources.plan(sd=files[1]['sd'], addsr=files[1]['addsr'], tiny_decoder=path), tmp_path / 'made', print, {}
+        )
+    assert ('pixels per latent' if 'factor' in wrong else 'no decoder of TAESD') in str(refused.value)
+    assert not (tmp_path / 'made').exists()
 
 
 def test_the_report_names_every_tensor_and_one_hash_is_the_same_for_every_form(converted, tmp_path):
