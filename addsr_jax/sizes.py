@@ -15,6 +15,7 @@ from addsr_jax.specs import (
     SwinSpec,
     TaggingSpec,
     TextEncoderSpec,
+    TinyDecoderSpec,
     UNetSpec,
     ViewSpec,
     ViTSpec,
@@ -106,6 +107,7 @@ SD2 = ModelSpec(
         mask_token=True,
         position_offset=0.1,
     ),
+    tiny_decoder=TinyDecoderSpec(channels=64, blocks=(3, 3, 3, 1)),  # taesd_decoder
     schedule=ScheduleSpec(beta_start=0.00085, beta_end=0.012, steps=1000, prediction='epsilon'),
     prompts=PromptSpec(
         student_added='clean, high-resolution, 8k, extremely detailed, best quality, sharp',  # test_addsr.py
@@ -189,6 +191,7 @@ NANO = ModelSpec(
     ),
     dino=None,
     dinov2=None,
+    tiny_decoder=None,
     schedule=ScheduleSpec(beta_start=0.00085, beta_end=0.012, steps=1000, prediction='v'),
     prompts=PromptSpec(
         student_added='clean, sharp',

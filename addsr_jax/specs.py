@@ -337,8 +337,8 @@ class ModelSpec(Options):
     dinov2: ViTSpec | None = option("None: the discriminator is conditioned on the prompt extractor's average token")
     schedule: ScheduleSpec = option('of noise')
     prompts: PromptSpec = option('words beside those of the user')
+    tiny_decoder: TinyDecoderSpec | None = option('latents to pictures, quickly; None: there is none')
     view: ViewSpec = option('of picture files')
-    tiny_decoder: TinyDecoderSpec | None = option('latents to pictures, quickly', default=None)
 
     def check_together(self) -> None:
         """What one network gives another has to take."""

@@ -3,7 +3,8 @@
     python benchmarks/start.py [--pictures 5]
 
 One picture of 128 x 128, four times larger, by the embedded model in one step; the rows follow one another in a
-process of their own. Seconds of wall time; memory as the system counts it (resident, and its highest so far).
+process of their own. Seconds of wall time; memory as the system counts it (resident, and its highest so far). Then what
+each network computes for such a picture, beside a product of two large matrices.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 MARK = '| '  # begins the lines that are rows
@@ -21,16 +23,20 @@ MARK = '| '  # begins the lines that are rows
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--pictures', type=int, default=5, help='after the first one')
-    parser.add_argument('--here', action='store_true', help=argparse.SUPPRESS)
+    parser.add_argument('--here', choices=('rows', 'networks'), help=argparse.SUPPRESS)
     values = parser.parse_args()
     if values.here:
-        rows(values.pictures)
+        rows(values.pictures) if values.here == 'rows' else networks()
         return 0
     with tempfile.TemporaryDirectory() as cache:
-        command = [sys.executable, __file__, '--here', '--pictures', str(values.pictures)]
         environment = {**os.environ, 'ADDSR_CACHE': cache, 'PYTHONPATH': str(ROOT)}
-        for start in ('first', 'second'):
-            tell(f'\n{start} start:\n\n| what | s | CPU-s | MB | most MB |\n| --- | --- | --- | --- | --- |\n')
+        for name, what, titles in (
+            ('First start', 'rows', ('what', 's', 'CPU-s', 'MB', 'most MB')),
+            ('Second start', 'rows', ('what', 's', 'CPU-s', 'MB', 'most MB')),
+            ('Networks', 'networks', ('what', 'GFLOP', 'ms', 'GFLOP/s')),
+        ):
+            tell(f'\n{name}:\n\n| {" | ".join(titles)} |\n| {" | ".join(["---"] * len(titles))} |\n')
+            command = [sys.executable, __file__, '--here', what, '--pictures', str(values.pictures)]
             done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
             tell(''.join(line for line in done.stdout.splitlines(True) if line.startswith(MARK)))
     return 0
@@ -80,6 +86,49 @@ def rows(pictures: int) -> None:
         model.upscale(picture, batch=1, steps=1)
     clock.row('each further one', pictures)
     assert jax.devices()[0].platform == 'cpu', 'run it with JAX_PLATFORMS=cpu'
+
+
+def networks() -> None:
+    import jax
+    import jax.numpy as jnp
+
+    from addsr_jax.diffusion.denoiser import Conditioning, Denoiser
+    from addsr_jax.planning.flops import flops
+    from addsr_jax.restoration import pipeline
+    from addsr_jax.runtime import compiler_options, prepare
+
+    prepare()
+    made = pipeline.load('nano')
+    model, spec = Denoiser(made.networks, 'student'), made.networks.spec
+    side, latent = 512, 512 // made.factor
+    picture, z = jnp.zeros((1, side, side, 3)), jnp.zeros((1, latent, latent, spec.autoencoder.latent_channels))
+    ids = jnp.zeros((1, spec.text_encoder.positions), jnp.int32)
+    text, seen = model.embed_text(made.params, ids), model.embed_image(made.params, picture)
+    latents = z if spec.unet.in_channels > spec.unet.out_channels else None
+    condition = Conditioning(text=text, image_tokens=seen, image=picture, latents=latents)
+    large = jnp.ones((2048, 2048))
+    calls = {
+        'encoder': (model.encode, (made.params, picture, z)),
+        'decoder': (model.decode, (made.params, z, picture)),
+        'UNet and ControlNet': (model.network_output, (made.params, z, jnp.array([999]), condition)),
+        'prompt extractor': (model.embed_image, (made.params, picture)),
+        'text encoder': (model.embed_text, (made.params, ids)),
+        'product of 2048 x 2048': (jnp.matmul, (large, large)),
+    }
+    for name, (function, given) in calls.items():
+        traced = jax.jit(function, compiler_options=compiler_options(made.mesh)).trace(*given)
+        compiled = traced.lower().compile()
+        seconds = min(timed(compiled, given) for _ in range(8))
+        count = flops(traced.jaxpr)
+        tell(f'{MARK}{name} | {count / 1e9:.2f} | {1e3 * seconds:.1f} | {count / seconds / 1e9:.0f} |\n')
+
+
+def timed(compiled: Any, given: tuple[Any, ...]) -> float:
+    import jax
+
+    began = time.monotonic()
+    jax.block_until_ready(compiled(*given))
+    return time.monotonic() - began
 
 
 if __name__ == '__main__':

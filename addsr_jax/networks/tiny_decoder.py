@@ -1,6 +1,6 @@
 """A small decoder distilled from the autoencoder's: TAESD (madebyollin/taesd, taesd.py; DecoderTiny of diffusers).
 
-At Stable Diffusion 2 size it is a twentieth of the work of the decoder that it stands for.
+At Stable Diffusion 2 size it is an eighteenth of the work of the decoder that it stands for (docs/performance.md).
 """
 
 from typing import Any

@@ -270,6 +270,6 @@ def _model_spec(found: dict[str, Any]) -> ModelSpec:
         image_size=dino.image_size,
     )
     try:
-        return dataclasses.replace(SD2, **found, discriminator=discriminator)
+        return dataclasses.replace(SD2, **{'tiny_decoder': None, **found, 'discriminator': discriminator})
     except UserError as error:
         raise UserError(f'these files are not of one model: {error}') from error

@@ -31,7 +31,7 @@ def restorer(case):
     return Pipeline(
         networks=build(dataclasses.replace(model.spec(), view=view)),
         params=jax.tree.map(jax.numpy.asarray, parts),
-        tokenizer=lambda texts: ids[: len(texts)],
+        tokenizer=lambda texts, kept=False: ids[: len(texts)],
         mesh=sharding.make_mesh('data:1', jax.devices()[:1]),
     )
 
