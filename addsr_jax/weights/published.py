@@ -8,10 +8,11 @@ published networks (addsr_jax/sizes.py).
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from addsr_jax import json_file, options
 from addsr_jax.errors import UserError, printable
@@ -30,6 +31,7 @@ from addsr_jax.weights.names import is_computed
 from addsr_jax.weights.shapes import heads_of
 from addsr_jax.weights.stored import Stored
 
+Kind = TypeVar('Kind')
 Tensors = Mapping[str, Stored]
 SCHEDULER = 'scheduler_config.json'
 DIFFUSERS_VERSION = '0.25.0'  # the one that AddSR asks for
@@ -61,7 +63,7 @@ OLDER: dict[str, tuple[tuple[str, Any], ...]] = {
     'prompt_extractor': ((r'vision_multi\.(.*)', r'tagging_head.\1'),),
     'tiny_decoder': (  # of diffusers, and of the original, whose list begins with the clamp of the latents
         (r'decoder\.(layers\..*)', r'\1'),
-        (r'(?:decoder\.)?(\d+)\.(.*)', lambda match: f'layers.{int(match[1]) - 1}.{match[2]}'),
+        (r'(?:decoder\.)?(\d{1,4})\.(.*)', lambda match: f'layers.{int(match[1]) - 1}.{match[2]}'),
     ),
 }
 # Parts of RAM that generate and embed captions: neither tags nor tokens need them.
@@ -212,6 +214,27 @@ def schedule_spec(folder: Path) -> ScheduleSpec:
         raise UserError(f'{path} does not say {error.args[0]}: download the folder again') from error
 
 
+def _sizes_of(what: str) -> Callable[[Callable[..., Kind]], Callable[..., Kind]]:
+    """For functions that take sizes from shapes and names: whatever breaks at odd ones is a UserError of their source.
+
+    Their last argument is that source.
+    """
+
+    def guarding(function: Callable[..., Kind]) -> Callable[..., Kind]:
+        @wraps(function)
+        def guarded(*arguments: Any) -> Kind:
+            try:
+                return function(*arguments)
+            except (LookupError, ArithmeticError, ValueError) as error:
+                reason = printable(str(error)) or type(error).__name__
+                raise UserError(f'{arguments[-1]} is no {what}: {reason} is missing or misshapen') from error
+
+        return guarded
+
+    return guarding
+
+
+@_sizes_of('RAM with a Swin tower')
 def prompt_extractor_spec(tensors: Tensors, buffers: Tensors, source: Path) -> PromptExtractorSpec:
     """RAM's sizes from the shapes of its tensors; `buffers` are all tensors of the file, computed ones too."""
 
@@ -220,7 +243,9 @@ def prompt_extractor_spec(tensors: Tensors, buffers: Tensors, source: Path) -> P
             raise UserError(f'{source} is no RAM with a Swin tower: it has no {name}')
         return tensors[name].shape
 
-    blocks = [re.fullmatch(r'visual_encoder\.layers\.(\d+)\.blocks\.(\d+)\.norm1\.weight', name) for name in tensors]
+    blocks = [
+        re.fullmatch(r'visual_encoder\.layers\.(\d{1,4})\.blocks\.(\d{1,4})\.norm1\.weight', name) for name in tensors
+    ]
     counts: dict[int, int] = {}
     for match in filter(None, blocks):
         counts[int(match[1])] = max(counts.get(int(match[1]), 0), int(match[2]) + 1)
@@ -229,7 +254,7 @@ def prompt_extractor_spec(tensors: Tensors, buffers: Tensors, source: Path) -> P
     ]
     window = (math.isqrt(tables[0][0]) + 1) // 2 if tables else 0
     patch = shape('visual_encoder.patch_embed.proj.weight')[-1]
-    layers = [re.match(r'tagging_head\.encoder\.layer\.(\d+)\.', name) for name in tensors]
+    layers = [re.match(r'tagging_head\.encoder\.layer\.(\d{1,4})\.', name) for name in tensors]
     width = shape('visual_encoder.patch_embed.proj.weight')[0]
     swin = dataclasses.replace(
         SD2.prompt_extractor.swin,
@@ -259,15 +284,14 @@ def _image_size(buffers: Tensors, window: int, patch: int) -> int:
     return SD2.prompt_extractor.swin.image_size if mask is None else math.isqrt(mask.shape[0]) * window * patch
 
 
+@_sizes_of('vision transformer')
 def vit_spec(tensors: Tensors, published: ViTSpec, source: Path) -> ViTSpec:
     """A ViT's sizes from its shapes; heads of 64 numbers, as all published ones have (narrower networks: of 8)."""
-    try:
-        width, _, patch, _ = tensors['patch_embed.proj.weight'].shape
-        grid = math.isqrt(tensors['pos_embed'].shape[1] - 1)
-        fc1 = tensors['blocks.0.mlp.fc1.weight'].shape[0]
-    except (KeyError, ValueError) as error:
-        raise UserError(f'{source} is no vision transformer: {error} is missing or misshapen') from error
-    depth = 1 + max(int(name.split('.')[1]) for name in tensors if name.startswith('blocks.'))
+    width, _, patch, _ = tensors['patch_embed.proj.weight'].shape
+    grid = math.isqrt(tensors['pos_embed'].shape[1] - 1)
+    fc1 = tensors['blocks.0.mlp.fc1.weight'].shape[0]
+    numbers = [re.match(r'blocks\.(\d{1,4})\.', name) for name in tensors]
+    depth = 1 + max(int(match[1]) for match in numbers if match)
     return dataclasses.replace(
         published,
         image_size=grid * patch,
@@ -279,19 +303,21 @@ def vit_spec(tensors: Tensors, published: ViTSpec, source: Path) -> ViTSpec:
     )
 
 
+@_sizes_of('decoder of TAESD')
 def tiny_decoder_spec(tensors: Tensors, source: Path) -> TinyDecoderSpec:
-    """A small decoder's sizes from its shapes and places: a convolution without offsets ends every level."""
-    blocks = {int(name.split('.')[1]) for name in tensors if re.fullmatch(r'layers\.\d+\.conv\.0\.weight', name)}
-    ends = sorted(int(name.split('.')[1]) for name in tensors if re.fullmatch(r'layers\.\d+\.weight', name))[1:]
+    """A small decoder's sizes from its shapes and places: a convolution ends every level, and one begins the first."""
+
+    def places(pattern: str) -> list[int]:
+        found = [re.fullmatch(rf'layers\.(\d{{1,4}})\.{pattern}', name) for name in tensors]
+        return sorted(int(match[1]) for match in found if match)
+
+    blocks, ends = places(r'conv\.0\.weight'), places('weight')[1:]
     if not blocks or not ends or ends[-1] < max(blocks):
         raise UserError(
             f'{source} is no decoder of TAESD: give taesd_decoder.safetensors, or the folder of an AutoencoderTiny'
         )
     counts = tuple(sum(before < place < end for place in blocks) for before, end in pairwise([0, *ends]))
-    try:
-        return TinyDecoderSpec(channels=tensors['layers.0.weight'].shape[0], blocks=counts)
-    except (KeyError, IndexError) as error:
-        raise UserError(f'{source} is no decoder of TAESD: layers.0.weight is missing or misshapen') from error
+    return TinyDecoderSpec(channels=tensors['layers.0.weight'].shape[0], blocks=counts)
 
 
 def unet_config(spec: UNetSpec) -> dict[str, Any]:

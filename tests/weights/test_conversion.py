@@ -1,5 +1,6 @@
 """From the originals' files to a bundle and back: strict, bit for bit, whole or not at all."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -12,9 +13,10 @@ from safetensors.numpy import load_file, save_file
 from addsr_jax import trees
 from addsr_jax.errors import UserError
 from addsr_jax.networks.tiny_decoder import TinyDecoder
+from addsr_jax.sizes import SD2
 from addsr_jax.specs import TinyDecoderSpec
 from addsr_jax.weights import bundle as bundles
-from addsr_jax.weights import conversion, layout, pytorch_folder, sources, tensor_file, torch_writer
+from addsr_jax.weights import conversion, layout, published, pytorch_folder, sources, tensor_file, torch_writer
 from addsr_jax.weights.names import is_computed
 from addsr_jax.weights.reader import open_file, open_folder
 from tests import golden
@@ -107,6 +109,43 @@ def test_a_tiny_decoder_comes_in_both_layouts_and_goes_out_in_its_own(files, tmp
     written = open_file(tmp_path / 'out' / 'taesd_decoder.safetensors')
     assert '1.weight' in written
     assert '3.conv.0.weight' in written
+
+
+def hostile(tensors):
+    """The tensors with one of them odd, or without it; and with a name that no number fits in."""
+    for name in list(tensors)[:60]:
+        for shape in ((), (0,), (0, 0, 0, 0), (10**12, 3), (7,) * 9):
+            yield {**tensors, name: dataclasses.replace(tensors[name], shape=shape)}
+        yield {other: tensor for other, tensor in tensors.items() if other != name}
+    odd = '9' * 5000
+    for name in ('blocks.{}.mlp.fc1.weight', 'layers.{}.weight', 'layers.{}.conv.0.weight', '{}.weight',
+                 'visual_encoder.layers.{}.blocks.0.norm1.weight', 'tagging_head.encoder.layer.{}.x'):  # fmt: skip
+        for number in (odd, 'x', '-1'):
+            yield {**tensors, name.format(number): next(iter(tensors.values()))}
+    yield {}
+
+
+@pytest.mark.parametrize('kind', ['ram', 'dino', 'dinov2', 'tiny_decoder'])
+def test_odd_shapes_and_names_of_single_files_are_refused_or_sizes(files, kind, tmp_path):
+    if kind == 'tiny_decoder':
+        size = TinyDecoderSpec(channels=8, blocks=(1, 1))
+        params = TinyDecoder(size).init(jax.random.key(0), np.zeros((1, 4, 4, 4)))['params']
+        save_file(layout.to_state_dict('tiny_decoder', params), tmp_path / 'tiny.safetensors')
+    given = open_file(files[1].get(kind, tmp_path / 'tiny.safetensors'))
+    network = 'prompt_extractor' if kind == 'ram' else kind
+    refused = 0
+    for tensors in hostile(given):
+        try:
+            names = published.current_names(tensors, network, tmp_path)
+            if kind == 'ram':
+                published.prompt_extractor_spec(names, tensors, tmp_path)
+            elif kind == 'tiny_decoder':
+                published.tiny_decoder_spec(names, tmp_path)
+            else:
+                published.vit_spec(names, getattr(SD2, kind), tmp_path)
+        except UserError:
+            refused += 1
+    assert refused > 3
 
 
 @pytest.mark.parametrize('wrong', ['an autoencoder', 'a decoder of another factor', 'nothing of a decoder'])
