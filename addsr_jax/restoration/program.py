@@ -153,7 +153,8 @@ def compiled(
 
     asked = f'{sampling} {batch} {height} {width} {dtype} {attention} {spec}'
     traced = jax_export.deserialize(bytearray(keep.kept('program', asked, exported)))
-    shapes = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in traced.in_avals]
+    here = sharding.replicated(mesh)
+    shapes = [jax.ShapeDtypeStruct(aval.shape, aval.dtype, sharding=here) for aval in traced.in_avals]
     arguments, _ = jax.tree.unflatten(traced.in_tree, shapes)
     return jax.jit(traced.call, compiler_options=compiler_options(mesh)).lower(*arguments).compile()
 

@@ -40,7 +40,7 @@ def test_a_program_lowered_from_shapes_gives_the_pipeline_s_numbers(model):
 
 def test_a_traced_program_that_is_kept_gives_the_same_bits_and_is_not_traced_again(tmp_path, monkeypatch):
     monkeypatch.setattr(keep, 'place', lambda: tmp_path)
-    mesh = sharding.make_mesh('data:1', jax.devices()[:1])
+    mesh = sharding.make_mesh('data:1', jax.devices()[3:4])  # not the first
     own = pipeline.built(tiny.bundle(tiny.LEAST), mesh, jnp.float32)
     lq = np.random.default_rng(0).uniform(-1, 1, (1, 64, 64, 3)).astype(np.float32)
     settings = Settings(steps=1, tile=0, batch=1)
@@ -52,6 +52,8 @@ def test_a_traced_program_that_is_kept_gives_the_same_bits_and_is_not_traced_aga
     program.compiled(*asked)
     monkeypatch.setattr(program, 'jitted', None)
     np.testing.assert_array_equal(program.compiled(*asked)(params, batch, own.scalars(settings)), wanted)
+    assert own.bytes_of((64, 64), settings) > 0
+    np.testing.assert_array_equal(own._sample(lq, noise, batch['tokens'], None, settings), wanted)
 
 
 @pytest.mark.parametrize('method', METHODS.values(), ids=METHODS)
