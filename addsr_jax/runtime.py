@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from addsr_jax import places
 
 ARENA_MAX = -8  # M_ARENA_MAX of glibc's mallopt
+FEW = 4  # cores
 
 
 def prepare() -> None:
@@ -26,18 +27,25 @@ def prepare() -> None:
     """
     gc.set_threshold(50_000, 20, 20)
     atexit.register(gc.freeze)
-    _share_one_arena()
+    if _cores() <= FEW:
+        _share_one_arena()
     keep_programs()
 
 
 def _share_one_arena() -> None:
     """For all threads, unless somebody has said how many: freed memory of one thread serves the others.
 
-    With an arena for each, as glibc has by itself, 8 pictures took 65 MB more and were no quicker.
+    With an arena for each, as glibc has by itself, 8 pictures took 65 MB more on two cores and were no quicker. Where
+    many threads read pictures they would wait for one another.
     """
     choose = getattr(ctypes.CDLL(None), 'mallopt', None) if sys.platform == 'linux' else None
     if choose is not None and 'MALLOC_ARENA_MAX' not in os.environ:
         choose(ARENA_MAX, 1)
+
+
+def _cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
 def keep_programs() -> None:
@@ -78,8 +86,7 @@ def training_environment() -> dict[str, str]:
     Most of a step runs on one core of a device, so cores are devices: a power of two, at most eight, so that batches
     divide by it. Two arenas of glibc's malloc: one for each of the compiler's threads keeps a quarter more memory.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-    devices = 2 ** min(cores.bit_length() - 1, 3)
+    devices = 2 ** min(_cores().bit_length() - 1, 3)
     return {
         'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
         'MALLOC_ARENA_MAX': '2',
