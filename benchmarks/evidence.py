@@ -42,6 +42,7 @@ class Piece:
 
 PAIRS = ('--lq', '{lq}', '--hr', '{hr}')
 NANO = ('benchmarks/nano.py', *PAIRS, '--workdir', '{work}/nano')
+PEERS = 'bicubic,realesr-animevideov3,realesrgan-x4plus,addsr-1,addsr-4'
 PIECES = {
     'options': Piece(('benchmarks/upscale_docs.py', '--only', 'options')),
     'recipes': Piece(('benchmarks/upscale_docs.py', '--only', 'recipes')),
@@ -53,7 +54,7 @@ PIECES = {
     'frontier': Piece((*NANO, '--limit', '8', '--only', 'frontier')),
     'autoencoder': Piece((*NANO, '--limit', '8', '--only', 'autoencoder')),
     'peers': Piece(
-        ('benchmarks/peers.py', *PAIRS, '--limit', '16', '--workdir', '{work}/peers'),
+        ('benchmarks/peers.py', *PAIRS, '--methods', PEERS, '--workdir', '{work}/peers'),
         (('docs/nano.md', 'peers'), ('README.md', 'peers')),
         text='{work}/peers/table.md',
         pictures=(('{work}/peers/crops.jpg', 'docs/peers.jpg'),),
