@@ -312,12 +312,16 @@ def others() -> Iterator[tuple[str, Maker]]:
     )
     yield 'avif: a size that lies', lambda: _ispe(encoded('AVIF'), 16_384, 10_900)
     yield 'avif: a size beyond all', lambda: _ispe(encoded('AVIF'), 0x7FFFFFFF, 0x7FFFFFFF)
-    yield 'jpeg 2000: tiles of one pixel', lambda: _siz(encoded('JPEG2000'), 12_000, 12_000, 1, 1)
+    yield 'jpeg 2000: tiles of one pixel', lambda: sized_jpeg_2000(encoded('JPEG2000'), 12_000, 12_000, 1, 1)
     yield (
         'jpeg 2000: 169 million pixels that are not there',
-        lambda: _siz(encoded('JPEG2000'), LARGE, LARGE, LARGE, LARGE),
+        lambda: sized_jpeg_2000(encoded('JPEG2000'), LARGE, LARGE, LARGE, LARGE),
     )
-    yield 'jpeg 2000: a size of 4 billion', lambda: _siz(encoded('JPEG2000'), 0xFFFFFFFF, 0xFFFFFFFF, 64, 64)
+    yield (
+        'jpeg 2000: 12 million pixels that are not there',
+        lambda: sized_jpeg_2000(encoded('JPEG2000'), 24, 524_308, 24, 524_308),
+    )
+    yield 'jpeg 2000: a size of 4 billion', lambda: sized_jpeg_2000(encoded('JPEG2000'), 0xFFFFFFFF, 0xFFFFFFFF, 64, 64)
     yield (
         'jpeg 2000: boxes of nothing',
         lambda: encoded('JPEG2000')[:12] + b'\0\0\0\x08free' * 500_000 + encoded('JPEG2000')[12:],
@@ -402,7 +406,8 @@ def _ispe(data: bytes, width: int, height: int) -> bytes:
     return data[:start] + struct.pack('>II', width, height) + data[start + 8 :]
 
 
-def _siz(data: bytes, width: int, height: int, tile_width: int, tile_height: int) -> bytes:
+def sized_jpeg_2000(data: bytes, width: int, height: int, tile_width: int, tile_height: int) -> bytes:
+    """With another size in its head."""
     start = data.index(b'\xff\x51') + 6
     size = struct.pack('>8I', width, height, 0, 0, tile_width, tile_height, 0, 0)
     header = data.index(b'ihdr') + 4

@@ -17,6 +17,7 @@ RAW = 'it is a raw photograph, of which only a preview could be read: develop it
 HEADER = 1 << 16  # bytes in which a portable map has said its size
 MOST_COMMENTS = 1000  # of a portable map in words
 FLAT, DENSEST = 1 << 24, 200  # pixels of any file; pixels of a larger one for each of its bytes
+WIDE = {'JPEG2000': 2}  # whose decoders hold so many times more for a pixel than others: integers of 32 bits, twice
 SLOW = 1 << 22  # pixels of a file that no fast decoder takes
 
 
@@ -32,11 +33,11 @@ def check(data: bytes) -> None:
         _check_map(data)
 
 
-def check_size(pixels: int, size: int, slow: bool) -> None:
-    """Of an opened picture in `size` bytes; slow: its decoder takes a microsecond for each pixel."""
+def check_size(pixels: int, size: int, slow: bool, format_: str = '') -> None:
+    """Of an opened picture of Pillow's format in `size` bytes; slow: its decoder takes a microsecond for each pixel."""
     if slow and max(pixels, size / 2) > SLOW:
         raise ValueError(f'files of this kind are read up to {SLOW} pixels: save it as PNG')
-    if pixels > max(FLAT, DENSEST * size):
+    if pixels > max(FLAT // WIDE.get(format_, 1), DENSEST * size):
         raise ValueError(f'it has {pixels} pixels in {size} bytes, as no photograph does')
 
 

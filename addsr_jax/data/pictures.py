@@ -140,7 +140,7 @@ def _picture(image: Image.Image, limit: int, data: bytes | None = None) -> Pictu
     _check_size(image.size, limit)
     if data is not None:
         slow = any(tile[0] in Image.DECODERS for tile in getattr(image, 'tile', [])[:1])  # those are written in Python
-        containers.check_size(image.width * image.height, len(data), slow)
+        containers.check_size(image.width * image.height, len(data), slow, image.format or '')
     bits = heif.bits(image, data) if data is not None and heif.is_one(image) else 8
     is_deep = heif.is_decoded(image) if bits > 8 else data is not None and deep.is_deep(image)
     format_ = 'JPEG' if image.format == 'MPO' else image.format or ''

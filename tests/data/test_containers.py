@@ -31,6 +31,10 @@ REFUSED = {
     'comments of a map in words': (b'P3\n4 4 255\n' + b'#\n' * 1001 + b'1 ' * 48, 'too many comments'),
     'pixels of a slow decoder': (b'qoif' + struct.pack('>IIBB', 3000, 3000, 3, 0) + bytes(9_000_000), 'save it as PNG'),
     'a slow decoder, many bytes': (bmp(64, 64, 1, b'\1\0' * 5_000_000), 'save it as PNG'),
+    'integers of a JPEG 2000': (
+        bombs_pictures.sized_jpeg_2000(encoded('JPEG2000'), 24, 524_308, 24, 524_308),
+        '12583392 pixels in',
+    ),
     'pixels out of nothing': (png(6000, 6000, zlib.compress(bytes(1000))), '36000000 pixels in'),
 }
 
