@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from addsr_jax import options
 from addsr_jax.errors import UserError
 from addsr_jax.options import Options, option
 
@@ -379,38 +378,3 @@ class ModelSpec(Options):
         wanted = (*(seen[hook] for hook in heads.hooks), *after)
         _same('discriminator.feature_channels', heads.feature_channels, f'those of the hooked {whose},', wanted)
         _same('discriminator.condition_dim', heads.condition_dim, told, condition)
-
-
-def to_json(spec: Options) -> dict[str, Any]:
-    """A spec as plain data."""
-    return options.to_data(spec)
-
-
-# What a folder does that was written before these fields were: it keeps doing it.
-BEFORE: dict[type, dict[str, Any]] = {
-    AutoencoderSpec: {'guided_blocks': 0},
-    ModelSpec: {'tiny_decoder': None},
-    ViewSpec: {'student_steps': 4, 'color': 'wavelet', 'grain': 0.0, 'overshoot': 10.0, 'calm': 0.0},
-}
-
-
-def from_json(kind: type[options.Kind], data: Any) -> options.Kind:
-    """The spec of class `kind` from `to_json`'s plain data; a UserError names what is unknown, missing or wrong."""
-    return options.from_data(kind, _with_before(kind, data), 'spec.', complete=True)
-
-
-# Fields that folders of before have, and that are no part of a network.
-GONE: dict[type, tuple[str, ...]] = {UNetSpec: ('kernel',)}
-
-
-def _with_before(kind: type[Options], data: Any) -> Any:
-    """The data of a spec with the fields of BEFORE and without those of GONE, down to the specs inside it."""
-    if not isinstance(data, dict):
-        return data
-    groups = {name: options.group_of(annotation) for name, annotation in options.declared(kind).items()}
-    gone = GONE.get(kind, ())
-    completed = {**BEFORE.get(kind, {}), **{name: value for name, value in data.items() if name not in gone}}
-    for name, group in groups.items():
-        if group is not None and name in completed:
-            completed[name] = _with_before(group, completed[name])
-    return completed

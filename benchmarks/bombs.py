@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from addsr_jax import convert, specs
+from addsr_jax import convert, spec_json
 from addsr_jax.data import pictures
 from addsr_jax.errors import UserError, guard
 from addsr_jax.sizes import NANO
@@ -177,7 +177,7 @@ def spec_bombs() -> Iterator[tuple[str, Callable[[], bytes]]]:
     """model.json whose networks could not be built by anybody."""
 
     def record(change: Callable[[dict], None]) -> bytes:
-        spec = json.loads(json.dumps(specs.to_json(NANO)))
+        spec = json.loads(json.dumps(spec_json.to_json(NANO)))
         change(spec)
         return json.dumps(
             {'form': 'safetensors', 'parts': ['teacher', 'autoencoder'], 'spec': spec, 'info': {}}
@@ -204,35 +204,35 @@ def spec_bombs() -> Iterator[tuple[str, Callable[[], bytes]]]:
     yield (
         'parts twice, a million times',
         lambda: json.dumps(
-            {'form': 'safetensors', 'parts': ['teacher'] * 1_000_000, 'spec': specs.to_json(NANO), 'info': {}}
+            {'form': 'safetensors', 'parts': ['teacher'] * 1_000_000, 'spec': spec_json.to_json(NANO), 'info': {}}
         ).encode(),
     )
     yield (
         'parts that are numbers',
         lambda: json.dumps(
-            {'form': 'safetensors', 'parts': [1, None], 'spec': specs.to_json(NANO), 'info': {}}
+            {'form': 'safetensors', 'parts': [1, None], 'spec': spec_json.to_json(NANO), 'info': {}}
         ).encode(),
     )
     yield (
         'parts that are one text',
         lambda: json.dumps(
-            {'form': 'safetensors', 'parts': 'teacher', 'spec': specs.to_json(NANO), 'info': {}}
+            {'form': 'safetensors', 'parts': 'teacher', 'spec': spec_json.to_json(NANO), 'info': {}}
         ).encode(),
     )
     yield (
         'parts that climb',
         lambda: json.dumps(
-            {'form': 'safetensors', 'parts': ['../../x'], 'spec': specs.to_json(NANO), 'info': {}}
+            {'form': 'safetensors', 'parts': ['../../x'], 'spec': spec_json.to_json(NANO), 'info': {}}
         ).encode(),
     )
     yield (
         'a form nobody knows',
-        lambda: json.dumps({'form': [], 'parts': ['teacher'], 'spec': specs.to_json(NANO), 'info': {}}).encode(),
+        lambda: json.dumps({'form': [], 'parts': ['teacher'], 'spec': spec_json.to_json(NANO), 'info': {}}).encode(),
     )
     yield (
         'a name in escape codes',
         lambda: json.dumps(
-            {'form': 'safetensors', 'parts': [], 'spec': {**specs.to_json(NANO), 'name': '\x1b[2J\n'}, 'info': {}}
+            {'form': 'safetensors', 'parts': [], 'spec': {**spec_json.to_json(NANO), 'name': '\x1b[2J\n'}, 'info': {}}
         ).encode(),
     )
 

@@ -16,7 +16,7 @@ import numpy as np
 from hypothesis import strategies as st
 from PIL import Image
 
-from addsr_jax import specs
+from addsr_jax import spec_json
 from addsr_jax.sizes import NANO
 from addsr_jax.weights import torch_writer
 from benchmarks import bombs_pictures, bombs_weights
@@ -226,7 +226,7 @@ def replaced(draw: Draw, value: Any) -> Any:
 
 @cache
 def objects() -> tuple[dict[str, Any], ...]:
-    record = {'form': 'safetensors', 'parts': [], 'spec': json.loads(json.dumps(specs.to_json(NANO))), 'info': {}}
+    record = {'form': 'safetensors', 'parts': [], 'spec': json.loads(json.dumps(spec_json.to_json(NANO))), 'info': {}}
     return (
         record,
         {**record, 'parts': ['autoencoder', 'teacher']},

@@ -25,6 +25,7 @@ FLOORS = (
     'processes',
     'ops',
     'specs',
+    'spec_json',
     'sizes',
     'networks',
     'data',

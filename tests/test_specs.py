@@ -9,7 +9,7 @@ import typing
 import jax
 import pytest
 
-from addsr_jax import options, sizes, specs
+from addsr_jax import options, sizes, spec_json, specs
 from addsr_jax.errors import UserError
 from addsr_jax.restoration import settings
 from addsr_jax.sizes import MODELS
@@ -19,21 +19,21 @@ from addsr_jax.weights import bundle as bundles
 
 @pytest.mark.parametrize('name', MODELS)
 def test_a_spec_survives_json(name):
-    assert specs.from_json(ModelSpec, specs.to_json(MODELS[name])) == MODELS[name]
+    assert spec_json.from_json(ModelSpec, spec_json.to_json(MODELS[name])) == MODELS[name]
 
 
 def test_unknown_and_missing_keys_of_a_spec_are_named():
-    data = specs.to_json(MODELS['nano'])
+    data = spec_json.to_json(MODELS['nano'])
     data['autoencoder']['depth'] = data['autoencoder'].pop('patch')
     with pytest.raises(UserError, match=r'no option spec\.autoencoder\.depth: .*; spec\.autoencoder\.patch is missing'):
-        specs.from_json(ModelSpec, data)
+        spec_json.from_json(ModelSpec, data)
 
 
 def test_a_folder_from_before_the_finish_had_a_choice_keeps_the_finish_it_had():
-    data = specs.to_json(MODELS['nano'])
+    data = spec_json.to_json(MODELS['nano'])
     for younger in ('student_steps', 'color', 'grain', 'overshoot', 'calm'):
         del data['view'][younger]
-    view = specs.from_json(ModelSpec, data).view
+    view = spec_json.from_json(ModelSpec, data).view
     assert (view.student_steps, view.color, view.grain, view.overshoot, view.calm) == (4, 'wavelet', 0.0, 10.0, 0.0)
 
 
@@ -56,10 +56,10 @@ def test_pixels_per_latent():
 
 
 def test_a_kernel_that_an_older_folder_names_is_left_out():
-    data = specs.to_json(sizes.NANO)
+    data = spec_json.to_json(sizes.NANO)
     for unet in (data['unet'], data['controlnet']['unet']):
         unet['kernel'] = 'chunked'
-    assert specs.from_json(specs.ModelSpec, data) == sizes.NANO
+    assert spec_json.from_json(specs.ModelSpec, data) == sizes.NANO
 
 
 NANO, SD2 = sizes.NANO, sizes.SD2
@@ -161,7 +161,7 @@ def test_names_of_choices_are_those_there_are():
 
 
 def test_a_damaged_model_file_is_refused_by_the_key_that_is_wrong(tmp_path):
-    record = {'form': 'safetensors', 'parts': [], 'info': {}, 'spec': specs.to_json(NANO)}
+    record = {'form': 'safetensors', 'parts': [], 'info': {}, 'spec': spec_json.to_json(NANO)}
     record['spec']['unet']['layers_per_block'] = 'two'
     (tmp_path / 'model.json').write_text(json.dumps(record))
     with pytest.raises(
@@ -212,11 +212,11 @@ FIELDS = [(kind, name) for kind in KINDS for name in options.declared(kind)]
 
 @pytest.mark.parametrize(('kind', 'name'), FIELDS, ids=[f'{kind.__name__}.{name}' for kind, name in FIELDS])
 def test_absurd_values_of_every_field_are_refused_at_once_in_one_line_that_names_it(kind, name):
-    data = specs.to_json(KINDS[kind])
+    data = spec_json.to_json(KINDS[kind])
     for value in absurd(options.declared(kind)[name]):
         began = time.process_time()
         with pytest.raises(UserError, match=rf'spec\.{name}\b') as refused:
-            specs.from_json(kind, {**data, name: value})
+            spec_json.from_json(kind, {**data, name: value})
         assert time.process_time() - began < 1
         assert len(str(refused.value)) < 2000
         assert str(refused.value).isprintable()
@@ -230,5 +230,5 @@ def test_tables_that_would_fill_memory_before_anything_runs_are_refused():
 
 def test_a_thousand_strange_names_are_not_all_told():
     with pytest.raises(UserError, match='992 more do not exist') as refused:
-        specs.from_json(ModelSpec, {**specs.to_json(NANO), **{f'x{i}': i for i in range(1000)}})
+        spec_json.from_json(ModelSpec, {**spec_json.to_json(NANO), **{f'x{i}': i for i in range(1000)}})
     assert len(str(refused.value)) < 4000

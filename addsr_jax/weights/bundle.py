@@ -6,12 +6,11 @@ converted weights). Both are written beside their place and moved into it whole;
 """
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,13 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from addsr_jax import atomic, attempts, hashes, json_file, keep, options, places, sharding, specs, trees
+from addsr_jax import atomic, attempts, hashes, json_file, options, places, sharding, spec_json, trees
 from addsr_jax.errors import UserError, printable
-from addsr_jax.networks.build import build
 from addsr_jax.networks.prompt_extractor import dape
 from addsr_jax.specs import ModelSpec
 from addsr_jax.trees import Tree
-from addsr_jax.weights import adapters, finite, model_file, restoring
+from addsr_jax.weights import adapters, finite, model_file, part_shapes, restoring
+from addsr_jax.weights.part_shapes import DENOISERS
 from addsr_jax.weights.reader import check_header
 
 NANO = Path(__file__).parent / 'nano'
@@ -49,7 +48,6 @@ FIELDS = {
     'dape': ('prompt_extractor',),  # low-rank adaptation, apart from the weights that it is added to
 }
 PARTS = tuple(FIELDS)
-DENOISERS = ('teacher', 'student')  # a UNet and a ControlNet each
 
 
 @dataclass(frozen=True)
@@ -144,7 +142,7 @@ def write_record(folder: Path, bundle: Bundle, form: str, parts: list[str], made
     places.copy(bundle.tokenizer, folder / 'tokenizer')
     if bundle.tags is not None:
         places.copy(bundle.tags, folder / TAGS)
-    record = {'form': form, 'parts': sorted(parts), 'spec': specs.to_json(bundle.spec), 'info': bundle.info}
+    record = {'form': form, 'parts': sorted(parts), 'spec': spec_json.to_json(bundle.spec), 'info': bundle.info}
     model_file.write(folder, record, made)
 
 
@@ -223,7 +221,7 @@ def _opened(path_or_name: str | Path) -> tuple[Path, dict[str, Any], ModelSpec]:
     record = model_file.read(folder)
     try:
         _check_kept(record)
-        return folder, record, specs.from_json(ModelSpec, record['spec'])
+        return folder, record, spec_json.from_json(ModelSpec, record['spec'])
     except (UserError, KeyError) as error:
         raise UserError(f'{folder / MODEL_FILE} cannot be read: {error}') from error
 
@@ -343,30 +341,8 @@ def _shapes_by_path(tree: Tree) -> dict[str, tuple[int, ...]]:
 def expected(spec: ModelSpec, parts: list[str]) -> dict[str, Tree]:
     """Shapes of the parts' parameters, from the networks alone; nothing is allocated."""
     _check_known(parts)
-    return {part: jax.tree.map(lambda leaf: leaf, _shapes(spec, part)) for part in parts}  # dicts of the caller's own
-
-
-def _shapes(spec: ModelSpec, part: str) -> Tree:
-    if part in DENOISERS:
-        return {name: _network_shapes(spec, name) for name in ('unet', 'controlnet')}
-    if part == 'unet':
-        unet = dataclasses.replace(spec.unet, image_dim=None)
-        controlnet = dataclasses.replace(spec.controlnet, unet=unet)
-        return _network_shapes(dataclasses.replace(spec, unet=unet, controlnet=controlnet), 'unet')
-    if part == 'dape':
-        adapters, extractor = dape(spec.prompt_extractor), _network_shapes(spec, 'prompt_extractor')
-        return jax.eval_shape(lambda: adapters.init(jax.random.key(0), extractor))
-    return _network_shapes(spec, part)
-
-
-@lru_cache(maxsize=64)  # tracing a network takes a second; a size's are asked for again and again
-def _network_shapes(spec: ModelSpec, network: str) -> Tree:
-    def traced() -> bytes:
-        leaves = trees.flatten(build(spec).shapes(network))
-        return json.dumps({name: (leaf.shape, leaf.dtype.name) for name, leaf in leaves.items()}).encode()
-
-    shapes = json.loads(keep.kept('shapes', f'{network} {spec}', traced))
-    return trees.unflatten({name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in shapes.items()})
+    # dicts of the caller's own, the parts in the caller's order
+    return {part: jax.tree.map(lambda leaf: leaf, part_shapes.of(spec, part)) for part in parts}
 
 
 def shipped_tokenizer(spec: ModelSpec) -> Path | None:

@@ -14,7 +14,7 @@ from addsr_jax import places
 from addsr_jax.errors import UserError
 from addsr_jax.sizes import SD2
 from addsr_jax.specs import ModelSpec
-from addsr_jax.weights import ldm, low_rank_files, mismatch, prediction, published, shapes, tags
+from addsr_jax.weights import ldm, low_rank_files, mismatch, prediction, published, shapes, single_files, tags
 from addsr_jax.weights.reader import SUFFIXES, open_file, open_folder
 from addsr_jax.weights.stored import Stored
 
@@ -221,7 +221,7 @@ class _Look:
         if ram is not None:
             stored = open_file(ram, self.say)  # with the computed buffers, which say how large its pictures are
             tensors = published.current_names(stored, 'prompt_extractor', ram)
-            found['prompt_extractor'] = published.prompt_extractor_spec(tensors, stored, ram)
+            found['prompt_extractor'] = single_files.prompt_extractor_spec(tensors, stored, ram)
             self.sources.append(Source('prompt_extractor', 'prompt_extractor', ram, tensors))
         if paths['dape'] is not None:
             if ram is None:
@@ -231,12 +231,12 @@ class _Look:
             path = paths[name]
             if path is not None:
                 source = self._file(name, path)
-                found[name] = published.vit_spec(source.tensors, getattr(SD2, name), path)
+                found[name] = single_files.vit_spec(source.tensors, getattr(SD2, name), path)
                 self.sources.append(source)
 
         if paths['tiny_decoder'] is not None:
             source = self._file('tiny_decoder', paths['tiny_decoder'])
-            found['tiny_decoder'] = published.tiny_decoder_spec(source.tensors, source.path)
+            found['tiny_decoder'] = single_files.tiny_decoder_spec(source.tensors, source.path)
             self.sources.append(source)
 
     def _file(self, kind: str, path: Path) -> Source:

@@ -11,7 +11,7 @@ from addsr_jax import trees
 from addsr_jax.networks.build import apply
 from addsr_jax.networks.tiny_decoder import TinyDecoder
 from addsr_jax.specs import TinyDecoderSpec
-from addsr_jax.weights import layout, published
+from addsr_jax.weights import layout, published, single_files
 from addsr_jax.weights.stored import Stored
 
 SPEC = TinyDecoderSpec(channels=8, blocks=(2, 1, 1))
@@ -49,7 +49,7 @@ def test_its_sizes_follow_from_the_names_and_shapes_of_both_layouts(params, of, 
             theirs[f'{int(place) + 1}.{rest}'] = tensor
     names = published.current_names({name: stored(t) for name, t in theirs.items()}, 'tiny_decoder', tmp_path)
     assert set(names) == set(state)
-    assert published.tiny_decoder_spec(names, tmp_path) == SPEC
+    assert single_files.tiny_decoder_spec(names, tmp_path) == SPEC
     back, _, _ = layout.from_tensors(((name, tensor.read()) for name, tensor in names.items()), 'tiny_decoder')
     for path, leaf in trees.flatten(params).items():
         np.testing.assert_array_equal(trees.flatten(back)[path], leaf)
@@ -64,7 +64,7 @@ def test_the_published_size_gives_the_numbers_of_diffusers():
     living = AutoencoderTiny().eval()
     state = {name: tensor.numpy() for name, tensor in living.state_dict().items() if name.startswith('decoder.')}
     names = published.current_names({name: stored(t) for name, t in state.items()}, 'tiny_decoder', Path('it'))
-    spec = published.tiny_decoder_spec(names, Path('it'))
+    spec = single_files.tiny_decoder_spec(names, Path('it'))
     assert spec == TinyDecoderSpec(channels=64, blocks=(3, 3, 3, 1))
     tree, _, _ = layout.from_tensors(((name, tensor.read()) for name, tensor in names.items()), 'tiny_decoder')
     z = np.random.default_rng(0).standard_normal((2, 8, 6, 4)).astype(np.float32)

@@ -11,7 +11,7 @@ import pytest
 from addsr_jax import hashes, keep, sharding, sizes, trees
 from addsr_jax.errors import UserError
 from addsr_jax.weights import bundle as bundles
-from addsr_jax.weights import restoring
+from addsr_jax.weights import part_shapes, restoring
 from tests import tiny
 
 
@@ -38,10 +38,10 @@ def test_what_is_saved_is_loaded_bit_for_bit(folder):
 def test_shapes_that_are_kept_are_those_of_the_networks(tmp_path, monkeypatch):
     parts = ['autoencoder', 'student', 'dape', 'unet']
     monkeypatch.setattr(keep, 'place', lambda: tmp_path)
-    bundles._network_shapes.cache_clear()
+    part_shapes._network_shapes.cache_clear()
     wanted = bundles.expected(tiny.SPEC, parts)
-    bundles._network_shapes.cache_clear()
-    monkeypatch.setattr(bundles, 'build', None)  # nothing is traced
+    part_shapes._network_shapes.cache_clear()
+    monkeypatch.setattr(part_shapes, 'build', None)  # nothing is traced
     found = bundles.expected(tiny.SPEC, parts)
     assert trees.flatten(found) == trees.flatten(wanted)
     assert jax.tree.structure(found) == jax.tree.structure(wanted)

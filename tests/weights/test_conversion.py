@@ -16,7 +16,16 @@ from addsr_jax.networks.tiny_decoder import TinyDecoder
 from addsr_jax.sizes import SD2
 from addsr_jax.specs import TinyDecoderSpec
 from addsr_jax.weights import bundle as bundles
-from addsr_jax.weights import conversion, layout, published, pytorch_folder, sources, tensor_file, torch_writer
+from addsr_jax.weights import (
+    conversion,
+    layout,
+    published,
+    pytorch_folder,
+    single_files,
+    sources,
+    tensor_file,
+    torch_writer,
+)
 from addsr_jax.weights.names import is_computed
 from addsr_jax.weights.reader import open_file, open_folder
 from tests import golden
@@ -138,11 +147,11 @@ def test_odd_shapes_and_names_of_single_files_are_refused_or_sizes(files, kind, 
         try:
             names = published.current_names(tensors, network, tmp_path)
             if kind == 'ram':
-                published.prompt_extractor_spec(names, tensors, tmp_path)
+                single_files.prompt_extractor_spec(names, tensors, tmp_path)
             elif kind == 'tiny_decoder':
-                published.tiny_decoder_spec(names, tmp_path)
+                single_files.tiny_decoder_spec(names, tmp_path)
             else:
-                published.vit_spec(names, getattr(SD2, kind), tmp_path)
+                single_files.vit_spec(names, getattr(SD2, kind), tmp_path)
         except UserError:
             refused += 1
     assert refused > 3
