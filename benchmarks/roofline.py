@@ -102,7 +102,7 @@ def sampler(spec: ModelSpec, name: str, method: Method, steps: int, tiny: str, s
     mesh = sharding.make_mesh('data:1', jax.devices()[:1])
     guided = method.guided
     sampling = Sampling.of(method, steps, spec.schedule.steps, guided=guided, tiny_decoder=tiny)
-    counted = [flops(program.trace(spec, sampling, mesh, 1, side, side, 'bfloat16').jaxpr) for side in sides]
+    counted = [flops(program.Shaped(spec, sampling, mesh, 1, side, side, 'bfloat16').trace().jaxpr) for side in sides]
     return [name, *(f'{n / 1e12:.2f}' for n in counted), *(f'{1e3 * counted[0] / p:.1f}' for p, _ in CHIPS.values())]
 
 

@@ -44,6 +44,8 @@ class Sampling:
     @classmethod
     def of(cls, method: Method, steps: int, training_steps: int, **options: Any) -> 'Sampling':
         """With the method's own timesteps for that many steps; `options` are the other fields."""
+        if options.get('tiny_decoder') == 'steps' and not (method.refines and steps > 1):
+            options['tiny_decoder'] = 'none'  # no picture comes before the last
         return cls(method, method.timesteps(steps, training_steps), **options)
 
     @property
@@ -116,6 +118,7 @@ def addsr(model: Denoiser, params: Tree, inputs: Inputs, sampling: Sampling) -> 
         return addsr_step(model, params, sampling, begun, state, at), None
 
     state, _ = model.scan(step, state, addsr_steps(sampling, inputs.noise, inputs.psr_weight))
+    # steps of a scan are alike, so the small decoder has drawn the last one too, for nobody
     return model.decode(params, state.z0, inputs.lq) if sampling.tiny_decoder == 'steps' else state.prediction
 
 

@@ -58,7 +58,7 @@ def sampler(size: str, method: str, side: int, batch: int, machine: Machine) -> 
     places = sharding.state_shardings(mesh, shapes)
     return Program(
         name=f'{method}, size {size}, {side} pixels',
-        trace=partial(sampler_program.trace, spec, sampling, mesh, batch * mesh.size, side, side),
+        trace=sampler_program.Shaped(spec, sampling, mesh, batch * mesh.size, side, side).trace,
         arguments={f'weights: {part}': bytes_on_a_device(tree, places[part]) for part, tree in shapes.items()},
         mesh=dict(mesh.shape),
         batch=batch * mesh.size,

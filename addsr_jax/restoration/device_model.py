@@ -108,8 +108,8 @@ class DeviceModel:
         if key not in self._programs:
             dtype = jnp.dtype(jax.tree.leaves(self.params['autoencoder'])[0].dtype).name
             kernel = self.networks.unet.kernel
-            asked = self.networks.spec, sampling, self.mesh, count, height, width, dtype, kernel
-            self._programs[key] = program.compiled(*asked)
+            asked = program.Shaped(self.networks.spec, sampling, self.mesh, count, height, width, dtype, kernel)
+            self._programs[key] = asked.compile()
             return_freed_memory()
         return compiled_bytes(self._programs[key])
 
@@ -128,17 +128,15 @@ class DeviceModel:
 
     def _sampling(self, settings: Settings) -> Sampling:
         """What the program for these settings is compiled for."""
-        steps = self.steps_of(settings)
-        draws_before_the_last = settings.of_method.refines and steps > 1
         return Sampling.of(
             settings.of_method,
-            steps,
+            self.steps_of(settings),
             self.networks.spec.schedule.steps,
             guided=self._guidance(settings) != 1,
             start_point=settings.start_point,
             start_timestep=settings.start_timestep,
             antithetic=settings.chosen.antithetic,
-            tiny_decoder=settings.tiny_decoder if draws_before_the_last or settings.tiny_decoder == 'all' else 'none',
+            tiny_decoder=settings.tiny_decoder,
             windows=Windows(
                 settings.latent_tile, settings.latent_overlap, settings.encoder_tile, settings.decoder_tile
             ),

@@ -1,5 +1,6 @@
 """The compiled sampling of a batch of tiles: one program for each `Sampling` and shape, lowered from shapes alone."""
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -121,63 +122,63 @@ def param_shapes(spec: ModelSpec, sampling: Sampling, dtype: Any) -> Tree:
     return trees.retyped(bundles.expected(spec, list(parts(sampling))), dtype)
 
 
-def trace(
-    spec: ModelSpec,
-    sampling: Sampling,
-    mesh: Mesh,
-    batch: int,
-    height: int,
-    width: int,
-    dtype: str = 'auto',
-    attention: str = 'auto',
-) -> Any:
-    """`jitted` traced for pictures of height x width on a mesh that this machine need not have: nothing is allocated.
+@dataclass(frozen=True)
+class Shaped:
+    """`jitted` for pictures of height x width, on a mesh that this machine need not have: nothing is allocated.
 
     dtype: of weights and compute; attention: its kernel; 'auto' is what the mesh's platform wants.
     """
-    run, shapes = _call(spec, sampling, mesh, batch, height, width, dtype, attention)
-    with jax.set_mesh(mesh):
-        return run.trace(*shapes)
 
+    spec: ModelSpec
+    sampling: Sampling
+    mesh: Mesh
+    batch: int
+    height: int
+    width: int
+    dtype: str = 'auto'
+    attention: str = 'auto'
 
-def compiled(
-    spec: ModelSpec, sampling: Sampling, mesh: Mesh, batch: int, height: int, width: int, dtype: str, attention: str
-) -> Any:
-    """`trace`, compiled. For one CPU what is traced is kept, as what is compiled is: tracing takes two seconds."""
-    if mesh.size > 1 or mesh.devices.flat[0].platform != 'cpu':
-        return trace(spec, sampling, mesh, batch, height, width, dtype, attention).lower().compile()
+    def trace(self) -> Any:
+        """Not yet lowered."""
+        run, shapes = self._call()
+        with jax.set_mesh(self.mesh):
+            return run.trace(*shapes)
 
-    def exported() -> bytes:
-        run, shapes = _call(spec, sampling, mesh, batch, height, width, dtype, attention)
+    def compile(self) -> Any:
+        """For one CPU what is traced is kept, as what is compiled is: tracing takes two seconds."""
+        if self.mesh.size > 1 or self.mesh.devices.flat[0].platform != 'cpu':
+            return self.trace().lower().compile()
+        asked = (self.sampling, self.batch, self.height, self.width, self.dtype, self.attention, self.spec)
+        traced = jax_export.deserialize(bytearray(keep.kept('program', repr(asked), self._export)))
+        here = sharding.replicated(self.mesh)
+        shapes = [jax.ShapeDtypeStruct(aval.shape, aval.dtype, sharding=here) for aval in traced.in_avals]
+        arguments, _ = jax.tree.unflatten(traced.in_tree, shapes)
+        return jax.jit(traced.call, compiler_options=compiler_options(self.mesh)).lower(*arguments).compile()
+
+    def _export(self) -> bytes:
+        run, shapes = self._call()
         return bytes(jax_export.export(run)(*shapes).serialize())
 
-    asked = f'{sampling} {batch} {height} {width} {dtype} {attention} {spec}'
-    traced = jax_export.deserialize(bytearray(keep.kept('program', asked, exported)))
-    here = sharding.replicated(mesh)
-    shapes = [jax.ShapeDtypeStruct(aval.shape, aval.dtype, sharding=here) for aval in traced.in_avals]
-    arguments, _ = jax.tree.unflatten(traced.in_tree, shapes)
-    return jax.jit(traced.call, compiler_options=compiler_options(mesh)).lower(*arguments).compile()
-
-
-def _call(
-    spec: ModelSpec, sampling: Sampling, mesh: Mesh, batch: int, height: int, width: int, dtype: str, attention: str
-) -> tuple[Any, tuple[Any, ...]]:
-    """`jitted`, and shapes of what it takes, in their places."""
-    kind = sharding.compute_dtype(mesh, dtype)
-    networks = build(spec, kind, chosen(attention, mesh.devices.flat[0], kind))
-    shapes = param_shapes(spec, sampling, kind)
-    params = jax.tree.map(_placed, shapes, sharding.state_shardings(mesh, shapes))
-    f, spread = spec.autoencoder.factor, sharding.batch_sharding(mesh)
-    noise = (batch, sampling.noise_fields, height // f, width // f, spec.unet.out_channels)
-    arrays = {
-        'lq': jax.ShapeDtypeStruct((batch, height, width, 3), jnp.float32),
-        'noise': jax.ShapeDtypeStruct(noise, jnp.float32),
-        'tokens': jax.ShapeDtypeStruct((batch, 2, spec.text_encoder.positions), jnp.int32),
-    }
-    if spec.view.tokens_of == 'file':
-        arrays['image_tokens'] = _image_tokens(networks, shapes['prompt_extractor'], batch)
-    inputs = {name: _placed(array, spread) for name, array in arrays.items()}
-    return jitted(networks, sampling, mesh), (params, inputs, {'guidance_scale': 1.0, 'psr_weight': 0.0})
+    def _call(self) -> tuple[Any, tuple[Any, ...]]:
+        """`jitted`, and shapes of what it takes, in their places."""
+        spec, mesh = self.spec, self.mesh
+        kind = sharding.compute_dtype(mesh, self.dtype)
+        networks = build(spec, kind, chosen(self.attention, mesh.devices.flat[0], kind))
+        shapes = param_shapes(spec, self.sampling, kind)
+        params = jax.tree.map(_placed, shapes, sharding.state_shardings(mesh, shapes))
+        f, spread = spec.autoencoder.factor, sharding.batch_sharding(mesh)
+        fields, channels = self.sampling.noise_fields, spec.unet.out_channels
+        float32 = partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
+        arrays = {
+            'lq': float32((self.batch, self.height, self.width, 3)),
+            'noise': float32((self.batch, fields, self.height // f, self.width // f, channels)),
+            'tokens': jax.ShapeDtypeStruct((self.batch, 2, spec.text_encoder.positions), jnp.int32),
+        }
+        if spec.view.tokens_of == 'file':
+            arrays['image_tokens'] = _image_tokens(networks, shapes['prompt_extractor'], self.batch)
+        batch = {name: _placed(array, spread) for name, array in arrays.items()}
+        scalars = {'guidance_scale': 1.0, 'psr_weight': 0.0}
+        return jitted(networks, self.sampling, mesh), (params, batch, scalars)
 
 
 def _image_tokens(networks: Networks, params: Tree, batch: int) -> jax.ShapeDtypeStruct:

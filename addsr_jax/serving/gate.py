@@ -89,7 +89,7 @@ class Gate:
         limited = Limited(receive, send, self.most_bytes)
         try:
             await self._pass(scope, limited.receive, limited.send)
-        except Exception:
+        except Exception:  # of the app, which saw its caller go in the middle
             if not limited.is_over:
                 raise
         if limited.is_over and not limited.is_answered:

@@ -26,7 +26,7 @@ def test_a_program_lowered_from_shapes_gives_the_pipeline_s_numbers(model):
     lq = np.random.default_rng(0).uniform(-1, 1, (2, 64, 64, 3)).astype(np.float32)
     wanted = model.sample(lq, jax.random.key(3), steps=2, psr_weight=0.5)
     sampling = model._sampling(Settings(steps=2, psr_weight=0.5))
-    compiled = program.trace(tiny.LEAST, sampling, model.mesh, 2, 64, 64).lower().compile()
+    compiled = program.Shaped(tiny.LEAST, sampling, model.mesh, 2, 64, 64).trace().lower().compile()
     keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(3), i))(jnp.arange(2))
     noise = jax.vmap(lambda key: jax.random.normal(key, (3, 16, 16, 4)))(keys)
     prompts = tiny.LEAST.prompts
@@ -47,11 +47,11 @@ def test_a_traced_program_that_is_kept_gives_the_same_bits_and_is_not_traced_aga
     sampling, params = own.sampling_and_params(settings)
     noise = np.random.default_rng(1).normal(size=(1, sampling.noise_fields, 16, 16, 4)).astype(np.float32)
     batch = {'lq': lq, 'noise': noise, 'tokens': own.words(settings)[None]}
-    asked = tiny.LEAST, sampling, mesh, 1, 64, 64, 'float32', 'chunked'
-    wanted = program.trace(*asked).lower().compile()(params, batch, own.scalars(settings))
-    program.compiled(*asked)
+    asked = program.Shaped(tiny.LEAST, sampling, mesh, 1, 64, 64, 'float32', 'chunked')
+    wanted = asked.trace().lower().compile()(params, batch, own.scalars(settings))
+    asked.compile()
     monkeypatch.setattr(program, 'jitted', None)
-    np.testing.assert_array_equal(program.compiled(*asked)(params, batch, own.scalars(settings)), wanted)
+    np.testing.assert_array_equal(asked.compile()(params, batch, own.scalars(settings)), wanted)
     assert own.bytes_of((64, 64), settings) > 0
     np.testing.assert_array_equal(own._sample(lq, noise, batch['tokens'], None, settings), wanted)
 
@@ -60,7 +60,7 @@ def test_a_traced_program_that_is_kept_gives_the_same_bits_and_is_not_traced_aga
 def test_what_is_lowered_has_the_shapes_of_its_method(method):
     sampling = Sampling.of(method, 3, 1000, guided=True)
     (params, batch, scalars), _ = (
-        program.trace(tiny.LEAST, sampling, sharding.make_mesh('data:4,fsdp:2'), 8, 64, 96).lower().in_avals
+        program.Shaped(tiny.LEAST, sampling, sharding.make_mesh('data:4,fsdp:2'), 8, 64, 96).trace().lower().in_avals
     )
     assert set(params) == {'autoencoder', 'text_encoder', 'prompt_extractor', method.part}
     assert batch['lq'].shape == (8, 64, 96, 3)
@@ -72,7 +72,7 @@ def test_what_is_lowered_has_the_shapes_of_its_method(method):
 def test_tokens_of_the_file_are_inputs_where_the_model_looks_at_files():
     spec = dataclasses.replace(tiny.LEAST, view=dataclasses.replace(tiny.LEAST.view, tokens_of='file'))
     sampling = Sampling.of(STUDENT, 1, 1000)
-    (_, batch, _), _ = program.trace(spec, sampling, sharding.make_mesh('data:8'), 8, 64, 64).lower().in_avals
+    (_, batch, _), _ = program.Shaped(spec, sampling, sharding.make_mesh('data:8'), 8, 64, 64).trace().lower().in_avals
     bundle = dataclasses.replace(tiny.bundle(tiny.LEAST), spec=spec)
     own = pipeline.built(bundle, sharding.make_mesh('data:1', jax.devices()[:1]), jnp.float32)
     tokens = own._file_tokens(np.zeros((20, 30, 3), np.uint8))
@@ -83,7 +83,7 @@ def test_tokens_of_the_file_are_inputs_where_the_model_looks_at_files():
 @pytest.mark.parametrize(('dtype', 'wanted'), [('auto', 'float32'), ('bfloat16', 'bfloat16')])
 def test_weights_have_the_asked_dtype_or_that_of_the_mesh(dtype, wanted):
     mesh = sharding.make_mesh('data:8')
-    lowered = program.trace(tiny.LEAST, Sampling.of(STUDENT, 1, 1000), mesh, 8, 64, 64, dtype)
+    lowered = program.Shaped(tiny.LEAST, Sampling.of(STUDENT, 1, 1000), mesh, 8, 64, 64, dtype).trace()
     (params, batch, _), _ = lowered.in_avals
     assert {str(leaf.dtype) for leaf in jax.tree.leaves(params)} == {wanted}
     assert batch['lq'].dtype == jnp.float32
