@@ -24,6 +24,7 @@ from addsr_jax.flags import say
 from benchmarks.blocks import last_table, replace_block
 
 ROOT = Path(__file__).parents[1]
+PRINTED = 'printed'
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Piece:
 
     command: tuple[str, ...]  # after `python`; {lq}, {hr}, {ablation} and {work} stand for folders
     blocks: tuple[tuple[str, str], ...] = ()  # (document, name of the block)
-    text: str = ''  # a file that is the text of the blocks, instead of the table
+    text: str = ''  # a file that is the text of the blocks, instead of the table; PRINTED: all that was printed
     pictures: tuple[tuple[str, str], ...] = ()  # (file that the command made, its place in the repository)
 
     @property
@@ -59,6 +60,8 @@ PIECES = {
         text='{work}/peers/table.md',
         pictures=(('{work}/peers/crops.jpg', 'docs/peers.jpg'),),
     ),
+    'roofline': Piece(('benchmarks/roofline.py',), (('docs/performance.md', 'roofline'),), text=PRINTED),
+    'start': Piece(('benchmarks/start.py',), (('docs/performance.md', 'start'),), text=PRINTED),
     'ablation': Piece((*NANO, '--ablation', '{ablation}', '--only', 'ablation')),
     'bombs': Piece(('-m', 'benchmarks.bombs'), (('docs/strangers.md', 'bombs'),)),
     'fuzz': Piece(
@@ -119,7 +122,12 @@ def place(piece: Piece, record: Path, places: dict[str, Path]) -> None:
     for source, target in piece.pictures:
         shutil.copyfile(source.format(**places), ROOT / target)
     printed = record.read_text(encoding='utf-8')
-    text = Path(piece.text.format(**places)).read_text(encoding='utf-8').strip() if piece.text else last_table(printed)
+    if piece.text == PRINTED:
+        text = printed.strip()
+    else:
+        text = (
+            Path(piece.text.format(**places)).read_text(encoding='utf-8').strip() if piece.text else last_table(printed)
+        )
     for document, block in piece.blocks:
         replace_block(ROOT / document, block, text)
 

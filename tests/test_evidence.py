@@ -44,6 +44,15 @@ def test_the_last_table_that_is_printed_stands_in_the_document_and_is_made_once(
     assert (house / 'runs').read_text() == 'x'
 
 
+def test_all_that_is_printed_stands_there_where_a_piece_says_so(house, monkeypatch):
+    piece = Piece(('-c', TABLE), (('docs/a.md', 't'),), text=evidence.PRINTED)
+    monkeypatch.setattr(evidence, 'PIECES', {'all': piece})
+    assert evidence.made(['all'], house / 'work', {}) == {}
+    text = (house / 'docs' / 'a.md').read_text()
+    assert text.startswith('before\n<!-- t: made by x -->\n\n| first |\n\nof files | 1\n')
+    assert text.endswith('\nend\n\n<!-- /t -->\nafter\n')
+
+
 def test_what_cannot_be_made_is_named_and_the_rest_is_made(house, monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['evidence', '--workdir', str(house / 'work'), '--only', *evidence.PIECES])
     with pytest.raises(SystemExit) as ended:
