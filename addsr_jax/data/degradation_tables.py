@@ -1,6 +1,6 @@
 """The numbers of the degradation, by the names that a config gives: what is drawn, and how often."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -51,5 +51,15 @@ TABLES = {
         sharpen=False,
     ),
 }
+# A camera at another focal length: blurred and reduced, hardly any noise, compressed well if at all.
+_CAMERA = Table(
+    (
+        _stage(1.0, (0.5, 3), (0.0, 0.6, 0.4), (0.4, 1.0), (0, 3), (0.0, 0.3), (90, 100)),
+        _stage(0.2, (0.2, 0.8), (0.0, 0.3, 0.7), (0.8, 1.0), (0, 3), (0.0, 0.3), (90, 100)),
+    ),
+    final_sinc=0.3,
+    sharpen=False,
+)
+TABLES['camera'] = replace(_CAMERA, otherwise=TABLES['mild'], share=0.35)
 # From a good camera to an old scan, for a small model that is one for all.
 TABLES['wide'] = Table(TABLES['standard'].stages, final_sinc=0.8, sharpen=False, otherwise=TABLES['mild'], share=0.6)

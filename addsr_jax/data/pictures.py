@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from addsr_jax import places
-from addsr_jax.data import containers, deep, formats, heif, metadata, profiles
+from addsr_jax.data import containers, deep, formats, heif, libtiff, metadata, profiles
 from addsr_jax.data.formats import LIMIT
 from addsr_jax.data.metadata import TAGS, Beside
 from addsr_jax.errors import PictureError, printable
@@ -330,14 +330,14 @@ def _reason(error: Exception, limit: int) -> str:
 
 
 class _Quiet:
-    """While any thread is inside, Pillow's warnings are not shown, and its own limit of pixels is off for ours.
+    """While any thread is inside, Pillow's warnings and libtiff's are not shown, and Pillow's limit of pixels is off.
 
-    Both belong to the whole process: the first thread to enter sets, the last to leave resets.
+    All belong to the whole process: the first thread to enter sets, the last to leave resets.
     """
 
     def __init__(self):
         self.lock, self.inside, self.filters = threading.Lock(), 0, warnings.catch_warnings()
-        self.limit = Image.MAX_IMAGE_PIXELS
+        self.limit, self.handlers = Image.MAX_IMAGE_PIXELS, []
 
     def __enter__(self) -> None:
         with self.lock:
@@ -346,6 +346,7 @@ class _Quiet:
                 self.filters.__enter__()
                 warnings.filterwarnings('ignore', module=r'PIL\.')
                 self.limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+                self.handlers = libtiff.silence()
             self.inside += 1
 
     def __exit__(self, *_: Any) -> None:
@@ -354,6 +355,7 @@ class _Quiet:
             if not self.inside:
                 self.filters.__exit__(None, None, None)
                 Image.MAX_IMAGE_PIXELS = self.limit
+                libtiff.restore(self.handlers)
 
 
 _QUIET = _Quiet()

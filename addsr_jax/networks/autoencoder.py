@@ -139,10 +139,11 @@ class Decoder(nn.Module):
 
 
 class GuidedDecoder(nn.Module):
-    """What the low-quality picture lacks, seen from it and from the latents, all at the latents' size.
+    """What the low-quality picture lacks, seen from it and from the latents, nearly all at the latents' size.
 
-    Nothing is computed at the size of the picture but the sub-pixel shuffle at the end (Shi et al. 2016), so that it
-    costs less time and memory than the mirror of the encoder. Untrained it adds nothing to the picture.
+    Each doubling is a sub-pixel shuffle (Shi et al. 2016) with half the channels behind it, and the last convolution
+    runs over pixels, so that what one shuffle lays out in fours has no pattern of four: less time and memory than the
+    mirror of the encoder takes. Untrained it adds nothing to the picture.
     """
 
     spec: AutoencoderSpec
@@ -150,13 +151,22 @@ class GuidedDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, z: jax.Array, picture: jax.Array) -> jax.Array:
-        """[B, h, w, latent channels], [B, h, w, C f f] -> [B, h, w, C f f], f pixels a latent."""
+        """[B, h, w, latent channels], [B, H, W, C] -> [B, H, W, C]."""
         s, features = self.spec, self.spec.block_out_channels[-1]
-        x = conv(features, 3, self.dtype, 'conv_in')(jnp.concatenate([z, picture.astype(self.dtype)], axis=-1))
+        seen = space_to_depth(picture.astype(self.dtype), s.factor)
+        x = conv(features, 3, self.dtype, 'conv_in')(jnp.concatenate([z, seen], axis=-1))
         for i in range(s.guided_blocks):
             x = ResnetBlock(features, s.norm_groups, s.norm_eps, self.dtype, name=f'resnets_{i}')(x)
         x = nn.silu(norm(s.norm_groups, s.norm_eps, self.dtype, 'conv_norm_out')(x))
-        return picture + conv(s.image_channels * s.factor**2, 3, self.dtype, 'conv_out', zero=True)(x)
+        for i, times in enumerate(enlargements(s)):
+            features = max(features // 2, 1)
+            x = nn.silu(depth_to_space(conv(features * times**2, 3, self.dtype, f'upsamplers_{i}')(x), times))
+        return picture + conv(s.image_channels, 3, self.dtype, 'conv_out', zero=True)(x)
+
+
+def enlargements(spec: AutoencoderSpec) -> list[int]:
+    """Factors from latents to pixels, one after the other, of a guided decoder."""
+    return [2] * (len(spec.block_out_channels) - 1) + [spec.patch] * (spec.patch > 1)
 
 
 def posterior(moments: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -196,8 +206,7 @@ class Autoencoder(nn.Module):
             return depth_to_space(self.decoder(z), self.spec.patch)
         if picture is None:
             raise ValueError('a guided decoder needs the low-quality picture')
-        factor = self.spec.factor
-        return depth_to_space(self.decoder(z, space_to_depth(picture, factor)), factor)
+        return self.decoder(z, picture)
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Reconstruction of the posterior's mean; a guided decoder sees `images` themselves."""

@@ -23,7 +23,13 @@ import numpy as np
 from jax.sharding import Mesh
 
 from addsr_jax import sharding
-from addsr_jax.networks.autoencoder import Autoencoder, SingleHeadAttention, depth_to_space, space_to_depth
+from addsr_jax.networks.autoencoder import (
+    Autoencoder,
+    SingleHeadAttention,
+    depth_to_space,
+    enlargements,
+    space_to_depth,
+)
 from addsr_jax.networks.build import apply
 from addsr_jax.networks.layers import GroupNorm
 from addsr_jax.networks.tile_norms import Norms, Statistics, settle
@@ -70,7 +76,8 @@ def spans(length: int, side: int, reach: int) -> list[Span]:
 def stretches(spec: AutoencoderSpec, method: str) -> list[Stretch]:
     """Of 'moments' or 'decode': cut at the attention, and where features leave the size of the latents."""
     if method == 'decode' and spec.guided_blocks:
-        return [Stretch(None, None, 2 + 2 * spec.guided_blocks)]
+        sizes = np.cumprod([1, *enlargements(spec)])  # each convolution sees a number of its own size further
+        return [Stretch(None, None, 1 + 2 * spec.guided_blocks + math.ceil((1 / sizes).sum()))]
     found, begins, reach = [], None, 0
     for step, following in (_encoder if method == 'moments' else _decoder)(spec):
         reach += step

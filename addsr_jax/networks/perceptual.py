@@ -76,10 +76,14 @@ def lpips(trunk: str, params: Tree, a: jax.Array, b: jax.Array) -> jax.Array:
     'heads': five vectors of non-negative weights}. Convolutions run in the dtype of `a`, the rest in float32.
     """
     mean, deviation = SHIFT.astype(a.dtype), SCALE.astype(a.dtype)
-    both = (jnp.concatenate([a, b.astype(a.dtype)]) - mean) / deviation
+
+    def features(x: jax.Array) -> list[jax.Array]:
+        seen = TRUNKS[trunk](params['trunk'], (x.astype(a.dtype) - mean) / deviation)
+        return [_unit(f.astype(jnp.float32)) for f in seen]
+
+    # each picture by itself: whoever learns from `a` alone pays no backward pass of `b`
     total = jnp.zeros(len(a), jnp.float32)
-    for features, head in zip(TRUNKS[trunk](params['trunk'], both), params['heads'], strict=True):
-        x, y = jnp.split(_unit(features.astype(jnp.float32)), 2)
+    for x, y, head in zip(features(a), features(b), params['heads'], strict=True):
         total = total + ((x - y) ** 2 @ head.astype(jnp.float32)).mean(axis=(1, 2))
     return total
 

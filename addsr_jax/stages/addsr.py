@@ -206,7 +206,7 @@ class Losses:
     def terms(self) -> tuple[tuple[float, Term], ...]:
         """L_G: a weight and a function of x_theta in a row each; a row without weight is left out."""
         rows: tuple[tuple[float, Term], ...] = (
-            (1.0, self.distillation),
+            (self.objective.distillation_weight, self.distillation),
             (self.objective.adversarial_weight, self.adversarial),
             (self.objective.lpips_weight, self.likeness),
             (self.objective.pixel_weight, self.pixels),
@@ -277,15 +277,7 @@ def make(recipe: Recipe, objective: AddsrObjective) -> Stage:
             run = lambda _: whole_batch  # noqa: E731
         over = partial(base.mean_over, samples=samples, micro_batches=recipe.accumulate)
 
-        params, vectors = state.discriminator['params'], spectral_vectors(objective, state.discriminator)
-        d_gradient, d_metrics = over(lambda part: discriminator_gradient(losses, params, vectors, run(part)))
-        leaked = jax.tree.map(jnp.add, d_gradient, state.discriminator['leak']) if objective.d_grad_leak else d_gradient
-        params, d_optimizer = base.apply_gradients(
-            recipe.optimizers.discriminator, leaked, state.discriminator_optimizer, params
-        )
-        last = power_iteration(params, vectors[1]) if objective.spectral_steps == 3 else vectors[1]
-        heads = Heads(params, last)
-
+        heads, d_optimizer, d_metrics = discriminate(state, lambda gradient: over(lambda part: gradient(run(part))))
         gradient, leak, metrics = over(lambda part: student_gradient(losses, heads, run(part)))
         trained, optimizer = base.apply_gradients(recipe.optimizers.params, gradient, state.optimizer, state.params)
         return State(
@@ -293,14 +285,23 @@ def make(recipe: Recipe, objective: AddsrObjective) -> Stage:
             params=trained,
             ema=base.ema_update(state.ema, trained, recipe.ema, state.step, warmup=recipe.ema_warmup),
             optimizer=optimizer,
-            discriminator={'params': params, 'spectral': last} | ({} if leak is None else {'leak': leak}),
+            discriminator={'params': heads.params, 'spectral': heads.spectral}
+            | ({} if leak is None else {'leak': leak}),
             discriminator_optimizer=d_optimizer,
-        ), {
-            **metrics,
-            **d_metrics,
-            'gradient_norm': optax.tree.norm(gradient),
-            'd_gradient_norm': optax.tree.norm(d_gradient),
-        }
+        ), {**metrics, **d_metrics, 'gradient_norm': optax.tree.norm(gradient)}
+
+    def discriminate(state: State, over: Callable[[Callable[[Forward], Tree]], Tree]) -> tuple[Heads, Tree, Metrics]:
+        """The updated heads, their optimiser and metrics; heads rest where no loss asks them."""
+        params, vectors = state.discriminator['params'], spectral_vectors(objective, state.discriminator)
+        if not objective.adversarial_weight:
+            return Heads(params, state.discriminator['spectral']), state.discriminator_optimizer, {}
+        gradient, metrics = over(partial(discriminator_gradient, losses, params, vectors))
+        leaked = jax.tree.map(jnp.add, gradient, state.discriminator['leak']) if objective.d_grad_leak else gradient
+        params, optimizer = base.apply_gradients(
+            recipe.optimizers.discriminator, leaked, state.discriminator_optimizer, params
+        )
+        last = power_iteration(params, vectors[1]) if objective.spectral_steps == 3 else vectors[1]
+        return Heads(params, last), optimizer, {**metrics, 'd_gradient_norm': optax.tree.norm(gradient)}
 
     def init(key: jax.Array, bundle: Tree) -> State:
         params = {t.part: t.begin(base.stream(key, 'lora'), bundle[t.source]) for t in trains}

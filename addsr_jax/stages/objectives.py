@@ -83,7 +83,12 @@ class AddsrObjective(Options):
     )
     teacher_samples: int = option('K, timesteps at which the teacher answers', default=4, low=1, high=1000)
     one_step_probability: float = option('chance that the first step is trained', default=0.5, low=0, high=1)
-    adversarial_weight: float = option('lambda, weight of the adversarial loss', default=0.02, low=0, high=1e6)
+    distillation_weight: float = option(
+        'weight of the distillation, 1 in the paper; 0: the teacher is not asked', default=1.0, low=0, high=1e6
+    )
+    adversarial_weight: float = option(
+        'lambda, weight of the adversarial loss; 0: the discriminator rests', default=0.02, low=0, high=1e6
+    )
     lpips_weight: float = option(
         'weight of LPIPS (VGG16) between prediction and target, which the paper does not have',
         default=0.0,

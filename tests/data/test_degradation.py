@@ -110,3 +110,10 @@ def test_a_share_of_a_wide_set_is_degraded_as_another_table_says():
     table, rng = TABLES['wide'], np.random.default_rng(0)
     strong = np.mean([draw_degradation(rng, table).stages[0].quality < 60 for _ in range(4000)])
     np.testing.assert_allclose(strong, (1 - table.share) * 30 / 65, atol=0.02)
+
+
+def test_a_camera_adds_hardly_any_noise_in_two_pictures_of_three():
+    table, rng = TABLES['camera'], np.random.default_rng(0)
+    noisy = [any(s.quality < 90 for s in draw_degradation(rng, table).stages) for _ in range(4000)]
+    both_above = 5 / 35 * 10 / 40  # of `mild`, whose qualities are from 60 to 95 and to 100
+    np.testing.assert_allclose(np.mean(noisy), table.share * (1 - both_above), atol=0.02)

@@ -413,3 +413,17 @@ def test_the_sample_photographs_are_read_as_opencv_reads_them_but_for_the_one_in
             assert np.abs(pictures.read(path).astype(int) - theirs[..., ::-1]).max() > 20
             continue
         np.testing.assert_array_equal(pictures.read(Path(path)), theirs[..., ::-1])
+
+
+def test_a_damaged_tiff_is_one_error_and_no_line_of_libtiff_s(capfd):
+    stored = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(stored, 'TIFF', compression='tiff_lzw')
+    damaged = bytearray(stored.getvalue())
+    damaged[40:60] = b'\xff' * 20
+    with pytest.raises(UserError, match='cannot be read as an image'):
+        pictures.decode(bytes(damaged), 'scan.tif')
+    assert capfd.readouterr() == ('', '')
+    with pytest.raises(OSError, match='decod'):
+        Image.open(io.BytesIO(damaged)).load()
+    assert 'Using code not yet in table' in capfd.readouterr().err  # whoever uses Pillow beside us still hears it

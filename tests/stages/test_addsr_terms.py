@@ -212,6 +212,21 @@ def test_a_new_loss_is_one_row():
     assert [weight for weight, _ in losses.terms] == [1.0, losses.objective.adversarial_weight]
 
 
+def test_players_without_weight_rest():
+    """No teacher is asked and no head learns; what is left is the pixels' difference."""
+    made = toy.stage('addsr', distillation_weight=0.0, adversarial_weight=0.0, pixel_weight=1.0)
+    before = toy.start(made)
+    after, metrics = toy.run(made)
+    assert set(metrics) == {'pixels', 'loss', 'gradient_norm'}
+    assert metrics['loss'] == metrics['pixels'] > 0
+    jax.tree.map(np.testing.assert_array_equal, after.discriminator, before.discriminator)
+    jax.tree.map(np.testing.assert_array_equal, after.discriminator_optimizer, before.discriminator_optimizer)
+    moved = [
+        float(jnp.abs(a - b).max()) for a, b in zip(*map(jax.tree.leaves, (after.params, before.params)), strict=True)
+    ]
+    assert min(moved) > 0
+
+
 def test_an_update_teaches_the_discriminator_and_then_the_student_by_what_was_just_taught():
     made, terms = toy.stage('addsr'), toy.losses()
     before, frozen = toy.start(made), made.freeze(toy.bundle())
