@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from addsr_jax.restoration import comparison
 
 SHOWN = 8  # rows of the picture
-TAKEN = ('guidance_scale', 'color', 'grain', 'overshoot', 'calm', 'seed')  # settings that hold for all methods
+# settings that hold for all methods
+TAKEN = ('guidance_scale', 'color', 'grain', 'overshoot', 'calm', 'seed', 'int8', 'tiny_decoder')
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,6 +34,7 @@ class Sampling:
     antithetic: bool = False  # refining: a step's prediction is the mean of two, under its noise and the negative of it
     windows: Windows = WHOLE  # how pictures too large for one pass are cut; by default not at all
     tiny_decoder: str = 'none'  # what the small decoder draws: nothing, all before the last ('steps'), or 'all'
+    int8: bool = False  # whether UNet and ControlNet multiply eight bits
 
     def __post_init__(self) -> None:
         if self.antithetic and not self.method.refines:

@@ -21,6 +21,7 @@ from addsr_jax.diffusion.sampler import Sampling
 from addsr_jax.diffusion.stepwise import Stepwise
 from addsr_jax.diffusion.windows import Windows
 from addsr_jax.errors import UserError
+from addsr_jax.networks import int8
 from addsr_jax.networks.build import Networks
 from addsr_jax.options import declared, describe, from_data
 from addsr_jax.restoration import mirrors, program
@@ -137,6 +138,7 @@ class DeviceModel:
             start_timestep=settings.start_timestep,
             antithetic=settings.chosen.antithetic,
             tiny_decoder=settings.tiny_decoder,
+            int8=settings.int8,
             windows=Windows(
                 settings.latent_tile, settings.latent_overlap, settings.encoder_tile, settings.decoder_tile
             ),
@@ -149,6 +151,8 @@ class DeviceModel:
     def sampling_and_params(self, settings: Settings) -> tuple[Sampling, Tree]:
         """What the settings ask for, and the parameters that its program takes."""
         sampling = self._sampling(settings)
+        if sampling.int8:
+            int8.check()
         if sampling.method.part not in self.params:
             raise UserError(
                 f'these weights hold no {sampling.method.part}, which --method {settings.method} needs: '
@@ -185,7 +189,7 @@ class DeviceModel:
         return mirrors.mean(restored, lq, noise) if settings.tta else restored(lq, noise)
 
     def _stepwise(self, sampling: Sampling) -> Stepwise:
-        programs = self._programs.setdefault('stepwise', {})  # of tiles and windows, whatever the sampling
+        programs = self._programs.setdefault(('stepwise', sampling.int8), {})  # of tiles and windows
         return self._programs.setdefault(sampling, program.stepwise(self.networks, sampling, self.mesh, programs))
 
     def _sample_steps(self, arrays: Callable[[], Arrays], settings: Settings) -> Iterator[np.ndarray]:

@@ -16,6 +16,7 @@ from addsr_jax.diffusion.denoiser import Conditioning, Denoiser, to_unit
 from addsr_jax.diffusion.sampler import At, Begun, Inputs, Sampling, State
 from addsr_jax.diffusion.stepwise import Stepwise
 from addsr_jax.networks.build import Networks, apply, build
+from addsr_jax.networks.int8 import in_int8
 from addsr_jax.ops.attention import chosen
 from addsr_jax.runtime import compiled_bytes, compiler_options
 from addsr_jax.specs import ModelSpec
@@ -30,12 +31,19 @@ def parts(sampling: Sampling) -> tuple[str, ...]:
     return (*SHARED, sampling.method.part, *(() if sampling.tiny_decoder == 'none' else ('tiny_decoder',)))
 
 
+def asked(networks: Networks, sampling: Sampling) -> Networks:
+    """As the sampling wants them."""
+    return in_int8(networks) if sampling.int8 else networks
+
+
 def jitted(networks: Networks, sampling: Sampling, mesh: Mesh) -> Any:
     """(params, batch, scalars) -> images [B, H, W, 3], not yet compiled.
 
     batch: lq [B, H, W, 3], noise [B, N, h, w, C], tokens [B, 2, 77] (prompt, negative prompt), perhaps image_tokens.
     scalars: guidance_scale, psr_weight.
     """
+
+    networks = asked(networks, sampling)
 
     def run(params: Tree, batch: dict[str, jax.Array], scalars: dict[str, Any]) -> jax.Array:
         return sampler.sample(networks, sampling, params, inputs(batch, scalars))
@@ -49,7 +57,7 @@ def jitted_steps(networks: Networks, sampling: Sampling, mesh: Mesh) -> tuple[An
     begin: (params, batch, scalars) -> texts, State. step: (params, batch, scalars, texts, State, At) -> State. The
     batch is given anew, so that nobody has to hold those of many tiles; of its noise `begin` takes the first field.
     """
-    model = Denoiser(networks, sampling.method.part, sampling.windows)
+    model = Denoiser(asked(networks, sampling), sampling.method.part, sampling.windows)
 
     def begin(params: Tree, batch: dict[str, jax.Array], scalars: dict[str, Any]) -> tuple[Any, State]:
         begun, state = sampler.addsr_begin(model, params, inputs(batch, scalars), sampling)
@@ -65,7 +73,7 @@ def jitted_steps(networks: Networks, sampling: Sampling, mesh: Mesh) -> tuple[An
 
 def stepwise(networks: Networks, sampling: Sampling, mesh: Mesh, programs: dict[Any, Any]) -> Stepwise:
     """The denoiser of a sampling whose autoencoder goes tile by tile; `programs` are shared with others."""
-    return Stepwise(networks, sampling.method.part, sampling.windows, mesh=mesh, programs=programs)
+    return Stepwise(asked(networks, sampling), sampling.method.part, sampling.windows, mesh=mesh, programs=programs)
 
 
 def run_stepwise(
@@ -148,8 +156,8 @@ class Shaped:
         """For one CPU what is traced is kept, as what is compiled is: tracing takes two seconds."""
         if self.mesh.size > 1 or self.mesh.devices.flat[0].platform != 'cpu':
             return self.trace().lower().compile()
-        asked = (self.sampling, self.batch, self.height, self.width, self.dtype, self.attention, self.spec)
-        traced = jax_export.deserialize(bytearray(keep.kept('program', repr(asked), self._export)))
+        key = (self.sampling, self.batch, self.height, self.width, self.dtype, self.attention, self.spec)
+        traced = jax_export.deserialize(bytearray(keep.kept('program', repr(key), self._export)))
         here = sharding.replicated(self.mesh)
         shapes = [jax.ShapeDtypeStruct(aval.shape, aval.dtype, sharding=here) for aval in traced.in_avals]
         arguments, _ = jax.tree.unflatten(traced.in_tree, shapes)

@@ -106,6 +106,12 @@ class Settings(Options):
         choices=('none', 'steps', 'all'),
         group=SAMPLING,
     )
+    int8: bool = option(
+        'UNet and ControlNet multiply numbers of eight bits, which accelerators do faster and CPUs slower; less exact; '
+        "needs pip install 'addsr-jax[int8]'",
+        default=False,
+        group=SAMPLING,
+    )
     tta: bool = option(
         'the mean of what becomes of a tile and of its three mirror images: calmer, four times as slow',
         default=False,
