@@ -292,9 +292,10 @@ def make(recipe: Recipe, objective: AddsrObjective) -> Stage:
 
     def discriminate(state: State, over: Callable[[Callable[[Forward], Tree]], Tree]) -> tuple[Heads, Tree, Metrics]:
         """The updated heads, their optimiser and metrics; heads rest where no loss asks them."""
-        params, vectors = state.discriminator['params'], spectral_vectors(objective, state.discriminator)
+        params = state.discriminator['params']
         if not objective.adversarial_weight:
             return Heads(params, state.discriminator['spectral']), state.discriminator_optimizer, {}
+        vectors = spectral_vectors(objective, state.discriminator)
         gradient, metrics = over(partial(discriminator_gradient, losses, params, vectors))
         leaked = jax.tree.map(jnp.add, gradient, state.discriminator['leak']) if objective.d_grad_leak else gradient
         params, optimizer = base.apply_gradients(

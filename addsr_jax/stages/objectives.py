@@ -162,3 +162,6 @@ class AddsrObjective(Options):
     def check_together(self) -> None:
         if any(a <= b for a, b in zip(self.timesteps, self.timesteps[1:], strict=False)):
             raise UserError(f'timesteps must fall: {self.timesteps}')
+        weights = ('distillation_weight', 'adversarial_weight', 'lpips_weight', 'pixel_weight')
+        if not any(getattr(self, name) for name in weights):
+            raise UserError(f'nothing would be learned: give one of {", ".join(weights)} more than 0')

@@ -9,6 +9,7 @@ import pytest
 
 from addsr_jax import trees
 from addsr_jax.diffusion import schedule
+from addsr_jax.errors import UserError
 from addsr_jax.networks.lora import Adapters
 from addsr_jax.networks.perceptual import lpips
 from addsr_jax.stages.addsr import Heads, Prediction
@@ -221,6 +222,8 @@ def test_players_without_weight_rest():
     assert metrics['loss'] == metrics['pixels'] > 0
     jax.tree.map(np.testing.assert_array_equal, after.discriminator, before.discriminator)
     jax.tree.map(np.testing.assert_array_equal, after.discriminator_optimizer, before.discriminator_optimizer)
+    with pytest.raises(UserError, match=r'nothing would be learned: give one of distillation_weight, .* more than 0'):
+        toy.stage('addsr', distillation_weight=0.0, adversarial_weight=0.0)
     moved = [
         float(jnp.abs(a - b).max()) for a, b in zip(*map(jax.tree.leaves, (after.params, before.params)), strict=True)
     ]
