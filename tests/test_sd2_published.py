@@ -36,6 +36,7 @@ PUBLISHED = {
         'objective.timesteps': (999, 749, 499, 249),
         'objective.teacher_samples': 4,
         'objective.one_step_probability': 0.5,
+        'objective.distillation_weight': 1.0,
         'objective.adversarial_weight': 0.02,
         'objective.mu': 0.5,
         'objective.nu': 2.1,
