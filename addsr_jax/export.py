@@ -14,17 +14,7 @@ from addsr_jax.flags import Parser, require, say, take
 from addsr_jax.options import Options, declared, option
 from addsr_jax.restoration.settings import Settings
 
-TAKEN = (
-    'method',
-    'steps',
-    'psr_weight',
-    'antithetic',
-    'tiny_decoder',
-    'int8',
-    'guidance_scale',
-    'prompt',
-    'negative_prompt',
-)
+TAKEN = ('method', 'steps', 'psr_weight', 'antithetic', 'tiny_decoder', 'guidance_scale', 'prompt', 'negative_prompt')
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,19 +19,17 @@ if TYPE_CHECKING:
 LAYERS = ('conv_general_dilated', 'dot_general')
 
 
-def check() -> None:
-    """A UserError where qwix is missing."""
-    if importlib.util.find_spec('qwix') is None:
-        raise UserError("int8 needs qwix: pip install 'addsr-jax[int8]', or leave it out")
-
-
 def in_int8(networks: 'Networks') -> 'Networks':
-    """The same networks, of which UNet and ControlNet multiply int8; parameters stay what they are."""
+    """The same networks, of which UNet and ControlNet multiply int8; parameters stay what they are.
+
+    A UserError where qwix is missing.
+    """
     return dataclasses.replace(networks, unet=_quantized(networks.unet), controlnet=_quantized(networks.controlnet))
 
 
 def _quantized(module: nn.Module) -> nn.Module:
-    check()
+    if importlib.util.find_spec('qwix') is None:
+        raise UserError("int8 needs qwix: pip install 'addsr-jax[int8]', or leave it out")
     import qwix
 
     rule = qwix.QuantizationRule(op_names=LAYERS, weight_qtype=jnp.int8, act_qtype=jnp.int8)

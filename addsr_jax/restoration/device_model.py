@@ -21,7 +21,6 @@ from addsr_jax.diffusion.sampler import Sampling
 from addsr_jax.diffusion.stepwise import Stepwise
 from addsr_jax.diffusion.windows import Windows
 from addsr_jax.errors import UserError
-from addsr_jax.networks import int8
 from addsr_jax.networks.build import Networks
 from addsr_jax.options import declared, describe, from_data
 from addsr_jax.restoration import mirrors, program
@@ -151,8 +150,6 @@ class DeviceModel:
     def sampling_and_params(self, settings: Settings) -> tuple[Sampling, Tree]:
         """What the settings ask for, and the parameters that its program takes."""
         sampling = self._sampling(settings)
-        if sampling.int8:
-            int8.check()
         if sampling.method.part not in self.params:
             raise UserError(
                 f'these weights hold no {sampling.method.part}, which --method {settings.method} needs: '
