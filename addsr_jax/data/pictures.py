@@ -6,6 +6,7 @@ scaled to 8, the first picture of several. `open_picture` gives a `Picture`, whi
 """
 
 import io
+import logging
 import threading
 import warnings
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ from addsr_jax.data import containers, deep, formats, heif, libtiff, metadata, p
 from addsr_jax.data.formats import LIMIT
 from addsr_jax.data.metadata import TAGS, Beside
 from addsr_jax.errors import PictureError, printable
+
+LOG = logging.getLogger('PIL')
 
 
 @dataclass(frozen=True)
@@ -330,14 +333,14 @@ def _reason(error: Exception, limit: int) -> str:
 
 
 class _Quiet:
-    """While any thread is inside, Pillow's warnings and libtiff's are not shown, and Pillow's limit of pixels is off.
+    """While a thread is inside, no warning and no log of Pillow, and no line of libtiff, is shown; any size is read.
 
     All belong to the whole process: the first thread to enter sets, the last to leave resets.
     """
 
     def __init__(self):
         self.lock, self.inside, self.filters = threading.Lock(), 0, warnings.catch_warnings()
-        self.limit, self.handlers = Image.MAX_IMAGE_PIXELS, []
+        self.limit, self.handlers, self.level = Image.MAX_IMAGE_PIXELS, [], LOG.level
 
     def __enter__(self) -> None:
         with self.lock:
@@ -346,6 +349,8 @@ class _Quiet:
                 self.filters.__enter__()
                 warnings.filterwarnings('ignore', module=r'PIL\.')
                 self.limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+                self.level = LOG.level
+                LOG.setLevel(logging.CRITICAL)
                 self.handlers = libtiff.silence()
             self.inside += 1
 
@@ -355,6 +360,7 @@ class _Quiet:
             if not self.inside:
                 self.filters.__exit__(None, None, None)
                 Image.MAX_IMAGE_PIXELS = self.limit
+                LOG.setLevel(self.level)
                 libtiff.restore(self.handlers)
 
 

@@ -427,3 +427,18 @@ def test_a_damaged_tiff_is_one_error_and_no_line_of_libtiff_s(capfd):
     with pytest.raises(OSError, match='decod'):
         Image.open(io.BytesIO(damaged)).load()
     assert 'Using code not yet in table' in capfd.readouterr().err  # whoever uses Pillow beside us still hears it
+
+
+def test_pillow_s_log_of_a_damaged_tiff_is_not_shown_and_heard_again_afterwards(capfd, caplog):
+    stored = io.BytesIO()
+    Image.new('RGB', (8, 8)).save(stored, 'TIFF')
+    damaged = bytearray(stored.getvalue())
+    samples_per_pixel = damaged.index(struct.pack('<HHI', 277, 3, 1)) + 8
+    damaged[samples_per_pixel : samples_per_pixel + 2] = struct.pack('<H', 259)
+    with pytest.raises(UserError, match='cannot be read as an image'):
+        pictures.decode(bytes(damaged), 'scan.tif')
+    assert capfd.readouterr() == ('', '')
+    assert not caplog.records
+    with pytest.raises(OSError, match='cannot identify'):
+        Image.open(io.BytesIO(damaged))
+    assert 'More samples per pixel' in caplog.text
