@@ -60,13 +60,27 @@ PIECES = {
         text='{work}/peers/table.md',
         pictures=(('{work}/peers/crops.jpg', 'docs/peers.jpg'),),
     ),
+    'finish': Piece(('benchmarks/finish.py', *PAIRS, '--limit', '16'), (('docs/nano.md', 'finish'),)),
+    'attention': Piece(('benchmarks/attention.py',), (('docs/performance.md', 'attention'),)),
+    'flash': Piece(
+        ('benchmarks/attention.py', *'--lengths 1000,1025,1100 --heads 1 --kernels chunked,flash --interpret'.split()),
+        (('docs/performance.md', 'flash'),),
+    ),
+    'tiles': Piece(
+        ('benchmarks/autoencoder_tiles.py', *'--divide 16 --tile 16 --sides 256 --plan 512,2048,8192'.split()),
+        (('docs/performance.md', 'tiles'),),
+    ),
+    'upscale_tiles': Piece(('benchmarks/upscale_tiles.py',), (('docs/performance.md', 'upscale_tiles'),)),
     'roofline': Piece(('benchmarks/roofline.py',), (('docs/performance.md', 'roofline'),), text=PRINTED),
     'start': Piece(('benchmarks/start.py',), (('docs/performance.md', 'start'),), text=PRINTED),
     'ablation': Piece((*NANO, '--ablation', '{ablation}', '--only', 'ablation')),
-    'bombs': Piece(('-m', 'benchmarks.bombs'), (('docs/strangers.md', 'bombs'),)),
+    'damage': Piece(('-m', 'benchmarks.damage'), (('docs/trust.md', 'damage'),)),
+    'kill': Piece(('benchmarks/kill.py',), (('docs/trust.md', 'kill'),)),
+    'hashes': Piece(('benchmarks/hashes.py',), (('docs/trust.md', 'hashes'),)),
+    'bombs': Piece(('-m', 'benchmarks.bombs'), (('docs/trust.md', 'bombs'),)),
     'fuzz': Piece(
-        ('-m', 'benchmarks.fuzz', 'weights', 'pictures', '--minutes', '30', '--seed', '1000'),
-        (('docs/strangers.md', 'fuzz'),),
+        ('-m', 'benchmarks.fuzz', 'weights', 'pictures', '--minutes', '60', '--seed', '5000'),
+        (('docs/trust.md', 'fuzz'),),
     ),
 }
 

@@ -1,27 +1,33 @@
 """Grain and colours of finished pictures: what is left on flat areas, and how near chroma is to the photograph's.
 
     python benchmarks/finish.py --lq LQ --hr HR [--limit N] [--methods bicubic,addsr-4]
-        [--color wavelet] [--grain 0] [--overshoot 10]
+        [--color wavelet] [--grain 0] [--overshoot 0.3]
 
-Grain: the mean standard deviation of luma and of the two chroma channels (levels of 255) in windows of 7 pixels, where
-the HR picture varies by less than FLAT levels around; pictures with hardly any such place are left out of it. Chroma
-PSNR: of both channels, whole pictures, the mean of all.
+Prints a table, with the bounds of the finish and without them (docs/nano.md). Grain: the mean standard deviation of
+luma and of the two chroma channels (levels of 255) in windows of 7 pixels, where the HR picture varies by less than
+FLAT levels around; pictures with hardly any such place are left out of it. Chroma PSNR: of both channels, whole
+pictures, the mean of all.
 """
 
 import argparse
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from addsr_jax.data.pairs import Pair
 from addsr_jax.flags import say
 from addsr_jax.restoration import comparison, pipeline
+from addsr_jax.restoration.comparison import Restore
 from addsr_jax.restoration.settings import COLORS, Settings
 from addsr_jax.runtime import prepare
 
 FLAT = 1.2  # levels of 255, in windows of 15 pixels of the smoothed photograph
 LEAST = 0.02  # of a picture has to be flat
+UNBOUNDED = 10.0  # an overshoot that nothing reaches
 
 
 def main() -> None:
@@ -37,23 +43,37 @@ def main() -> None:
     values = parser.parse_args()
     prepare()
     settings = Settings(color=values.color, grain=values.grain, overshoot=values.overshoot)
-    methods = comparison.make_methods(values.methods.split(','), settings, partial(pipeline.load, values.weights))
-    grains: dict[str, list[tuple[float, float]]] = {}
-    likeness: dict[str, list[float]] = {}
+    names = values.methods.split(',')
     pairs = comparison.find_pairs(values.lq, values.hr, values.limit)
+    load = lru_cache(partial(pipeline.load, values.weights))
+    bounded = measured(pairs, comparison.make_methods(names, settings, load))
+    free = measured(pairs, comparison.make_methods(names, replace(settings, overshoot=UNBOUNDED), load))
+    flat = len(bounded['grain of luma']['HR'])
+    say(f'{flat} of {len(pairs)} pictures have flat places')
+    say(f'| | {" | ".join(["HR", *names])} |')
+    say('| --- |' + ' --- |' * (1 + len(names)))
+    for row, found in bounded.items():
+        say(f'| {row} | {cells(found, ["HR", *names])} |')
+        own = {name: values for name, values in free[row].items() if name not in ('HR', 'bicubic')}
+        say(f'| ... without bounds | {cells(own, ["HR", *names])} |')
+
+
+def cells(found: dict[str, list[float]], names: list[str]) -> str:
+    return ' | '.join(f'{np.mean(found[name]):.2f}' if name in found else '' for name in names)
+
+
+def measured(pairs: Sequence[Pair], methods: Mapping[str, Restore]) -> dict[str, dict[str, list[float]]]:
+    """{what is measured: {method: a number for each picture}}; HR is a method of its own."""
+    rows: dict[str, dict[str, list[float]]] = {'grain of luma': {}, 'grain of chroma': {}, 'PSNR of chroma': {}}
     for pair, low, high in comparison.read_pairs(pairs, factor=4):
         flat = flat_places(high)
         for name, image in {'HR': high, **{n: restore(low, pair.name) for n, restore in methods.items()}}.items():
-            if flat.mean() >= LEAST:
-                grains.setdefault(name, []).append(grain(image, flat))
+            found = dict(zip(rows, grain(image, flat) if flat.mean() >= LEAST else (), strict=False))
             if name != 'HR':
-                likeness.setdefault(name, []).append(chroma_psnr(image, high))
-    say(f'{len(grains.get("HR", []))} of {len(pairs)} pictures have flat places')
-    for name, found in grains.items():
-        luma, chroma = np.mean(found, axis=0)
-        say(f'{name:12} grain: luma {luma:.2f}, chroma {chroma:.2f}')
-    for name, found in likeness.items():
-        say(f'{name:12} chroma PSNR {np.mean(found):.2f} dB')
+                found['PSNR of chroma'] = chroma_psnr(image, high)
+            for row, number in found.items():
+                rows[row].setdefault(name, []).append(number)
+    return rows
 
 
 def ycc(image: np.ndarray) -> np.ndarray:

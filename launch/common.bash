@@ -25,14 +25,18 @@ arguments() {
   exit 2
 }
 
-# The train command with `flags`, or its line: by $PYTHON, else by the environment of `make install`, else by python3.
+# The train command with `flags`, or its line: by $PYTHON, else by the environment of `make install`, else by python3. The
+# line carries the variables that are named in `settings`.
+settings=()
 train() {
-  local python="${PYTHON:-}" words
+  local python="${PYTHON:-}" words name
   [[ -n "$python" || ! -x .venv/bin/python ]] || python=.venv/bin/python
   words=("${python:-python3}" -m addsr_jax.train "${flags[@]}")
   if [[ -z "$dry" ]]; then
     "${words[@]}"
   else
+    for name in "${settings[@]}"; do words=("$name=${!name}" "${words[@]}"); done
+    [[ ${#settings[@]} -eq 0 ]] || words=(env "${words[@]}")
     pasteable "${words[@]}"
   fi
 }

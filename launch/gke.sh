@@ -16,8 +16,9 @@ shift 2
 
 ACCELERATOR="${ACCELERATOR:-tpu-v5-lite-podslice}" TOPOLOGY="${TOPOLOGY:-4x4}" CHIPS="${CHIPS:-4}"
 [[ "$TOPOLOGY" =~ ^[0-9]+(x[0-9]+){1,2}$ ]] || { echo "launch/gke.sh: TOPOLOGY is $TOPOLOGY: write it like 4x4" >&2; exit 2; }
-hosts=$((${TOPOLOGY//x/ * } / CHIPS))
-[[ $hosts -gt 0 ]] || hosts=1
+chips=$((${TOPOLOGY//x/ * }))
+((CHIPS <= chips)) || CHIPS=$chips
+hosts=$((chips / CHIPS))
 quoted=''
 for word in "$@"; do
   word="${word//\\/\\\\}"
@@ -29,10 +30,14 @@ manifest() {
 apiVersion: jobset.x-k8s.io/v1alpha2
 kind: JobSet
 metadata:
-  name: $name
+  name: "$name"
 spec:
   failurePolicy:
     maxRestarts: ${RESTARTS:-100}
+    rules:
+      - name: mistake  # of the command: the same again would not help
+        action: FailJobSet
+        onJobFailureReasons: ["PodFailurePolicy"]
   replicatedJobs:
     - name: slice
       replicas: 1
@@ -41,6 +46,10 @@ spec:
           parallelism: $hosts
           completions: $hosts
           backoffLimit: 0
+          podFailurePolicy:
+            rules:
+              - action: FailJob
+                onExitCodes: {containerName: train, operator: In, values: [2]}
           template:
             spec:
               restartPolicy: Never
@@ -49,7 +58,7 @@ spec:
                 cloud.google.com/gke-tpu-topology: $TOPOLOGY
               containers:
                 - name: train
-                  image: $image
+                  image: "$image"
                   command: ["python", "-m", "addsr_jax.train", "--distributed"$quoted]
                   resources:
                     limits:

@@ -14,5 +14,6 @@ export JAX_PLATFORMS="${JAX_PLATFORMS:-cuda}"
 # every matrix product (docs/gpu.md).
 export XLA_FLAGS="${XLA_FLAGS---xla_gpu_experimental_enable_fusion_autotuner=false --xla_gpu_enable_triton_gemm=false}"
 export XLA_PYTHON_CLIENT_MEM_FRACTION="${XLA_PYTHON_CLIENT_MEM_FRACTION:-0.92}"
-echo "JAX_PLATFORMS=$JAX_PLATFORMS XLA_PYTHON_CLIENT_MEM_FRACTION=$XLA_PYTHON_CLIENT_MEM_FRACTION XLA_FLAGS=$XLA_FLAGS"
+# shellcheck disable=SC2034  # read by train
+settings=(JAX_PLATFORMS XLA_FLAGS XLA_PYTHON_CLIENT_MEM_FRACTION)
 train

@@ -16,5 +16,6 @@ export JAX_PLATFORMS="${JAX_PLATFORMS:-cpu}"
 export XLA_FLAGS="${XLA_FLAGS---xla_force_host_platform_device_count=$devices}"
 # Large pages for large arrays, where the kernel offers them.
 export GLIBC_TUNABLES="${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}"
-echo "JAX_PLATFORMS=$JAX_PLATFORMS XLA_FLAGS=$XLA_FLAGS GLIBC_TUNABLES=$GLIBC_TUNABLES"
+# shellcheck disable=SC2034  # read by train
+settings=(JAX_PLATFORMS XLA_FLAGS GLIBC_TUNABLES)
 train

@@ -6,7 +6,8 @@
 #     install  clones REPOSITORY on every worker and installs it
 #     train    starts training on every worker, under launch/supervise.sh: it outlives this ssh session
 #     log      follows the first worker's log
-#     keep     create, install and train, and all of it again each time the slice is taken away, until training is done
+#     keep     create, install and train, and all of it again each time the slice is taken away or a worker starts anew,
+#              until training is done or says that its command is wrong
 #     delete   gives the slice back
 # Environment: ZONE, TYPE (v5litepod-16), VERSION (v2-alpha-tpuv5-lite), SPOT, REPOSITORY (URL of the checkout to install).
 # --workdir is a folder that every worker reaches, or gs://BUCKET/... The same flags again go on from the newest checkpoint.
@@ -41,35 +42,46 @@ state() { run "${tpu[@]}" queued-resources describe "$name" "--zone=$ZONE" '--fo
 remove() { run "${tpu[@]}" queued-resources delete "$name" "--zone=$ZONE" --force --quiet; }
 install() {
   [[ -n "${REPOSITORY:-}" ]] || usage "set REPOSITORY to the URL to clone"
-  on all "test -d addsr_jax || git clone $(printf '%q' "$REPOSITORY") addsr_jax && cd addsr_jax && python3 -m venv .venv && .venv/bin/pip install -e '.[train,gcs,tpu]'"
+  # uv brings a Python where the image's own is older than 3.11
+  on all "{ git -C addsr_jax pull --ff-only 2> /dev/null || git clone $(printf '%q' "$REPOSITORY") addsr_jax; } && cd addsr_jax && python3 -m pip install --quiet --user uv && python3 -m uv venv --seed --allow-existing --python 3.12 .venv && .venv/bin/pip install -e '.[train,gcs,tpu]'"
+}
+# start BEFORE: training on every worker where none is at work or has ended, after the shell command BEFORE. The number of the
+# process lies where a restart of the machine empties it, the exit code in `ended`.
+start() {
+  local command
+  command="$(printf '%q ' launch/supervise.sh --distributed "${flags[@]}")"
+  on all "cd addsr_jax && $1 { test -e ended || kill -0 \$(cat /dev/shm/addsr.pid 2> /dev/null) 2> /dev/null || { setsid nohup bash -c $(printf '%q' "echo \$\$ > /dev/shm/addsr.pid; ${command}; echo \$? > ended") >> train.log 2>&1 < /dev/null & } }"
 }
 train() {
   [[ ${#flags[@]} -gt 0 ]] || usage "give the flags of python -m addsr_jax.train"
-  local command
-  command="$(printf '%q ' launch/supervise.sh --distributed "${flags[@]}")"
-  on all "cd addsr_jax && { rm -f done; setsid nohup bash -c $(printf '%q' "${command}&& touch done") > train.log 2>&1 < /dev/null & }"
+  start 'rm -f ended;'
 }
 
-# Looks every minute: a slice that was taken away or failed is asked for again, a new one is installed and trained on.
+# Looks every minute: a slice that was taken away or failed is asked for again, a new one is installed and trained on, and
+# a worker that was started anew takes part again. A call that fails is made again a minute later.
 keep() {
   [[ ${#flags[@]} -gt 0 ]] || usage "give the flags of python -m addsr_jax.train"
-  [[ -n "${REPOSITORY:-}" ]] || usage "set REPOSITORY to the URL to clone"
-  local now started=''
+  local now code started=''
   while true; do
-    now="$(state 2> /dev/null || echo NONE)"
+    if ! now="$(state 2>&1)"; then
+      [[ "$now" != *NOT_FOUND* && "$now" != *"not found"* ]] || now=NONE
+    fi
     case "$now" in
       ACTIVE)
         if [[ -z "$started" ]]; then
-          install && train && started=yes
-        elif on 0 'test -e addsr_jax/done'; then
-          echo "launch/tpu_vm.sh: training on $name is done"
-          return
+          { install && train && started=yes; } || echo "launch/tpu_vm.sh: $name could not be started yet" >&2
+        else
+          code="$(on 0 'cat addsr_jax/ended' 2> /dev/null || true)"
+          [[ "$code" != 0 ]] || { echo "launch/tpu_vm.sh: training on $name is done"; return; }
+          [[ -z "$code" ]] || { echo "launch/tpu_vm.sh: training on $name ended with $code: launch/tpu_vm.sh log $name says why" >&2; return "$code"; }
+          start '' || true
         fi
         ;;
-      NONE) started='' && create ;;
-      FAILED | SUSPENDED) started='' && remove ;;
+      NONE) started='' && { create || true; } ;;
+      FAILED | SUSPENDED) started='' && { remove || true; } ;;
+      *) echo "launch/tpu_vm.sh: $name: ${now##*$'\n'}" ;;
     esac
-    sleep 60
+    sleep "${PAUSE:-60}"
   done
 }
 
@@ -80,6 +92,7 @@ case "$verb" in
   train | resume) train ;;
   log) on 0 'tail -n 50 -f addsr_jax/train.log' ;;
   keep)
+    [[ -n "${REPOSITORY:-}" ]] || usage "set REPOSITORY to the URL to clone"
     if [[ -n "$dry" ]]; then create && install && train; else keep; fi
     ;;
   delete) remove ;;

@@ -1,10 +1,12 @@
 """The launch scripts print what they would do, and shellcheck has nothing to say."""
 
+import math
 import os
 import shlex
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,12 @@ def dry(script, *arguments, **environment):
     clean = {k: v for k, v in os.environ.items() if k not in ('XLA_FLAGS', 'JAX_PLATFORMS', 'GLIBC_TUNABLES')}
     command = ['bash', str(ROOT / 'launch' / script), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, env={**clean, **environment})
+
+
+def command_of(done) -> list[str]:
+    """The words of a dry run without the environment before them."""
+    words = shlex.split(done.stdout)
+    return words[next(i for i, word in enumerate(words) if word == '-m') - 1 :]
 
 
 def shellcheck() -> str:
@@ -52,15 +60,24 @@ def test_a_dry_run_prints_flags_and_the_train_command(script):
 @pytest.mark.parametrize('script', ['local.sh', 'gpu.sh'])
 def test_a_dry_run_may_be_asked_for_anywhere_and_its_line_can_be_pasted(script):
     done = dry(script, *RUN, '--dry_run', '--config.data.path=my photos', PYTHON='./no python')
-    words = shlex.split(done.stdout.splitlines()[-1])
-    assert words == ['./no python', '-m', 'addsr_jax.train', *RUN, '--config.data.path=my photos']
+    assert command_of(done) == ['./no python', '-m', 'addsr_jax.train', *RUN, '--config.data.path=my photos']
+
+
+@pytest.mark.parametrize('script', ['local.sh', 'gpu.sh', 'slurm.sbatch'])
+def test_what_a_dry_run_prints_runs_with_its_environment_when_it_is_pasted(script, tmp_path):
+    python = tmp_path / 'python'
+    python.write_text('#!/usr/bin/env bash\necho "$XLA_FLAGS|$*"\n')
+    python.chmod(0o755)
+    line = dry(script, *RUN, '--dry_run', PYTHON=str(python), XLA_FLAGS='--one=1 --two=2').stdout
+    pasted = subprocess.run(['bash', '-c', line], capture_output=True, text=True, check=False, env={'PATH': os.defpath})
+    assert pasted.stdout.startswith(f'--one=1 --two=2|-m addsr_jax.train {" ".join(RUN)}'), pasted.stderr
 
 
 @pytest.mark.parametrize('script', ['local.sh', 'gpu.sh'])
 def test_the_environment_of_make_install_is_found(script):
     wanted = '.venv/bin/python' if (ROOT / '.venv' / 'bin' / 'python').exists() else 'python3'
-    assert dry(script, '--dry_run', *RUN).stdout.splitlines()[-1].split()[0] == wanted
-    assert dry(script, '--dry_run', *RUN, PYTHON=sys.executable).stdout.splitlines()[-1].split()[0] == sys.executable
+    assert command_of(dry(script, '--dry_run', *RUN))[0] == wanted
+    assert command_of(dry(script, '--dry_run', *RUN, PYTHON=sys.executable))[0] == sys.executable
 
 
 @pytest.mark.parametrize('script', ['local.sh', 'gpu.sh'])
@@ -120,19 +137,119 @@ def test_a_mistake_of_the_command_ends_the_starts(tmp_path):
 
 def test_slurm_s_nodes_run_the_train_command_together():
     done = dry('slurm.sbatch', *RUN, '--dry_run', '--config.data.path=my photos')
-    words = shlex.split(done.stdout)
-    assert words[1:] == ['-m', 'addsr_jax.train', *RUN, '--config.data.path=my photos', '--distributed']
+    assert command_of(done)[1:] == ['-m', 'addsr_jax.train', *RUN, '--config.data.path=my photos', '--distributed']
 
 
-@pytest.mark.parametrize(('topology', 'hosts'), [('2x2', 1), ('4x4', 4), ('8x16', 32), ('2x2x2', 2)])
+@pytest.mark.parametrize(('gpus', 'ids'), [('4', '0,1,2,3'), ('1', '0')])
+def test_slurm_s_process_takes_every_gpu_of_its_node(gpus, ids):
+    words = shlex.split(dry('slurm.sbatch', *RUN, '--dry_run', SLURM_GPUS_ON_NODE=gpus).stdout)
+    assert f'JAX_LOCAL_DEVICE_IDS={ids}' in words
+
+
+def test_a_slice_that_is_kept_outlives_calls_that_fail_and_ends_with_the_training(tmp_path):
+    code, said, calls = kept(
+        tmp_path,
+        'describe 1 UNAVAILABLE: try again',
+        'describe 1 NOT_FOUND: Resource',
+        'create 1 ALREADY_EXISTS',
+        'describe 0 PROVISIONING',
+        'describe 0 ACTIVE',
+        'install 1 ssh: connection refused',
+        'describe 0 ACTIVE',
+        'install 0',
+        'train 0',
+        'describe 0 ACTIVE',
+        'ended 1',
+        'train 0',
+        'describe 0 SUSPENDED',
+        'delete 1 BUSY',
+        'describe 0 SUSPENDED',
+        'delete 0',
+        'describe 1 NOT_FOUND: Resource',
+        'create 0',
+        'describe 0 ACTIVE',
+        'install 0',
+        'train 0',
+        'describe 0 ACTIVE',
+        'ended 0 0',
+    )
+    assert (code, calls) == (0, ''), said
+    assert 'training on slice is done' in said
+
+
+def test_a_slice_whose_command_is_wrong_is_not_watched_for_ever(tmp_path):
+    code, said, calls = kept(tmp_path, 'describe 0 ACTIVE', 'install 0', 'train 0', 'describe 0 ACTIVE', 'ended 0 2')
+    assert (code, calls) == (2, '')
+    assert 'ended with 2' in said
+
+
+def kept(tmp_path, *answers):
+    """launch/tpu_vm.sh keep beside a gcloud that expects these calls, each 'WHICH CODE WORDS'; what is left of them."""
+    (tmp_path / 'answers').write_text('\n'.join(answers) + '\n')
+    gcloud = tmp_path / 'gcloud'
+    gcloud.write_text(f"""#!/usr/bin/env bash
+case "$*" in
+  *describe*) which=describe ;; *' create '*) which=create ;; *delete*) which=delete ;;
+  *pip*) which=install ;; *supervise*) which=train ;; *ended*) which=ended ;;
+esac
+read -r expected code words < {tmp_path}/answers
+sed -i 1d {tmp_path}/answers
+if [[ "$which" != "$expected" ]]; then
+  echo "$which, not $expected" >> {tmp_path}/answers
+  pkill -f "keep slice.*{tmp_path}"
+fi
+[[ $which == describe && $code == 1 ]] && echo "$words" >&2 || echo "$words"
+exit "$code"
+""")
+    gcloud.chmod(0o755)
+    path = f'{tmp_path}:{os.environ["PATH"]}'
+    done = dry('tpu_vm.sh', 'keep', 'slice', *RUN, str(tmp_path), REPOSITORY='x', PAUSE='0', PATH=path)
+    return done.returncode, done.stdout + done.stderr, (tmp_path / 'answers').read_text()
+
+
+def test_a_worker_starts_training_once_and_says_how_it_ended(tmp_path):
+    home = tmp_path / 'addsr_jax'
+    (home / 'launch').mkdir(parents=True)
+    supervise = home / 'launch' / 'supervise.sh'
+    supervise.write_text(
+        '#!/usr/bin/env bash\necho "$@" >> starts\nwhile [[ ! -e end ]]; do sleep 0.05; done\nexit 2\n'
+    )
+    supervise.chmod(0o755)
+    line = dry('tpu_vm.sh', '--dry_run', 'train', 'slice', *RUN, '--config.data.path=my photos').stdout
+    remote = shlex.split(line)[-1].removeprefix('--command=').replace('/dev/shm/', f'{tmp_path}/')
+
+    def worker(command):
+        done = subprocess.run(['bash', '-c', command], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, '')
+
+    def until(path):
+        deadline = time.monotonic() + 20
+        while not (path.exists() and path.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    worker(remote)
+    until(home / 'starts')
+    again = remote.replace('rm -f ended;', '')
+    worker(again)  # as a minute later: it is at work
+    (home / 'end').touch()
+    until(home / 'ended')
+    worker(again)  # it has ended
+    assert (home / 'ended').read_text() == '2\n'
+    assert (home / 'starts').read_text() == f'--distributed {" ".join(RUN)} --config.data.path=my photos\n'
+
+
+@pytest.mark.parametrize(('topology', 'hosts'), [('1x1', 1), ('2x2', 1), ('4x4', 4), ('8x16', 32), ('2x2x2', 2)])
 def test_kubernetes_gets_a_pod_for_every_host_of_the_slice(topology, hosts):
     yaml = pytest.importorskip('yaml', reason='pip install pyyaml; ml_collections brings it')
     done = dry('gke.sh', 'run', 'registry/addsr:1', *RUN, '--dry_run', '--config.data.path=a "b"', TOPOLOGY=topology)
     job = yaml.safe_load(done.stdout)['spec']['replicatedJobs'][0]['template']['spec']
+    assert job['podFailurePolicy']['rules'][0]['onExitCodes']['values'] == [2]
     assert job['parallelism'] == job['completions'] == hosts
     pod = job['template']['spec']
     assert pod['nodeSelector']['cloud.google.com/gke-tpu-topology'] == topology
     command = pod['containers'][0]['command']
+    chips = pod['containers'][0]['resources']['limits']['google.com/tpu']
+    assert chips * hosts == math.prod(map(int, topology.split('x')))
     assert command[:4] == ['python', '-m', 'addsr_jax.train', '--distributed']
     assert command[4:] == [*RUN, '--config.data.path=a "b"']
 
@@ -154,3 +271,8 @@ def test_wrong_use_is_one_line_and_exit_code_2(script, arguments):
     done = dry(script, *arguments, REPOSITORY='')
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_name_of_digits_is_text_to_kubernetes():
+    yaml = pytest.importorskip('yaml', reason='pip install pyyaml; ml_collections brings it')
+    assert yaml.safe_load(dry('gke.sh', '--dry_run', '123', 'img', *RUN).stdout)['metadata']['name'] == '123'
