@@ -65,7 +65,13 @@ def main(arguments: Sequence[str]) -> None:
 
     machine = hardware.machine(command.topology)
     found = search(command, overrides, machine) if command.search else [single(command, overrides, machine)]
-    best = max(found, key=lambda plan: (plan.fits, plan.images_per_second_at_40_percent or 0))
+    # where nobody says how fast the devices are: the fewest operations an image, at the largest batch
+    best = max(
+        found,
+        key=lambda plan: (
+            plan.fits, plan.images_per_second_at_40_percent or 0, -plan.flops / plan.batch_size, plan.batch_size
+        ),
+    )  # fmt: skip
     if command.search:
         say(f'recommended: {layout_of(best)}')
     if command.json is not None:
@@ -141,14 +147,15 @@ def advice(plan: Any) -> str:
 
 def lines(plan: Any) -> Iterator[str]:
     """The plan for people; what the compiler knows first, what needs the chip last."""
+    from addsr_jax.sharding import some_of
+
     yield f'{plan.program} on {plan.topology}: {plan.devices} devices, {layout_of(plan)}'
     yield f'compiled in {plan.compile_seconds:.0f} s, after {plan.trace_seconds:.0f} s of tracing'
     yield 'on each device, as the compiler lays it out:'
     for part, size in sorted(plan.arguments.items(), key=lambda item: -item[1]):
         yield f'  {part:38} {gigabytes(size):>10}'
     if plan.unsplit:
-        first, size = next(iter(plan.unsplit)), sum(plan.unsplit.values())
-        yield f'  {len(plan.unsplit)} tensors cannot be split, {gigabytes(size)} in all: {first} is the first'
+        yield f'  cannot be split: {some_of(plan.unsplit)} (all in --json)'
     for name, size in plan.memory.items():
         yield f'  {name:38} {gigabytes(size):>10}'
     yield f'  {"peak":38} {gigabytes(plan.peak_bytes_per_device):>10} of {gigabytes(plan.available_bytes)}'

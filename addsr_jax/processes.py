@@ -1,7 +1,9 @@
 """Several processes of one run: how they join, who writes what all share, and what has to be whole on one host."""
 
 import os
+import socket
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,8 +22,14 @@ JOINING = 300  # seconds that the first one waits for the last
 
 
 def join(coordinator: str | None, processes: int | None, process: int | None) -> None:
-    """Makes this process one of several; without arguments jax asks the slice or cluster that it runs on."""
+    """Makes this process one of several; without arguments jax asks the slice or cluster that it runs on.
+
+    A UserError is a mistake that the same command would make again. Where the others cannot be reached, or a port is
+    taken, the process ends with 1: the next start may find them.
+    """
     try:
+        if coordinator is not None and process:
+            _reach(coordinator)
         jax.distributed.initialize(
             coordinator,
             processes,
@@ -29,12 +37,33 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
             heartbeat_timeout_seconds=HEARTBEAT,
             initialization_timeout=JOINING,
         )
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except (RuntimeError, OSError) as error:
+        complain(f'this process cannot join the others: {_line(error)}')
+        sys.exit(1)
+    except ValueError as error:
         raise UserError(
-            f'this process cannot join the others ({reason}): on a cluster that jax does not know give '
+            f'this process cannot join the others ({_line(error)}): on a cluster that jax does not know give '
             '--coordinator HOST:PORT --processes N --process I, the same HOST:PORT everywhere'
         ) from error
+
+
+def _reach(coordinator: str) -> None:
+    """Returns when process 0 listens; OSError where it does not. jax would end this process without a word of ours."""
+    host, _, port = coordinator.rpartition(':')
+    deadline = time.monotonic() + JOINING
+    while True:
+        try:
+            socket.create_connection((host.strip('[]'), int(port)), timeout=10).close()
+            return
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise OSError(f'nothing listens at {coordinator} after {JOINING} s ({_line(error)})') from error
+            time.sleep(1)
+
+
+def _line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
 
 
 def first() -> bool:

@@ -84,14 +84,20 @@ def state_shardings(mesh: Mesh, abstract: Tree) -> Tree:
 
 
 def unsplit(mesh: Mesh, abstract: Tree) -> dict[str, int]:
-    """{path: bytes} of leaves that RULES would split over the mesh and that no axis of theirs allows to."""
+    """{path: bytes} of leaves that RULES would split over the mesh and that no axis allows to, the largest first."""
     found = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(abstract):
         name = jax.tree_util.keystr(path, simple=True, separator='/')
         large = mesh.shape.get('fsdp', 1) > 1 and leaf.size >= SMALL
         if large and first_match(name, RULES) == 'fsdp' and _largest(mesh, leaf.shape) == PartitionSpec():
             found[name] = leaf.size * leaf.dtype.itemsize
-    return found
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def some_of(whole: Mapping[str, int], most: int = 3) -> str:
+    """What `unsplit` found, in words: how many, how large, and the names of the largest."""
+    more = f' and {len(whole) - most} more' if len(whole) > most else ''
+    return f'{len(whole)} tensors, {sum(whole.values()) / 1e6:.0f} MB: {", ".join(list(whole)[:most])}{more}'
 
 
 def _largest(mesh: Mesh | AbstractMesh, shape: tuple[int, ...]) -> PartitionSpec:

@@ -45,6 +45,9 @@ class Command(Options):
         given = [value is not None for value in (self.coordinator, self.processes, self.process)]
         if any(given) and not all(given):
             raise UserError('--coordinator HOST:PORT, --processes N and --process I go together: give all three')
+        host, _, port = (self.coordinator or '').rpartition(':')
+        if self.coordinator is not None and not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+            raise UserError(f'--coordinator {self.coordinator}: write HOST:PORT, as 10.0.0.2:8476')
         if self.processes is not None and self.process is not None and self.process >= self.processes:
             raise UserError(
                 f'--process is {self.process} of {self.processes} processes: it counts from 0 to {self.processes - 1}'
@@ -73,12 +76,13 @@ def main(arguments: Sequence[str]) -> None:
     from addsr_jax.weights import hub
 
     options = config.train_options(command.config, overrides)
-    options = dataclasses.replace(options, weights=hub.located(options.weights, say)) if options.weights else options
     prepare()
     if command.joins:
         processes.join(command.coordinator, command.processes, command.process)
     report = say if processes.first() else lambda line: None
     with processes.ending_together():
+        if options.weights:
+            options = dataclasses.replace(options, weights=hub.located(options.weights, report))
         if command.compile_only:
             job.compile_only(options, report)
             return

@@ -44,6 +44,8 @@ class Piece:
 PAIRS = ('--lq', '{lq}', '--hr', '{hr}')
 NANO = ('benchmarks/nano.py', *PAIRS, '--workdir', '{work}/nano')
 PEERS = 'bicubic,realesr-animevideov3,realesrgan-x4plus,addsr-1,addsr-4'
+FLASH = ('--lengths', '1000,1025,1100', '--heads', '1', '--kernels', 'chunked,flash', '--interpret')
+TILES = ('--divide', '16', '--tile', '16', '--sides', '256', '--plan', '512,2048,8192')
 PIECES = {
     'options': Piece(('benchmarks/upscale_docs.py', '--only', 'options')),
     'recipes': Piece(('benchmarks/upscale_docs.py', '--only', 'recipes')),
@@ -63,11 +65,11 @@ PIECES = {
     'finish': Piece(('benchmarks/finish.py', *PAIRS, '--limit', '16'), (('docs/nano.md', 'finish'),)),
     'attention': Piece(('benchmarks/attention.py',), (('docs/performance.md', 'attention'),)),
     'flash': Piece(
-        ('benchmarks/attention.py', *'--lengths 1000,1025,1100 --heads 1 --kernels chunked,flash --interpret'.split()),
+        ('benchmarks/attention.py', *FLASH),
         (('docs/performance.md', 'flash'),),
     ),
     'tiles': Piece(
-        ('benchmarks/autoencoder_tiles.py', *'--divide 16 --tile 16 --sides 256 --plan 512,2048,8192'.split()),
+        ('benchmarks/autoencoder_tiles.py', *TILES),
         (('docs/performance.md', 'tiles'),),
     ),
     'upscale_tiles': Piece(('benchmarks/upscale_tiles.py',), (('docs/performance.md', 'upscale_tiles'),)),

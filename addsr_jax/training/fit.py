@@ -72,13 +72,23 @@ def needed(options: TrainOptions, sizes: Sizes, layout: tuple[str, str], devices
     return lying + passing + activations
 
 
+def largest_batch(
+    options: TrainOptions, sizes: Sizes, layout: tuple[str, str], devices: int, memory: int
+) -> int | None:
+    """The largest batch below the config's that fits and that devices and micro-batches divide; None: not one does."""
+    step = devices * options.accumulate
+    for batch in range((options.batch_size - 1) // step * step, 0, -step):
+        if needed(dataclasses.replace(options, batch_size=batch), sizes, layout, devices) <= memory - SPARE:
+            return batch
+    return None
+
+
 def too_large(options: TrainOptions, sizes: Sizes, layout: tuple[str, str], devices: int, memory: int) -> str:
     """What is needed, and the batch that fits."""
     least = needed(options, sizes, layout, devices)
-    smaller = dataclasses.replace(options, batch_size=devices * options.accumulate)
-    fits = needed(smaller, sizes, layout, devices) <= memory - SPARE
     less = ', or --config.objective.trainable=lora' if hasattr(options.objective, 'lora_rank') else ''
-    advice = f'--config.batch_size={smaller.batch_size} fits' if fits else f'more devices are needed{less}'
+    fits = largest_batch(options, sizes, layout, devices, memory)
+    advice = f'--config.batch_size={fits} fits' if fits else f'more devices are needed{less}'
     return (
         f'{options.stage} at batch {options.batch_size} needs about {least / 1e9:.1f} GB on each of {devices} devices, '
         f'which have {memory / 1e9:.1f}: {advice}; with --config.mesh and --config.remat it is tried all the same'
