@@ -116,7 +116,7 @@ def resumed(folder: Path) -> list[str]:
 
 def save_run(folder: Path) -> list[str]:
     opened = Checkpoints.open(folder, 2)
-    opened.save(1, jax.tree.map(jnp.asarray, STATE), 1, None)
+    opened.save(1, jax.tree.map(jnp.asarray, STATE))
     opened.close()
     return []
 

@@ -88,7 +88,7 @@ def checkpoint(workdir: Path, steps: tuple[int, ...]) -> Target:
     kept = Checkpoints.open(workdir, keep=3)
     states = {step: state_at(params, step) for step in steps}
     for step, state in states.items():
-        kept.save(step, state, step, None)
+        kept.save(step, state)
     kept.close()
     abstract = jax.eval_shape(lambda: states[steps[0]])
     shardings = jax.tree.map(lambda leaf: leaf.sharding, states[steps[0]])
@@ -99,7 +99,7 @@ def checkpoint(workdir: Path, steps: tuple[int, ...]) -> Target:
         opened = Checkpoints.open(copy, keep=3)
         state, step = opened.restore(abstract, shardings, lines.append)
         right = (step, hashes.of_tree(state)) in known
-        opened.save(9, state, 9, None)  # what was damaged stands in nobody's way
+        opened.save(9, state)  # what was damaged stands in nobody's way
         opened.close()
         again, after = Checkpoints.open(copy, keep=3).restore(abstract, shardings, lines.append)
         right = right and after == 9 and hashes.of_tree(again) == hashes.of_tree(state)

@@ -82,7 +82,7 @@ def read_export(folder: Path) -> int:
 
 def checkpoint(folder: Path, n: int) -> None:
     opened = Checkpoints.open(folder, keep=1)
-    opened.save(n, state(n), n, None)
+    opened.save(n, state(n))
     opened.close()
 
 
@@ -143,7 +143,7 @@ def killed(shim: ctypes.CDLL, target: Target, before: Path, at: int) -> str:
             target.write(folder, 3)
             return left if target.read(folder) == 3 else 0
 
-        if apart(write) is not None:
+        if apart(write):  # neither killed nor at its end: Orbax needs a few operations more or less each time
             return FAULT
         left = apart(again)
         if any(atomic.TEMPORARY.fullmatch(path.name) and path.is_dir() for path in folder.iterdir()):

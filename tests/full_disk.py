@@ -45,7 +45,7 @@ def fill(folder: Path) -> Path:
 def saved(folder: Path, step: int) -> None:
     opened = Checkpoints.open(folder, keep=5)
     try:
-        opened.save(step, state(step), step, None)
+        opened.save(step, state(step))
     finally:
         opened.close()
 

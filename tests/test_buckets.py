@@ -255,7 +255,7 @@ def test_a_damaged_newest_checkpoint_is_set_aside_in_the_bucket_and_its_step_sav
 
     def save(step):
         opened = Checkpoints.open(workdir, keep=5)
-        opened.save(step, states[step], step, None)
+        opened.save(step, states[step])
         opened.close()
 
     def restore():

@@ -32,6 +32,7 @@ from addsr_jax.errors import UserError, printable
 
 Tokenizer = Callable[[list[str]], np.ndarray]
 Shapes = dict[str, tuple[tuple[int, ...], Any]]  # of arrays by name: (shape, dtype)
+MOST = 2**48  # examples of a run, more than any will see
 TRIES = 50  # unusable records in a row before giving up
 LEAST = 16  # pixels of a photograph's shorter side: a crop of less is hardly more than its own reflections
 
@@ -258,7 +259,8 @@ def make_batches(
     if batch_size % process_count:
         raise UserError(f'--config.batch_size {batch_size} is not divisible by {process_count} processes')
     cv2.setNumThreads(0)  # Grain's threads are the parallelism
-    records = grain.MapDataset.source(Decoded(source)).seed(seed).shuffle().repeat()
+    # an endless repetition counts more examples than Python's len() can say, which batches of one need
+    records = grain.MapDataset.source(Decoded(source)).seed(seed).shuffle().repeat(MOST // len(source) + 1)
     examples = records.random_map(MakePair(options, tokenizer))
     count = batch_size // process_count
     if process_count > 1:

@@ -80,9 +80,9 @@ class Checkpoints:
         """The newest step, which may still be on its way to the disk."""
         return self.manager.latest_step() if 'manager' in self.__dict__ else max(self.steps, default=None)
 
-    def save(self, step: int, state: Tree, batches: int, score: float | None) -> None:
-        """Saves in the background; `batches` is the data position, `score` the held-out PSNR where there is one."""
-        beside = ocp.args.JsonSave(record.made(state, batches, score))
+    def save(self, step: int, state: Tree, score: float | None = None) -> None:
+        """Saves in the background; every step took a batch. `score`: the held-out PSNR where there is one."""
+        beside = ocp.args.JsonSave(record.made(state, step, score))
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), data=beside)
 
         def save() -> None:
@@ -129,6 +129,8 @@ class Checkpoints:
         if processes.from_all(np.asarray([bool(reason)])).any():
             raise Damage(reason or 'another process cannot read it')
         assert restored is not None
+        if (batches := restored.record['batches']) != step:  # a folder that somebody renamed or exchanged
+            raise Damage(f'it holds a state after {batches} steps')
         if wrong := record.damaged(restored.record, restored.saved):
             more = f' and {len(wrong) - 1} more tensors' if len(wrong) > 1 else ''
             raise Damage(f'{wrong[0]}{more} differ from what was written')

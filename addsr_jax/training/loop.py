@@ -117,12 +117,12 @@ def train(
 
                     if due(step, options.checkpoint_every, options) or score is not None:
                         log.flush()  # a state whose own metrics are not finite is never saved
-                        checkpoints.save(step, state, step, score)
+                        checkpoints.save(step, state, score)
                         writers.keep()
                 trace.end(done)
                 log.flush()
                 if done > (checkpoints.latest or 0):
-                    checkpoints.save(done, state, done, None)
+                    checkpoints.save(done, state)
         finally:
             try:
                 checkpoints.close()

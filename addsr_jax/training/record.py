@@ -63,6 +63,7 @@ def _is_record(found: Mapping[str, Any]) -> bool:
     leaves = found.get('leaves', {})
     return (
         type(found['batches']) is int
+        and found['batches'] >= 0
         and isinstance(found.get(SCORE, 0.0), float | int)
         and isinstance(leaves, dict)
         and all(isinstance(leaf, dict) and _is_leaf(leaf) for leaf in leaves.values())

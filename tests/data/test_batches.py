@@ -72,6 +72,13 @@ def test_a_start_in_the_middle_gives_the_rest_of_the_same_batches(source, thread
     same(batches(source, count=5)[3:], batches(source, start=3, count=2, threads=threads))
 
 
+@pytest.mark.parametrize('threads', [0, 2])
+def test_batches_of_one_are_the_rows_of_larger_ones(source, threads):
+    single = batches(source, start=4, count=4, batch_size=1, threads=threads)
+    joined = {name: np.concatenate([row[name] for row in single]) for name in single[0]}
+    same([joined], batches(source, start=1, count=1))
+
+
 def test_epochs_and_seeds_differ(source):
     first, second = batches(source, count=1, batch_size=6), batches(source, start=1, count=1, batch_size=6)
     assert (first[0]['hr'] != second[0]['hr']).any()

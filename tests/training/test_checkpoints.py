@@ -55,8 +55,29 @@ def test_one_bit_and_pieces_that_have_changed_places_are_named(tree, restored):
 def kept(workdir, trees):
     opened = Checkpoints.open(workdir, keep=5)
     for step, tree in trees.items():
-        opened.save(step, spread('data:1', tree), step, None)
+        opened.save(step, spread('data:1', tree))
     opened.close()
+
+
+@pytest.mark.parametrize('older', [False, True], ids=['hashed', 'without hashes'])
+def test_a_folder_under_another_step_s_name_is_damage(older, tmp_path, tree):
+    kept(tmp_path, {3: tree, 5: tree})
+    folder = tmp_path / 'checkpoints'
+    if older:
+        for step in (3, 5):
+            (folder / str(step) / 'data' / 'metadata').write_text(f'{{"batches": {step}}}')
+    (folder / '3').rename(folder / '50')
+    lines = []
+    _, step = restored(tmp_path, tree, lines)
+    assert step == 5
+    assert len(lines) == 1
+    assert 'it holds a state after 3 steps' in lines[0]
+
+
+def test_a_record_of_fewer_than_no_batches_is_damage(tmp_path):
+    (tmp_path / 'record').write_text('{"batches": -4}')
+    with pytest.raises(record.Damage):
+        record.read(tmp_path / 'record')
 
 
 def test_the_best_by_the_held_out_score_stays_after_a_new_start_too(tmp_path, tree):
@@ -67,19 +88,19 @@ def test_the_best_by_the_held_out_score_stays_after_a_new_start_too(tmp_path, tr
     ):
         opened = Checkpoints.open(tmp_path, keep=1)
         for step, score in scores.items():
-            opened.save(step, spread('data:1', tree), step, score)
+            opened.save(step, spread('data:1', tree), score)
         opened.close()
         assert sorted(path.name for path in (tmp_path / 'checkpoints').iterdir()) == left
 
 
 def test_a_damaged_record_protects_no_checkpoint_and_stops_no_save(tmp_path, tree):
     opened = Checkpoints.open(tmp_path, keep=1)
-    opened.save(1, spread('data:1', tree), 1, 30.0)
+    opened.save(1, spread('data:1', tree), 30.0)
     opened.close()
     (tmp_path / 'checkpoints' / '1' / 'data' / 'metadata').write_text('{"batches": 1, "psnr": "best"}')
     kept(tmp_path, {2: tree})
     opened = Checkpoints.open(tmp_path, keep=1)
-    opened.save(3, spread('data:1', tree), 3, 20.0)
+    opened.save(3, spread('data:1', tree), 20.0)
     opened.close()
     assert [path.name for path in (tmp_path / 'checkpoints').iterdir()] == ['3']
 

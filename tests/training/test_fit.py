@@ -64,11 +64,9 @@ def test_what_the_config_says_is_kept():
 
 
 def test_what_does_not_fit_is_refused_with_the_batch_that_does():
-    with pytest.raises(UserError, match=r'on each of 16 devices, which have 16\.9: --config\.batch_size=128 fits'):
+    with pytest.raises(UserError, match=r'on each of 16 devices, which have 16\.9: --config\.batch_size=144 fits'):
         settled('TPU v5 lite', 16, batch_size=16 * 16)
-    assert settled('TPU v5 lite', 16, batch_size=128) == ('fsdp:-1', 'full')
-    with pytest.raises(UserError, match=r'--config\.batch_size=128 fits'):
-        settled('TPU v5 lite', 16, batch_size=128 + 32, accumulate=2)
+    assert settled('TPU v5 lite', 16, batch_size=144) == ('fsdp:-1', 'full')
     with pytest.raises(UserError, match='more devices are needed'):
         settled('TPU v5 lite', 1, batch_size=1, **{'data.hr_size': 1024})
 

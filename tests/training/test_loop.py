@@ -91,7 +91,7 @@ def test_a_run_goes_on_on_a_mesh_of_other_axes(tmp_path, monkeypatch):
 def test_a_workdir_of_version_0_1_goes_on_to_the_same_end(tmp_path, whole):
     state = run(tmp_path / 'now', steps=4).state
     before = Checkpoints.open(tmp_path / 'before', keep=2)
-    before.save(4, older.state_without_parts(state), 4, None)
+    before.save(4, older.state_without_parts(state))
     before.close()
     assert_equal(run(tmp_path / 'before').state, whole.state)
 
