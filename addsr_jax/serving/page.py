@@ -40,7 +40,7 @@ def build(worker: Worker, stops: Stops) -> gr.Blocks:
             stops.stop(_session(request))
 
         page.unload(closed)
-    page.preprocess_data = _quietly(page.preprocess_data)
+    page.preprocess_data = _quietly(page.preprocess_data)  # pyright: ignore[reportAttributeAccessIssue]
     page.queue(max_size=worker.limits.waiting, api_open=False)
     return page
 
