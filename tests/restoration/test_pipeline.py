@@ -343,6 +343,7 @@ KINDS = {
     'alpha': np.dstack([IMAGE[:24, :32], np.tile(np.arange(32, dtype=np.uint8) * 8, (24, 1))]),
     'uint16': IMAGE[:24, :32].astype(np.uint16) * 257,
     'float32': IMAGE[:24, :32] / np.float32(255),
+    'bfloat16': (IMAGE[:24, :32] / np.float32(255)).astype(jnp.bfloat16),
     'a batch': np.stack([IMAGE[:24, :32], IMAGE[24:48, :32]]),
 }
 
