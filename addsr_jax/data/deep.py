@@ -83,7 +83,7 @@ def opencv(data: bytes) -> np.ndarray:
 
 def _bare(png: bytes) -> bytes:
     """A PNG with nothing beside its pixels, of which libpng might warn on stderr."""
-    return PNG + b''.join(chunk for kind, chunk in _chunks(png) if kind in (b'IHDR', b'IDAT', b'IEND'))
+    return PNG + b''.join(chunk for kind, chunk in chunks(png) if kind in (b'IHDR', b'IDAT', b'IEND'))
 
 
 def _unturned(data: bytes) -> bytes:
@@ -111,13 +111,13 @@ def encoded_png(values: np.ndarray, said: PngImagePlugin.PngInfo, compression: i
     """
     small = io.BytesIO()
     Image.new('L', (1, 1)).save(small, 'PNG', pnginfo=said, **options)
-    beside = b''.join(chunk for kind, chunk in _chunks(small.getvalue()) if kind not in (b'IHDR', b'IDAT', b'IEND'))
+    beside = b''.join(chunk for kind, chunk in chunks(small.getvalue()) if kind not in (b'IHDR', b'IDAT', b'IEND'))
     whole = _opencv('.png', values, (cv2.IMWRITE_PNG_COMPRESSION, compression))
     after = len(whole[:8]) + 25  # the signature and IHDR
     return whole[:after] + beside + whole[after:]
 
 
-def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
+def chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
     """(kind, whole chunk) of a PNG."""
     at = 8
     while at < len(png):

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from addsr_jax import places
-from addsr_jax.data import containers, deep, formats, heif, libtiff, metadata, profiles, tiff
+from addsr_jax.data import colours, containers, deep, formats, heif, libtiff, metadata, profiles, tiff
 from addsr_jax.data.formats import LIMIT
 from addsr_jax.data.metadata import TAGS, Beside
 from addsr_jax.errors import PictureError, printable
@@ -166,8 +166,8 @@ def _picture(image: Image.Image, limit: int, data: bytes | None = None) -> Pictu
     if bits > 8 and found is None:
         reason = ', since this OpenCV was built without AVIF' if image.format == 'AVIF' else ''
         more = (*more, f'its {bits} bits are read as 8{reason}')
-    if data is not None and heif.is_one(image) and not profile and (colours := heif.colours(data)):
-        more = (*more, f'its colours are {colours}, which is taken for sRGB')
+    if data is not None and not profile and (said := colours.said(image, data)):
+        more = (*more, f'its colours are {said}, which is taken for sRGB')
     turn = stored or metadata.orientation(image)
     rgb, alpha, native = (x if x is None else _turned(x, turn) for x in (rgb, alpha, native))
     assert rgb is not None
@@ -326,6 +326,8 @@ def _in_srgb(pixels: np.ndarray, profile: bytes) -> tuple[np.ndarray, bytes, np.
             elif mode != 'RGB' or not profiles.is_srgb(profile):
                 rgb, more = profiles.to_srgb(pixels, profile)
                 return rgb, profile, pixels if pixels.ndim == 3 else pixels[..., None], more
+        except profiles.OtherSpace as other:
+            profile, remarks = b'', (f'its colour profile is for {other}, not for {mode}, and left out',)
         except profiles.BrokenProfile:
             profile, remarks = b'', ('its colour profile is broken and left out',)
     if mode == 'CMYK':

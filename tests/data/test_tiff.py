@@ -1,11 +1,13 @@
 """TIFFs of many kinds: an extra channel is no transparency, and a kind that is not read is not called damaged."""
 
+import io
 import struct
 
 import numpy as np
 import pytest
+from PIL import ExifTags, Image
 
-from addsr_jax.data import pictures
+from addsr_jax.data import metadata, pictures
 from addsr_jax.errors import PictureError
 
 RGB = np.random.default_rng(0).integers(0, 256, (12, 18, 3)).astype(np.uint8)
@@ -111,3 +113,15 @@ def test_a_whole_tiff_of_a_kind_that_is_not_read_says_which_and_not_that_it_is_d
 def test_one_that_lacks_pixels_is_damaged():
     with pytest.raises(PictureError, match='or damaged'):
         pictures.decode_picture(UNREAD['5 channels of 16-bit numbers'][:-99], 'x')
+
+
+def test_a_big_tiff_keeps_its_exif():
+    file, tags = io.BytesIO(), Image.Exif()
+    tags[ExifTags.Base.Make] = 'Maker'
+    tags[ExifTags.IFD.Exif] = {ExifTags.Base.DateTimeOriginal: '2020:01:01 00:00:00'}
+    Image.fromarray(RGB).save(file, 'TIFF', big_tiff=True, exif=tags)
+    picture = pictures.decode_picture(file.getvalue(), 'x')
+    assert picture.remarks == ()
+    kept = metadata.opened(picture.beside.exif)
+    assert kept[ExifTags.Base.Make] == 'Maker'
+    assert kept.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] == '2020:01:01 00:00:00'
