@@ -31,7 +31,7 @@ class OtherSpace(BrokenProfile):
 
 
 def space(profile: bytes) -> str:
-    """Mode of the pictures that a profile is for: 'RGB', 'L' or 'CMYK'. OtherSpace for others, BrokenProfile for damage."""
+    """Mode of the pictures that a profile is for: 'RGB', 'L', 'CMYK'. OtherSpace, or BrokenProfile for damage."""
     try:
         found = str(getattr(_opened(profile).profile, 'xcolor_space', ''))
     except Exception as error:  # LittleCMS says little, Pillow raises OSError

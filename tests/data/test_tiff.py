@@ -119,7 +119,7 @@ def test_a_big_tiff_keeps_its_exif():
     file, tags = io.BytesIO(), Image.Exif()
     tags[ExifTags.Base.Make] = 'Maker'
     tags[ExifTags.IFD.Exif] = {ExifTags.Base.DateTimeOriginal: '2020:01:01 00:00:00'}
-    Image.fromarray(RGB).save(file, 'TIFF', big_tiff=True, exif=tags)
+    Image.fromarray(RGB).save(file, 'TIFF', big_tiff=True, exif=tags.tobytes())
     picture = pictures.decode_picture(file.getvalue(), 'x')
     assert picture.remarks == ()
     kept = metadata.opened(picture.beside.exif)
