@@ -47,6 +47,10 @@ def main(arguments: Sequence[str]) -> None:
     if command not in COMMANDS:
         if not is_input(command):
             said = printable(repr(command))
+            if command.startswith('-'):
+                raise UserError(
+                    f'{said} stands first: options come after the command or the photo, as addsr PHOTO -o X'
+                )
             raise UserError(f'there is no command and no file {said}: choose one of {", ".join(COMMANDS)}')
         command, rest = 'upscale', [*arguments, *beside(arguments)]
     importlib.import_module(f'addsr_jax.{command}').main(rest)

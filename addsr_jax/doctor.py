@@ -5,9 +5,11 @@
 Exit code 2 where something is wrong. A report of a fault begins with what it says.
 """
 
+import importlib
 import importlib.metadata
 import os
 import platform
+import shlex
 import shutil
 import sys
 import tempfile
@@ -16,11 +18,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
-from addsr_jax import __version__
+from addsr_jax import __version__, json_file
 from addsr_jax.errors import UserError, guard, printable
-from addsr_jax.flags import Parser, say, take
-from addsr_jax.options import Options, option
+from addsr_jax.flags import Parser, say
+from addsr_jax.options import Options, defaults, option
 
 DISTRIBUTION = 'addsr-jax'
 PYTHONS = ((3, 11), (3, 13))  # the oldest and the newest that it is tested on
@@ -28,8 +32,16 @@ SHOWN = ('jax', 'jaxlib', 'flax', 'numpy', 'orbax-checkpoint', 'transformers', '
 LEAST_MEMORY, LEAST_DISK = 1.5e9, 1e9  # bytes: a picture by the embedded model; programs and a result
 NVIDIA = Path('/proc/driver/nvidia/version')  # a GPU's driver
 TPU = (Path('/dev'), ('accel[0-9]*', 'vfio/[0-9]*'))
-AGAIN = 'pip install --force-reinstall --no-deps addsr-jax'
-ALL_AGAIN = 'pip install --force-reinstall addsr-jax'
+# What no other look opens: distribution -> module
+OPENED = {
+    'pydantic': 'pydantic',
+    'pillow': 'PIL.Image',
+    'opencv-python-headless': 'cv2',
+    'scipy': 'scipy.ndimage',
+    'flatbuffers': 'flatbuffers',
+    'optax': 'optax',
+    'orbax-checkpoint': 'orbax.checkpoint',
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +62,9 @@ class Finding:
 def main(arguments: Sequence[str]) -> None:
     parser = Parser('doctor', 'Says what this machine has, what is wrong with it, and the command that mends it.')
     parser.declare(Command)
-    command = take(parser.parse_args(arguments), Command)
-    looks = (versions, devices, memory, cache, partial(weights, command.weights), extras)
+    values = vars(parser.parse_args(arguments))  # unchecked: what checks may be what is missing
+    name = values.get('weights') or defaults(Command)['weights']
+    looks = (versions, libraries, devices, memory, cache, partial(weights, name), extras)
     problems = sum(tell(look) for look in looks)
     if problems:
         raise UserError(
@@ -79,7 +92,34 @@ def caught(look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     except UserError as error:
         yield Finding('', str(error))
     except Exception as error:  # of a broken library anything can be raised
-        yield Finding('', f'{type(error).__name__}: {printable(str(error))}: {ALL_AGAIN}')
+        yield Finding('', f'{type(error).__name__}: {printable(str(error))}: pip install --force-reinstall {package()}')
+
+
+def package(extra: str = '') -> str:
+    """This package as pip was told of it, with an extra: of a checkout its folder, for its name may be a stranger's."""
+    wanted, (url, said) = f'[{extra}]' if extra else '', origin()
+    if not url:
+        return shlex.quote(f'{DISTRIBUTION}{wanted}')
+    if not url.startswith('file:'):
+        vcs = said.get('vcs_info') or {}
+        place = f'{vcs["vcs"]}+{url}@{vcs["commit_id"]}' if vcs else url
+        return shlex.quote(f'{DISTRIBUTION}{wanted} @ {place}')
+    editable = '-e ' if is_editable() else ''
+    return editable + shlex.quote(url2pathname(urlsplit(url).path) + wanted)
+
+
+def origin() -> tuple[str, dict[str, Any]]:
+    """What was installed, where that was no name, and what pip has written of it (PEP 610)."""
+    try:
+        said = json_file.of_text(importlib.metadata.distribution(DISTRIBUTION).read_text('direct_url.json') or '{}')
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return '', {}
+    return str(said.get('url', '')), said
+
+
+def is_editable() -> bool:
+    """Whether the package is a checkout that pip has only linked."""
+    return bool(origin()[1].get('dir_info', {}).get('editable'))
 
 
 def versions() -> Iterator[Finding]:
@@ -96,6 +136,22 @@ def versions() -> Iterator[Finding]:
         if found is None or not wanted.contains(found, prereleases=True):
             state = 'is not installed' if found is None else f'is {found}, and {wanted} is needed'
             yield Finding('', f"{name} {state}: pip install '{name}{wanted}'")
+
+
+def libraries() -> Iterator[Finding]:
+    """Whether those open that are installed: a library of the system that they need may be missing."""
+    needed, opened = requirements()[''], []
+    for name, module in OPENED.items():
+        if installed(name) is None:  # told with the versions
+            continue
+        try:
+            importlib.import_module(module)
+            opened.append(module)
+        except Exception as error:  # of a broken library anything can be raised
+            what = f'{name} does not open ({type(error).__name__}: {printable(str(error))})'
+            again = shlex.quote(f'{name}{needed.get(name, "")}')
+            yield Finding('', f'{what}: pip install --force-reinstall --no-deps {again}')
+    yield Finding(f'libraries: {", ".join(opened)}')
 
 
 def installed(name: str) -> str | None:
@@ -169,7 +225,7 @@ def idle(platform_: str, chosen: str) -> str:
         return ''
     if chosen:
         return f'this machine has a device for {found}, and JAX_PLATFORMS={chosen} hides it: unset JAX_PLATFORMS'
-    return f"this machine has a device for {found} that jax does not use: pip install 'addsr-jax[{found}]'"
+    return f'this machine has a device for {found} that jax does not use: pip install {package(found)}'
 
 
 def memory() -> Iterator[Finding]:
@@ -226,22 +282,34 @@ def weights(name: str) -> Iterator[Finding]:
         found = bundle.load(hub.located(name, say))
         load_tokenizer(found.tokenizer)(['a photograph'])
     except UserError as error:
-        mend = f' ({AGAIN})' if name == 'nano' else ''
-        yield Finding(f'weights: {name}', f'{error}{mend}')
+        yield Finding(f'weights: {name}', f'{error} ({embedded_again()})' if name == 'nano' else str(error))
         return
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(found.params))
     yield Finding(f'weights: {name}, of size {found.spec.name}, {", ".join(sorted(found.params))}, {size / 1e6:.0f} MB')
 
 
+def embedded_again() -> str:
+    """The command that brings the embedded weights back; a link to a checkout brings none."""
+    if is_editable():
+        return f'git -C {package().removeprefix("-e ")} checkout -- addsr_jax/weights/nano'
+    return f'pip install --force-reinstall --no-deps {package()}'
+
+
 def extras() -> Iterator[Finding]:
     """Which are there, and the command that brings each other one."""
     for extra, wanted in requirements().items():
-        missing = [name for name in wanted if installed(name) is None]
-        if extra and not missing:
+        found = {name: installed(name) for name in wanted}
+        missing = [name for name, version in found.items() if version is None]
+        others = [
+            f'{name} is {version}, and {wanted[name]} is needed'
+            for name, version in found.items()
+            if version is not None and not wanted[name].contains(version, prereleases=True)
+        ]
+        if extra and not missing and not others:
             yield Finding(f'extra {extra}: installed')
         elif extra:
-            left = '' if len(missing) == len(wanted) else f'{", ".join(missing)} missing; '
-            yield Finding(f"extra {extra}: {left}pip install 'addsr-jax[{extra}]'")
+            lacking = [] if len(missing) == len(wanted) or not missing else [f'{", ".join(missing)} missing']
+            yield Finding(f'extra {extra}: {"; ".join([*lacking, *others, f"pip install {package(extra)}"])}')
 
 
 if __name__ == '__main__':

@@ -96,7 +96,8 @@ def scores(command: Command) -> 'Measured':
 
     if command.scores is None:
         return Measured()
-    found = [score for score in report.read_json(command.scores) if score.method != report.TRUTH]
+    read = report.read_json(command.scores, 'addsr evaluate --lq LQ --hr HR --output FOLDER writes one there')
+    found = [score for score in read if score.method != report.TRUTH]
     means = report.means(found)
     there = [key for key in FIGURES if any(row.get(key) is not None for row in means.values())]
     names = {key: (FIGURES[key].label, FIGURES[key].digits) for key in there}

@@ -26,7 +26,7 @@ PUBLIC = {
     'addsr_jax.weights.bundle': ('Bundle', 'load', 'described', 'save'),
     'addsr_jax.weights.hub': ('located',),
 }
-METHODS = ('upscale', 'upscale_many', 'sample', 'tag_probabilities', '__call__')
+METHODS = ('upscale', 'upscale_many', 'upscale_steps', 'sample', 'tag_probabilities', '__call__')
 HEAD = """# The Python interface
 
 Made from docstrings by `python -m benchmarks.api`. What is not here may change in any version.

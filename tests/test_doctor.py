@@ -1,10 +1,14 @@
 """addsr doctor: everything is said, and what is wrong comes with the command that mends it."""
 
 import importlib.metadata
+import json
+import os
 import shutil
+import subprocess
 import sys
 from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -12,6 +16,7 @@ import pytest
 from addsr_jax import doctor, runtime
 from addsr_jax.errors import guard
 from addsr_jax.weights import bundle as bundles
+from tests.test_bare_install import WITHOUT
 
 
 def told(look) -> list[doctor.Finding]:
@@ -21,6 +26,12 @@ def told(look) -> list[doctor.Finding]:
 def wrong(look) -> str:
     (found,) = [finding.wrong for finding in told(look) if finding.wrong]
     return found
+
+
+@pytest.fixture
+def by_name(monkeypatch):
+    """As if pip had been given the package's name."""
+    monkeypatch.setattr(doctor, 'origin', lambda: ('', {}))
 
 
 def test_a_healthy_machine_is_described_and_nothing_is_wrong(capsys):
@@ -59,6 +70,30 @@ def test_a_package_that_is_missing_or_too_old_is_named_with_the_command_that_bri
     assert len(problems) == 2
 
 
+@pytest.mark.parametrize('module', ['pydantic', 'PIL', 'cv2'])
+def test_a_half_install_is_told_by_the_package_that_does_not_open(module):
+    """In a Python that lacks one module of those that pip knows."""
+    command = [sys.executable, '-c', WITHOUT, module, 'doctor']
+    run = subprocess.run(command, capture_output=True, text=True, env={**os.environ, 'JAX_PLATFORMS': 'cpu'})
+    distribution = {'PIL': 'pillow', 'cv2': 'opencv-python-headless'}.get(module, module)
+    assert f'  -> {distribution} does not open (ModuleNotFoundError: No module named ' in run.stdout
+    assert f"pip install --force-reinstall --no-deps '{distribution}>=" in run.stdout
+    assert 'cache: ' in run.stdout
+    assert run.returncode == 2
+    assert run.stderr.endswith('see the lines with an arrow above\n')
+
+
+def test_a_library_without_one_of_the_system_s_is_told(monkeypatch):
+    def without(name):
+        if name == 'cv2':
+            raise ImportError('libGL.so.1: cannot open shared object file')
+
+    monkeypatch.setattr(importlib, 'import_module', without)
+    said = wrong(doctor.libraries)
+    assert said.startswith('opencv-python-headless does not open (ImportError: libGL.so.1: cannot open')
+    assert said.endswith("pip install --force-reinstall --no-deps 'opencv-python-headless>=4.10'")
+
+
 def test_an_untested_python_is_named(monkeypatch):
     monkeypatch.setattr(sys, 'version_info', namedtuple('V', 'major minor')(3, 10))
     assert wrong(doctor.versions) == 'Python 3.11 to 3.13 is what it is tested on: python3.13 -m venv .venv'
@@ -82,7 +117,52 @@ def test_an_extra_counts_what_the_extras_of_its_packages_add(monkeypatch):
     assert set(doctor.required('addsr-jax', 'cuda')) == {'jax', 'jax-cuda12-plugin'}
 
 
-def test_a_gpu_that_jax_does_not_use_is_told_with_what_brings_it(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ('version', 'line'),
+    [
+        ('6.31.2', 'extra serve: installed'),
+        ('5.49.1', 'extra serve: gradio is 5.49.1, and <7,>=6.31 is needed; pip install '),
+        (None, "extra serve: pip install 'addsr-jax[serve]'"),
+    ],
+)
+def test_an_extra_whose_package_is_of_another_version_is_not_installed(monkeypatch, by_name, version, line):
+    real = doctor.installed
+    monkeypatch.setattr(doctor, 'installed', lambda name: version if name == 'gradio' else real(name))
+    (found,) = [finding for finding in told(doctor.extras) if finding.text.startswith('extra serve')]
+    assert found.text.startswith(line)
+
+
+COMMIT = 'c' * 40
+
+
+@pytest.mark.parametrize(
+    ('said', 'plain', 'extra'),
+    [
+        (None, 'addsr-jax', "'addsr-jax[serve]'"),
+        ({'url': 'file:///a/b%20c', 'dir_info': {}}, "'/a/b c'", "'/a/b c[serve]'"),
+        ({'url': 'file:///a/b', 'dir_info': {'editable': True}}, '-e /a/b', "-e '/a/b[serve]'"),
+        ({'url': 'file:///a/addsr.whl', 'archive_info': {}}, '/a/addsr.whl', "'/a/addsr.whl[serve]'"),
+        (
+            {'url': 'https://a/b', 'vcs_info': {'vcs': 'git', 'commit_id': COMMIT}},
+            f"'addsr-jax @ git+https://a/b@{COMMIT}'",
+            f"'addsr-jax[serve] @ git+https://a/b@{COMMIT}'",
+        ),
+    ],
+    ids=str,
+)
+def test_a_mending_command_names_what_was_installed_and_no_package_of_a_stranger(monkeypatch, said, plain, extra):
+    text = said and json.dumps(said)
+    monkeypatch.setattr(importlib.metadata, 'distribution', lambda _: SimpleNamespace(read_text=lambda _: text))
+    assert (doctor.package(), doctor.package('serve')) == (plain, extra)
+
+
+def test_embedded_weights_come_back_by_pip_and_into_a_linked_checkout_by_git(monkeypatch, by_name):
+    assert doctor.embedded_again() == 'pip install --force-reinstall --no-deps addsr-jax'
+    monkeypatch.setattr(doctor, 'origin', lambda: ('file:///a/b', {'dir_info': {'editable': True}}))
+    assert doctor.embedded_again() == 'git -C /a/b checkout -- addsr_jax/weights/nano'
+
+
+def test_a_gpu_that_jax_does_not_use_is_told_with_what_brings_it(monkeypatch, tmp_path, by_name):
     monkeypatch.setattr(doctor, 'TPU', (tmp_path, ('accel[0-9]*',)))
     monkeypatch.setattr(doctor, 'NVIDIA', tmp_path / 'version')
     assert doctor.idle('cpu', '') == ''
@@ -128,7 +208,7 @@ def test_damaged_weights_are_told(tmp_path):
 
 
 @pytest.mark.parametrize('error', [ImportError('no libcuda'), RuntimeError('no device')])
-def test_a_library_that_breaks_is_a_line_and_the_other_looks_go_on(error):
+def test_a_library_that_breaks_is_a_line_and_the_other_looks_go_on(error, by_name):
     def look():
         yield doctor.Finding('so far')
         raise error

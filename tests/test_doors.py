@@ -408,6 +408,7 @@ def test_the_console_script_knows_its_commands(capsys):
     assert guard(cli.main, ['--version']) == 0
     assert capsys.readouterr().out.startswith('addsr-jax ')
     assert 'there is no command' in refused(cli.main, ['paint'], capsys)
+    assert "'--quiet' stands first: options come after" in refused(cli.main, ['--quiet', 'photo.png'], capsys)
 
 
 def test_a_photograph_alone_is_upscaled_into_its_own_folder_and_a_folder_beside_itself(nearest, folder, capsys):

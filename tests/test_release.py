@@ -60,6 +60,12 @@ def test_what_the_promises_rest_on_is_there(name):
     assert (ROOT / name).is_file()
 
 
+def test_the_promise_about_memory_and_time_is_the_rule_that_is_measured():
+    rule = 'at most 300 MB + 4 n of memory and 2 seconds of the processor + one for every 50 MB'
+    for name in ('SECURITY.md', 'docs/trust.md'):
+        assert rule in ' '.join(read(name).split()), name
+
+
 def test_an_install_counts_what_pip_fetches_and_no_metadata(tmp_path):
     (tmp_path / 'b-1.whl').write_bytes(bytes(500_000))
     said = f"""Downloading a-1.whl.metadata (5.0 MB)

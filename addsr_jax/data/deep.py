@@ -1,6 +1,7 @@
 """Pictures of 16 bits and of floats, which Pillow would make 8 bits of: decoded and encoded by OpenCV."""
 
 import io
+import struct
 import zlib
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -9,37 +10,53 @@ import cv2
 import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
 
+from addsr_jax.data import tiff
+from addsr_jax.data.tiff import FLOATS
+
 TAGS = ExifTags.Base
+SIZ = b'\xff\x4f\xff\x51'  # begins the codestream of a JPEG 2000 (ISO 15444-1, A.5.1)
 PNG = b'\x89PNG\r\n\x1a\n'
-FLOATS = 3  # of SampleFormat
 LARGEST_TIFF = 2**32 - 2**24  # bytes of its pixels
 LOG = cv2.utils.logging
 
 
-def is_deep(image: Image.Image) -> bool:
-    """Whether a picture that Pillow has opened, not yet decoded, is of colours of 16 bits. Grey Pillow reads itself."""
-    if image.mode not in ('RGB', 'RGBA', 'RGBX') or not getattr(image, 'tile', None):
-        return False
-    if image.format == 'TIFF':
-        bits = getattr(image, 'tag_v2', {}).get(TAGS.BitsPerSample, (8,))
-        return max(bits) > 8
+def white(image: Image.Image, data: bytes) -> int:
+    """What stands for white in colours that Pillow, which has opened and not yet decoded them, makes 8 bits of.
+
+    255 where it does not. Grey of more bits Pillow reads itself.
+    """
+    if image.mode not in ('RGB', 'RGBA', 'RGBX', 'LA', 'CMYK') or not getattr(image, 'tile', None):
+        return 255
     arguments = image.tile[0].args  # pyright: ignore[reportAttributeAccessIssue]
+    if image.format == 'TIFF':
+        return 2 ** max((8, *getattr(image, 'tag_v2', {}).get(TAGS.BitsPerSample, ()))) - 1
     if image.format == 'PNG':
-        return str(arguments).endswith(';16B')
-    return image.format == 'PPM' and tuple(arguments)[1:] == (65535,)
+        return 65535 if str(arguments).endswith(';16B') else 255
+    if image.format == 'PPM':
+        return max((255, *arguments[1:2])) if isinstance(arguments, tuple) else 255
+    at = data.find(SIZ) if image.format == 'JPEG2000' else -1
+    if at < 0:
+        return 255
+    channels = struct.unpack_from('>H', data, at + 40)[0]
+    return 2 ** max((8, *(1 + (bits & 0x7F) for bits in data[at + 42 : at + 42 + 3 * channels : 3]))) - 1
 
 
-def float_tiff(data: bytes) -> tuple[int, int] | None:
-    """(width, height) of a TIFF of floats, which Pillow opens only in grey; None for other files."""
-    if data[:4] not in (b'II*\0', b'MM\0*'):
+def colours(image: Image.Image, data: bytes) -> np.ndarray | None:
+    """uint16 [H, W, 3 or 4] of those; None where nothing here reads more than 8 bits of them."""
+    if image.mode in ('CMYK', 'LA') or data[:2] == b'P3':
         return None
-    tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
-    file = io.BytesIO(data)
-    file.seek(tags.next)
-    tags.load(file)
-    if set(tags.get(TAGS.SampleFormat, (1,))) != {FLOATS}:
+    whole = white(image, data)
+    try:
+        values = decoded(data)
+    except ValueError:
+        if image.format == 'JPEG2000':  # of a kind that Pillow may read all the same
+            return None
+        raise
+    if image.format == 'JPEG2000' and (values.dtype != np.uint16 or values.shape[:2] != image.size[::-1]):
         return None
-    return int(tags[TAGS.ImageWidth]), int(tags[TAGS.ImageLength])
+    if whole == 65535 or values.dtype != np.uint16:
+        return values
+    return np.rint(np.minimum(values, whole) * np.float32(65535 / whole)).astype(np.uint16)
 
 
 def decoded(data: bytes) -> np.ndarray:
@@ -66,19 +83,23 @@ def opencv(data: bytes) -> np.ndarray:
 
 def _bare(png: bytes) -> bytes:
     """A PNG with nothing beside its pixels, of which libpng might warn on stderr."""
-    return PNG + b''.join(chunk for kind, chunk in _chunks(png) if kind in (b'IHDR', b'IDAT', b'IEND'))
+    return PNG + b''.join(chunk for kind, chunk in chunks(png) if kind in (b'IHDR', b'IDAT', b'IEND'))
 
 
 def _unturned(data: bytes) -> bytes:
     """A TIFF whose orientation says 1: OpenCV turns TIFFs, other files not."""
     order: Literal['little', 'big'] = 'little' if data[:2] == b'II' else 'big'
-    if data[:4] not in (b'II*\0', b'MM\0*'):
+    if data[:4] not in (*tiff.CLASSIC, *tiff.BIG):
         return data
-    tags = int.from_bytes(data[4:8], order)
-    for i in range(int.from_bytes(data[tags : tags + 2], order)):
-        at = tags + 2 + 12 * i
+    place, counts, entry = (8, 8, 20) if data[:4] in tiff.BIG else (4, 2, 12)  # bytes
+    tags = int.from_bytes(data[8:16] if data[:4] in tiff.BIG else data[4:8], order)
+    for i in range(int.from_bytes(data[tags : tags + counts], order)):
+        at = tags + counts + entry * i
+        if at > len(data):
+            break
         if int.from_bytes(data[at : at + 2], order) == TAGS.Orientation:
-            return data[: at + 8] + (1).to_bytes(2, order) + data[at + 10 :]
+            value = at + 4 + place
+            return data[:value] + (1).to_bytes(2, order) + data[value + 2 :]
     return data
 
 
@@ -90,13 +111,13 @@ def encoded_png(values: np.ndarray, said: PngImagePlugin.PngInfo, compression: i
     """
     small = io.BytesIO()
     Image.new('L', (1, 1)).save(small, 'PNG', pnginfo=said, **options)
-    beside = b''.join(chunk for kind, chunk in _chunks(small.getvalue()) if kind not in (b'IHDR', b'IDAT', b'IEND'))
+    beside = b''.join(chunk for kind, chunk in chunks(small.getvalue()) if kind not in (b'IHDR', b'IDAT', b'IEND'))
     whole = _opencv('.png', values, (cv2.IMWRITE_PNG_COMPRESSION, compression))
     after = len(whole[:8]) + 25  # the signature and IHDR
     return whole[:after] + beside + whole[after:]
 
 
-def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
+def chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
     """(kind, whole chunk) of a PNG."""
     at = 8
     while at < len(png):

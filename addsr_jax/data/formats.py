@@ -1,6 +1,6 @@
 """Which kinds of picture files are read, which are written, and how they are told apart by their endings.
 
-Files are read by Pillow's decoders of `FORMATS` alone: never by one that starts a program, like that of PostScript.
+Files are opened by Pillow as one of `FORMATS` alone: never by a decoder that starts a program, like that of PostScript.
 """
 
 import importlib.util

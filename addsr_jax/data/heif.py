@@ -5,7 +5,6 @@ OpenCV decodes such AVIF where it was built with libavif, and pillow-heif HEIC, 
 
 import io
 import re
-import struct
 from functools import cache
 from typing import Any
 
@@ -17,9 +16,6 @@ from addsr_jax.data import deep
 from addsr_jax.data.formats import HEIF
 
 WRITTEN_BITS = 10
-# Numbers of ITU-T H.273 for colours that sRGB's numbers do not mean.
-PRIMARIES = {9: 'BT.2020', 11: 'DCI-P3', 12: 'Display P3'}
-CURVES = {8: 'linear light', 16: 'PQ', 18: 'HLG'}
 
 
 def is_one(image: Image.Image) -> bool:
@@ -44,15 +40,6 @@ def is_decoded(image: Image.Image) -> bool:
 def reads_avif() -> bool:
     """Whether this OpenCV was built with libavif."""
     return re.search(r'AVIF:\s+(?!NO)\S', cv2.getBuildInformation()) is not None
-
-
-def colours(data: bytes) -> str:
-    """What an AVIF or HEIC without an ICC profile says of its colours, in words; '' for sRGB's or none."""
-    found = re.search(rb'colrnclx(.{4})', data, re.DOTALL)
-    if found is None:
-        return ''
-    primaries, curve = struct.unpack('>2H', found[1])
-    return ', '.join(name for name in (PRIMARIES.get(primaries), CURVES.get(curve)) if name)
 
 
 def decoded(image: Image.Image, data: bytes) -> np.ndarray:

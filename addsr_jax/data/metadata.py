@@ -3,6 +3,7 @@
 Orientation becomes 1, since pixels are turned when they are read.
 """
 
+import copy
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,7 +74,9 @@ def orientation(image: Image.Image) -> int:
 
 def exif_bytes(found: Image.Exif) -> bytes:
     """What of EXIF is not about the pixels of its file; b'' for nothing."""
-    exif = opened(found.tobytes()) if len(found) else found  # a copy, as the picture may be the caller's
+    small = copy.copy(found)
+    small.bigtiff = False  # whose directory Pillow writes and does not read
+    exif = opened(small.tobytes()) if len(found) else found  # a copy, as the picture may be the caller's
     for tag in OF_PIXELS & set(exif):
         del exif[tag]
     if TAGS.Orientation in exif:

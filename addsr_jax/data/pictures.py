@@ -19,12 +19,14 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from addsr_jax import places
-from addsr_jax.data import containers, deep, formats, heif, libtiff, metadata, profiles
+from addsr_jax.data import colours, containers, deep, formats, heif, libtiff, metadata, profiles, tiff
 from addsr_jax.data.formats import LIMIT
 from addsr_jax.data.metadata import TAGS, Beside
 from addsr_jax.errors import PictureError, printable
 
 LOG = logging.getLogger('PIL')
+NEARLY_BLACK = 16.0  # of 255
+APART = 'each of its channels of more than 8 bits lies apart (PlanarConfiguration 2), which is not read'
 
 
 @dataclass(frozen=True)
@@ -68,14 +70,16 @@ def decode_picture(data: bytes, name: str, limit: int = LIMIT) -> Picture:
     """Encoded bytes -> all of the picture."""
     with _named(name, limit):
         containers.check(data)
-        floats = deep.float_tiff(data)
-        if floats is not None:
-            return _of_floats(data, floats, limit)
+        tags = tiff.directory(data)
+        if tags is not None and tiff.is_floats(tags):
+            return _of_floats(data, tags, limit)
         try:
             image = Image.open(io.BytesIO(data), formats=formats.readable())
         except UnidentifiedImageError:
             if formats.is_heif(data) and not formats.has_heif():
                 raise ValueError(formats.HEIF_MISSING) from None
+            if tags is not None and tiff.is_whole(tags, data):
+                raise ValueError(tiff.not_read(tags)) from None
             raise
         with image:
             return _picture(image, limit, data)
@@ -144,29 +148,30 @@ def _picture(image: Image.Image, limit: int, data: bytes | None = None) -> Pictu
     if data is not None:
         slow = any(tile[0] in Image.DECODERS for tile in getattr(image, 'tile', [])[:1])  # those are written in Python
         containers.check_size(image.width * image.height, len(data), slow, image.format or '')
-    bits = heif.bits(image, data) if data is not None and heif.is_one(image) else 8
-    is_deep = heif.is_decoded(image) if bits > 8 else data is not None and deep.is_deep(image)
     format_ = 'JPEG' if image.format == 'MPO' else image.format or ''
-    remarks = _several(image)
-    stored = metadata.orientation(image) if is_deep else 1
+    remarks = (*(_several(image) if data is not None else ()), *tiff.left_out(getattr(image, 'tag_v2', {})))
+    bits, values = (8, None) if data is None else _deep(image, data)
+    found = None if values is None else _deep_colours(image, values)
+    stored = metadata.orientation(image) if found is not None and image.format == 'TIFF' else 0
     image.load()  # which turns a TIFF
     beside = metadata.of(image)
-    white = 0.0
-    if is_deep and data is not None:
-        pixels, alpha = _deep_colours(image, heif.decoded(image, data) if bits > 8 else deep.decoded(data))
+    white, beyond = 0.0, ()
+    if found is not None:
+        pixels, alpha = found
     elif image.mode in ('I', 'F') or image.mode.startswith('I;16'):
-        pixels, alpha, white = _deep_grey(image)
+        pixels, alpha, white, beyond = _deep_grey(image)
     else:
         pixels, alpha = _shallow(image)
     rgb, profile, native, more = _in_srgb(pixels, image.info.get('icc_profile') or b'')
-    if bits > 8 and not is_deep:
-        more = (*more, f'its {bits} bits are read as 8, since this OpenCV was built without AVIF')
-    if data is not None and heif.is_one(image) and not profile and (colours := heif.colours(data)):
-        more = (*more, f'its colours are {colours}, which is taken for sRGB')
-    turn = stored if is_deep else metadata.orientation(image)
+    if bits > 8 and found is None:
+        reason = ', since this OpenCV was built without AVIF' if image.format == 'AVIF' else ''
+        more = (*more, f'its {bits} bits are read as 8{reason}')
+    if data is not None and not profile and (said := colours.said(image, data)):
+        more = (*more, f'its colours are {said}, which is taken for sRGB')
+    turn = stored or metadata.orientation(image)
     rgb, alpha, native = (x if x is None else _turned(x, turn) for x in (rgb, alpha, native))
     assert rgb is not None
-    remarks = (*remarks, *beside.lost, *more)
+    remarks = (*remarks, *beside.lost, *beyond, *more)
     bits = bits if bits > 8 else 16
     return Picture(rgb, alpha, pixels.ndim == 2, format_, bits, white, profile, native, beside, remarks)
 
@@ -189,6 +194,18 @@ def _several(image: Image.Image) -> tuple[str, ...]:
     return (f'the first of {count} {kind}',) if count > 1 else ()
 
 
+def _deep(image: Image.Image, data: bytes) -> tuple[int, np.ndarray | None]:
+    """(bits of a channel that Pillow would make 8 of, else 8; the colours with all of them where something reads them).
+
+    Of an opened picture that is not yet decoded.
+    """
+    if heif.is_one(image):
+        bits = heif.bits(image, data)
+        return bits, heif.decoded(image, data) if bits > 8 and heif.is_decoded(image) else None
+    bits = deep.white(image, data).bit_length()
+    return bits, deep.colours(image, data) if bits > 8 else None
+
+
 def _shallow(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
     """(pixels, alpha) of 8 bits or less: [H, W] of grey, [H, W, 3] of colours, [H, W, 4] of print colours."""
     if image.has_transparency_data:
@@ -205,43 +222,59 @@ def _deep_colours(image: Image.Image, values: np.ndarray) -> tuple[np.ndarray, n
     flat = values.ndim == 2 and heif.is_one(image)
     if values.dtype != np.uint16 or sorted(values.shape[:2]) != sorted(image.size) or not (values.ndim == 3 or flat):
         raise ValueError('its colours of more than 8 bits are stored in a way that is not read')
-    if getattr(image, 'tag_v2', {}).get(TAGS.PlanarConfiguration) == 2:
-        raise ValueError(
-            'each of its channels of more than 8 bits lies apart (PlanarConfiguration 2), which is not read'
-        )
+    tags = getattr(image, 'tag_v2', {})
+    if tiff.is_apart(tags):
+        raise ValueError(APART)
     if flat:
         return values, None
-    pixels = values[..., :3]
+    pixels, alpha = _with_alpha(values, tags)
     clear = image.info.get('transparency')
     if clear is not None:
         return pixels, np.where((pixels == np.array(clear)).all(-1), 0, 65535).astype(np.uint16)
-    alpha = values[..., 3] if values.shape[2] == 4 else None
-    if alpha is not None and getattr(image, 'tag_v2', {}).get(TAGS.ExtraSamples) == (1,):  # colours times alpha
-        pixels = np.rint(np.minimum(pixels / np.maximum(alpha[..., None] / 65535, 1e-6), 65535)).astype(np.uint16)
     grey = str(image.tile[0].args).startswith('LA') if getattr(image, 'tile', None) else False  # pyright: ignore
     return (pixels[..., 0] if grey else pixels), alpha
 
 
-def _deep_grey(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None, float]:
-    """(uint16 [H, W], alpha, white of floats) of grey of more than 8 bits."""
+def _with_alpha(values: np.ndarray, tags: tiff.Tags) -> tuple[np.ndarray, np.ndarray | None]:
+    """(colours, alpha) of uint16 [H, W, 3 or 4], by the tags of a TIFF if there are any."""
+    pixels, kind = values[..., :3], tiff.alpha(tags)
+    if values.shape[2] == 3 or not kind:
+        return pixels, None
+    alpha = values[..., 3]
+    if kind == tiff.TIMES_ALPHA:
+        pixels = np.rint(np.minimum(pixels / np.maximum(alpha[..., None] / 65535, 1e-6), 65535)).astype(np.uint16)
+    return pixels, alpha
+
+
+def _deep_grey(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None, float, tuple[str, ...]]:
+    """(uint16 [H, W], alpha, white of floats, remarks) of grey of more than 8 bits."""
     values, tags = np.asarray(image), getattr(image, 'tag_v2', {})
     deepest = 4095.0 if tags.get(TAGS.BitsPerSample) == (12,) else 65535.0
     if image.format == formats.HEIF:  # shifted to the left
         deepest -= 2.0 ** (16 - image.info.get('bit_depth', 16)) - 1
-    white = _white(values) if image.mode == 'F' else deepest
-    grey = _sixteen_bits(values, white)
+    white, remarks = _white(values) if image.mode == 'F' else (deepest, ())
+    grey = _sixteen_bits(np.minimum(values, white) if remarks else values, white)
     if image.mode != 'I' and tags.get(TAGS.PhotometricInterpretation) == 0:
         grey = 65535 - grey  # in a TIFF of this kind 0 is white, which Pillow leaves to its callers
     clear = image.info.get('transparency')
     alpha = None if clear is None else np.where(values == clear, 0, 65535).astype(np.uint16)
-    return grey, alpha, white if image.mode == 'F' else 0.0
+    return grey, alpha, white if image.mode == 'F' else 0.0, remarks
 
 
-def _white(values: np.ndarray) -> float:
-    """1, or 255 where a float is above 1."""
+def _white(values: np.ndarray) -> tuple[float, tuple[str, ...]]:
+    """(1, or 255 where floats are clearly on that scale; the remark that some lie above 1 all the same).
+
+    On that scale most of what is not black is above 1, and something is not nearly black; lights of an HDR picture are
+    few.
+    """
     if not np.isfinite(values).all():
         raise ValueError('it holds numbers that are not finite')
-    return 1.0 if values.max() <= 1 else 255.0
+    highest = values.max()
+    if highest <= 1:
+        return 1.0, ()
+    if highest > NEARLY_BLACK and np.count_nonzero(values > 1) * 2 > np.count_nonzero(values > 0):
+        return 255.0, ()
+    return 1.0, (f'its values reach to {highest:g}: what is above 1 is cut off',)
 
 
 def _sixteen_bits(values: np.ndarray, white: float) -> np.ndarray:
@@ -254,26 +287,31 @@ def _sixteen_bits(values: np.ndarray, white: float) -> np.ndarray:
     return np.rint(scaled, out=scaled).astype(np.uint16)
 
 
-def _of_floats(data: bytes, size: tuple[int, int], limit: int) -> Picture:
+def _of_floats(data: bytes, tags: tiff.Tags, limit: int) -> Picture:
     """Of a TIFF of floats, grey ones among them: OpenCV decodes them, and Pillow reads what stands beside them."""
+    size = int(tags[TAGS.ImageWidth]), int(tags[TAGS.ImageLength])
     _check_size(size, limit)
+    if not tiff.reads_floats(tags):
+        raise ValueError(tiff.not_read(tags))
+    if tiff.is_apart(tags):
+        raise ValueError(APART)
     containers.check_size(size[0] * size[1], len(data), slow=False)
     values = deep.decoded(data)
     if values.dtype.kind != 'f' or values.shape[:2] != size[::-1]:
         raise ValueError('its floats are stored in a way that is not read')
-    white = _white(values)
-    values = _sixteen_bits(values, white)
-    alpha = values[..., 3] if values.ndim == 3 and values.shape[2] == 4 else None
-    exif = Image.Exif()
-    exif.load_from_fp(io.BytesIO(data))
+    values = values if values.ndim == 2 or tiff.alpha(tags) else values[..., :3]
+    white, beyond = _white(values if values.ndim == 2 else values[..., :3])
+    values = _sixteen_bits(np.minimum(values, white) if beyond else values, white)
+    exif = tiff.exif(data)
     if exif.get(TAGS.PhotometricInterpretation) == 0:
         values = 65535 - values
-    pixels = values if values.ndim == 2 else values[..., :3]
-    rgb, profile, native, remarks = _in_srgb(pixels, exif.get(TAGS.InterColorProfile) or b'')
+    pixels, alpha = (values, None) if values.ndim == 2 else _with_alpha(values, tags)
+    rgb, profile, native, more = _in_srgb(pixels, exif.get(TAGS.InterColorProfile) or b'')
     turn = exif.get(TAGS.Orientation, 1)
     rgb, alpha, native = (x if x is None else _turned(x, turn) for x in (rgb, alpha, native))
     assert rgb is not None
     beside = Beside(xmp=bytes(exif.get(700) or b''), exif=metadata.exif_bytes(exif))
+    remarks = (*tiff.left_out(tags), *beyond, *more)
     return Picture(rgb, alpha, pixels.ndim == 2, 'TIFF', 16, white, profile, native, beside, remarks)
 
 
@@ -288,6 +326,8 @@ def _in_srgb(pixels: np.ndarray, profile: bytes) -> tuple[np.ndarray, bytes, np.
             elif mode != 'RGB' or not profiles.is_srgb(profile):
                 rgb, more = profiles.to_srgb(pixels, profile)
                 return rgb, profile, pixels if pixels.ndim == 3 else pixels[..., None], more
+        except profiles.OtherSpace as other:
+            profile, remarks = b'', (f'its colour profile is for {other}, not for {mode}, and left out',)
         except profiles.BrokenProfile:
             profile, remarks = b'', ('its colour profile is broken and left out',)
     if mode == 'CMYK':

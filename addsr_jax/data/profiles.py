@@ -26,15 +26,19 @@ class BrokenProfile(ValueError):
     """Bytes that are no profile, or one that no picture can be converted by."""
 
 
+class OtherSpace(BrokenProfile):
+    """A profile of colours that no picture here has: its text is their name, like 'Lab'."""
+
+
 def space(profile: bytes) -> str:
-    """Mode of the pictures that a profile is for: 'RGB', 'L' or 'CMYK'. BrokenProfile for others and for damage."""
+    """Mode of the pictures that a profile is for: 'RGB', 'L', 'CMYK'. OtherSpace, or BrokenProfile for damage."""
     try:
-        found = SPACES.get(getattr(_opened(profile).profile, 'xcolor_space', ''))
+        found = str(getattr(_opened(profile).profile, 'xcolor_space', ''))
     except Exception as error:  # LittleCMS says little, Pillow raises OSError
         raise BrokenProfile(str(error)) from error
-    if found is None:
-        raise BrokenProfile('neither of RGB, grey nor CMYK')
-    return found
+    if found not in SPACES:
+        raise OtherSpace(found.strip())
+    return SPACES[found]
 
 
 def to_srgb(pixels: np.ndarray, profile: bytes) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -163,9 +163,8 @@ def write_json(path: Path, scores: Sequence[Score]) -> None:
     atomic.write_json(path, content)
 
 
-def read_json(path: Path) -> list[Score]:
-    """The scores that `write_json` wrote; a UserError where the file is another or damaged."""
-    advice = 'delete it, and it is made anew'
+def read_json(path: Path, advice: str = 'delete it, and it is made anew') -> list[Score]:
+    """The scores that `write_json` wrote; a UserError, which ends in `advice`, where the file is another or damaged."""
     rows = json_file.read(path, advice, finite=False).get('images')  # a flat picture may have no NIQE
     try:
         return [_score(dict(row)) for row in rows or ()]

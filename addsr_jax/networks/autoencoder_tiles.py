@@ -194,12 +194,13 @@ class Tiles:
         given = (scale, channels, jnp.float32)
         for stretch in stretches(spec, method):
             size = (min(self.side + 2 * stretch.reach, height), min(self.side + 2 * stretch.reach, width))
-            if stretch.begins is not None:
-                both = 2 if stretch.begins == attention_in(method, spec) else 1
-                given = (1, both * spec.block_out_channels[-1], self.module.dtype)
             scale, channels, dtype = given
+            if stretch.begins is not None and stretch.begins == attention_in(method, spec):
+                channels *= 2
             tile = jax.ShapeDtypeStruct((batch, size[0] * scale, size[1] * scale, channels), dtype)
-            sizes.append(self.program(method, stretch, params, tile, size).bytes)
+            program = self.program(method, stretch, params, tile, size)
+            sizes.append(program.bytes)
+            given = (1, program.out.shape[-1], program.out.dtype)
         return max(sizes)
 
     def program(

@@ -101,12 +101,15 @@ class Artefact:
     run: Callable[[Tree, Any, Any], jax.Array]
 
     def __call__(self, lq: Any, noise: Any) -> jax.Array:
-        """lq [B, H, W, 3] in [-1, 1], noise [B, N, h, w, C] -> [B, H, W, 3]; UserError for other shapes."""
-        batch = self.about['batch']
+        """lq [B, H, W, 3] in [-1, 1], noise [B, N, h, w, C], both float32 -> [B, H, W, 3]; UserError for others."""
+        batch = self.about['batch'] or max([1, *np.shape(lq)[:1]])
         for name, array in (('lq', lq), ('noise', noise)):
-            wanted = [batch or len(array), *self.about[name]]
-            if list(array.shape) != wanted:
-                raise UserError(f'{name} is {list(array.shape)}, and this artefact takes {wanted}')
+            wanted, found = [batch, *self.about[name]], list(np.shape(array))
+            if found != wanted:
+                raise UserError(f'{name} is {found}, and this artefact takes {wanted}')
+            kind = getattr(array, 'dtype', type(array).__name__)
+            if kind != np.float32:
+                raise UserError(f'{name} is of {kind}, and this artefact takes arrays of float32')
         return self.run(self.params, lq, noise)
 
 
@@ -120,7 +123,7 @@ def load(path: str | Path) -> Artefact:
         with zipfile.ZipFile(path) as archive:
             content = {name: archive.read(name) for name in (ABOUT, PROGRAM, WEIGHTS)}
         about = json_file.of_text(content[ABOUT].decode())
-        options.typed(tuple[str, ...], about['platforms'], 'platforms')
+        _check(about)
         params = trees.unflatten(tensors(content[WEIGHTS]))
     except (OSError, zipfile.BadZipFile, KeyError, ValueError, UserError, SafetensorError) as error:
         reason = printable(str(error)) or type(error).__name__
@@ -134,6 +137,19 @@ def load(path: str | Path) -> Artefact:
     except Exception as error:  # of flatbuffers and MLIR, at bytes that are no program
         raise UserError(f'{path} holds no program that jax {jax.__version__} reads: export it again') from error
     return Artefact(about, jax.device_put(params), jax.jit(exported.call))
+
+
+def _check(about: dict[str, Any]) -> None:
+    """KeyError or UserError where it does not say what `Artefact` and `load` ask of it."""
+    if not options.typed(tuple[str, ...], about['platforms'], 'platforms'):
+        raise UserError('platforms is empty')
+    for name, length in (('lq', 3), ('noise', 4)):
+        sizes = options.typed(tuple[int, ...], about[name], name)
+        if len(sizes) != length or min(sizes) < 1:
+            raise UserError(f'{name} is {list(sizes)}, which is no shape of one')
+    batch = options.typed(int | None, about['batch'], 'batch')
+    if batch is not None and batch < 1:
+        raise UserError(f'batch is {batch}')
 
 
 def write_onnx(made: Sampled, path: Path, batch: int) -> None:

@@ -45,6 +45,6 @@ def elsewhere(weights: str) -> str:
     """What somebody has to know who turns the dial of another model."""
     names = [f'addsr-{c.steps}{"x2" if c.antithetic else ""}@{c.psr_weight:g}' for _, c in DIAL]
     return (
-        f'--fidelity was measured on {MEASURED_ON}, not on {weights}: `addsr evaluate --weights {weights} --methods '
-        f'{",".join(names)}` measures its marks there'
+        f'--fidelity was measured on {MEASURED_ON}, not on {weights}: `addsr evaluate --weights {weights} '
+        f'--lq LQ --hr HR --methods {",".join(names)}` measures its marks there'
     )

@@ -62,7 +62,7 @@ def _of_array(array: np.ndarray, settings: Settings) -> Taken:
         done = np.stack(
             [_channels(picture, rgb, whole.shape[-1]) for picture, rgb in zip(found, restored, strict=True)]
         )
-        if array.dtype.kind == 'f':
+        if jnp.issubdtype(array.dtype, jnp.floating):
             done = (done / np.float32(WHITE)).astype(array.dtype)
         return done[0, ..., 0] if array.ndim == 2 else done[0] if array.ndim == 3 else done
 
@@ -73,7 +73,7 @@ def _whole_numbers(array: np.ndarray) -> np.ndarray:
     """uint8 and uint16 as they are, floats in 0..1 as uint16."""
     if array.dtype in (np.uint8, np.uint16):
         return array
-    if array.dtype.kind != 'f' and array.dtype != jnp.bfloat16:
+    if not jnp.issubdtype(array.dtype, jnp.floating):  # bfloat16 among them, which is of no kind of numpy's
         raise PictureError(f'an image is of uint8, uint16 or floats in 0..1, not of {array.dtype}')
     values = array.astype(np.float32)
     if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:

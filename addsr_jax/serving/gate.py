@@ -6,6 +6,7 @@ answers; and of gradio's many doors those are open that the page needs.
 
 import hmac
 import json
+import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -13,6 +14,7 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlencode
 
+from addsr_jax.errors import printable
 from addsr_jax.serving.hosts import is_loopback
 from addsr_jax.serving.store import Store
 
@@ -50,6 +52,10 @@ class Refused(Exception):
         self.status, self.line, self.headers = status, line, headers
 
 
+def _nothing() -> Refused:
+    return Refused(404, 'there is nothing here')
+
+
 class Gate:
     """An ASGI application around gradio's."""
 
@@ -79,10 +85,12 @@ class Gate:
         except Refused as refused:
             await _answer(send, refused)
             return
-        if scope['path'] == UPLOAD:
-            await self._upload(scope, receive, send)
-        else:
-            await self._pass(scope, receive, send)
+        asked = scope['path']
+        try:
+            await (self._upload if asked == UPLOAD else self._pass)(scope, receive, send)
+        except Exception as error:  # gradio has answered 500; its traceback would let anybody fill the log
+            what = f'{scope["method"]} {asked} failed: {type(error).__name__}: {error}'
+            logging.getLogger('addsr').error(printable(what))
 
     async def _upload(self, scope: Message, receive: Receive, send: Send) -> None:
         """One that grows too large is cut off and refused, whatever the app makes of its end."""
@@ -100,6 +108,7 @@ class Gate:
         if is_file:
             path = self._inside + scope['path'].removeprefix(FILE + OUTSIDE)
             scope['path'], scope['raw_path'] = FILE + path, quote(FILE + path).encode()
+            send = _without_reasons(send)
         if not is_file and not scope['path'].startswith(GET[:3]):  # nobody may pack what is to be looked through
             scope['headers'] = [pair for pair in scope['headers'] if pair[0] != b'accept-encoding']
             send = self._outwards(send)
@@ -137,6 +146,8 @@ class Gate:
 
     def _check_door(self, scope: Message) -> None:
         method, path = scope['method'], scope['path']
+        if '..' in re.split(r'[/\\]', unquote(path)):
+            raise _nothing()
         api = path.removeprefix(API) if path.startswith(API) else None
         if path == UPLOAD and method == 'POST':
             if self.store.is_full():
@@ -146,9 +157,9 @@ class Gate:
                 raise self._too_large()
         elif method == 'POST':
             if api not in POST_API:
-                raise Refused(404, 'there is nothing here')
+                raise _nothing()
         elif method not in ('GET', 'HEAD') or not (path in PAGES or path.startswith(GET) or api in GET_API):
-            raise Refused(404, 'there is nothing here')
+            raise _nothing()
 
     def _inwards(self, body: bytes) -> bytes:
         """A request's JSON with paths as they are inside; Refused for any that is not in the store."""
@@ -215,6 +226,21 @@ class Limited:
         if not self.is_over:
             self.is_answered = True
             await self._send(message)
+
+
+def _without_reasons(send: Send) -> Send:
+    """gradio says of a file that it does not give where it would lie: one line of ours instead."""
+    refused = False
+
+    async def sent(message: Message) -> None:
+        nonlocal refused
+        if message['type'] == 'http.response.start' and message['status'] >= 400:
+            refused = True
+            await _answer(send, _nothing())
+        elif not refused:
+            await send(message)
+
+    return sent
 
 
 def _with_headers(send: Send) -> Send:

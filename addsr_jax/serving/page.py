@@ -3,7 +3,7 @@
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ def build(worker: Worker, stops: Stops) -> gr.Blocks:
             stops.stop(_session(request))
 
         page.unload(closed)
+    page.preprocess_data = _quietly(page.preprocess_data)  # pyright: ignore[reportAttributeAccessIssue]
     page.queue(max_size=worker.limits.waiting, api_open=False)
     return page
 
@@ -150,6 +151,21 @@ def _stopping(button: gr.Button, status: gr.Markdown, stops: Stops, name: str) -
         return 'Stopping ...'
 
     button.click(stop, None, status, concurrency_limit=None, api_name=name)
+
+
+def _quietly(taken: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """How gradio takes a request's values, where one that does not fit is a line for its sender and none in the log."""
+
+    async def quiet(*values: Any, **rest: Any) -> Any:
+        try:
+            return await taken(*values, **rest)
+        except gr.Error as error:
+            line = str(error.message)
+        except Exception:  # of gradio, at values that the page does not send
+            line = 'these are no values that the page sends'
+        raise gr.Error(escape(printable(line, 600)), print_exception=False)
+
+    return quiet
 
 
 def _session(request: gr.Request) -> str:

@@ -119,6 +119,8 @@ class Worker:
             yield Batch(done, len(jobs), left_out, zipped(place / 'addsr.zip', jobs, left_out))
 
     def settings(self, words: str) -> Settings:
+        if words not in WORDS:
+            raise UserError(f'say how: {", ".join(WORDS)}')
         return replace(self.base, fidelity=WORDS[words])
 
     def told(self, error: UserError) -> str:

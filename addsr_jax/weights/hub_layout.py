@@ -100,12 +100,21 @@ def check_complete(found: Mapping[str, Piece], text: str) -> None:
     """A UserError that names what a model cannot do without, and the command that gets it."""
     missing = [what for role, what in NEEDED.items() if role not in found]
     if not found:
-        raise UserError(f'{text} holds no {model_file.NAME} and nothing of the published models: see docs/weights.md')
+        raise UserError(
+            f'{text} holds no {model_file.NAME} and nothing of the published models: a file of other names is taken by '
+            f'hf download {text} FILE and addsr convert from_pytorch --sd FILE (docs/weights.md)'
+        )
     if missing:
         raise UserError(
             f'{text} lacks {" and ".join(missing)}: add a repository that has it, as --weights {text}+ORG/NAME '
-            f'(hf download ORG/NAME shows whether it does)'
+            f'(hf download ORG/NAME shows whether it does), or join files that lie here: {_convert(found, missing)}'
         )
+
+
+def _convert(found: Mapping[str, Piece], missing: Sequence[str]) -> str:
+    """The command for what was found and what is missing, as files on this machine."""
+    roles = [role for role in (*NEEDED, *DENOISERS) if role in found or NEEDED.get(role) in missing]
+    return f'addsr convert from_pytorch {" ".join(f"--{role} PATH" for role in roles)} -o FOLDER'
 
 
 def files_of(found: Mapping[str, Piece], repositories: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
@@ -145,4 +154,7 @@ def _tensors(folder: str, stems: Sequence[str], files: Iterable[str]) -> list[st
                     return [f'{folder}/{file}' for file in sorted(there) if file in indices or shard.fullmatch(file)]
                 if f'{name}{suffix}' in there:
                     return [f'{folder}/{name}{suffix}']
-    raise UserError(f'{folder} holds no weights: expected {stems[0]}.safetensors or {stems[-1]}.bin')
+    raise UserError(
+        f'{folder} holds no weights: expected {stems[0]}.safetensors or {stems[-1]}.bin; other names are taken by hf '
+        'download and addsr convert from_pytorch (docs/weights.md)'
+    )

@@ -393,6 +393,22 @@ def test_of_several_frames_or_pages_the_first_is_read_and_the_others_are_said():
         assert ('the first of 2 frames' in remarks) == (name == 'animation')
 
 
+@pytest.mark.parametrize('kind', ['GIF', 'PNG', 'TIFF', 'WEBP'])
+def test_of_a_pillow_image_the_frame_that_it_is_on_is_the_picture_and_it_stays_there(kind):
+    frames = [Image.fromarray(part) for part in (FEW, 255 - FEW, FEW[::-1])]
+    options = {'lossless': True} if kind == 'WEBP' else {}
+    data = encoded(frames[0], format=kind, save_all=True, append_images=frames[1:], **options)
+    with Image.open(io.BytesIO(data)) as image:
+        for n in (2, 0, 1):
+            image.seek(n)
+            wanted = np.asarray(image.copy().convert('RGB'))
+            picture = pictures.of_pillow(image)
+            np.testing.assert_array_equal(picture.rgb, wanted)
+            assert np.abs(wanted.astype(int) - np.asarray(frames[n])).mean() < 20
+            assert (image.tell(), picture.remarks) == (n, ())
+            np.testing.assert_array_equal(np.asarray(image.convert('RGB')), wanted)
+
+
 def test_filters_of_warnings_are_as_before_after_many_threads_have_read():
     before, data = list(warnings.filters), KINDS['alpha'][0]
     threads = [

@@ -82,6 +82,20 @@ def test_programs_and_their_memory_do_not_depend_on_the_picture(normed):
     assert tiles.held(1, 80, 40) == 2 * tiles.held(1, 40, 40), 'between stretches, in the memory of the machine'
 
 
+@pytest.mark.parametrize('method', INPUTS)
+@pytest.mark.parametrize('widths', [(8, 16), (16, 8), (8, 16, 4)])
+def test_what_a_tile_needs_is_known_of_the_programs_that_run_whatever_the_widths_of_the_levels(method, widths):
+    module, params = network(dataclasses.replace(SPEC, block_out_channels=widths))
+    tiles, x = tiles_of(module, side=4), uneven((40, 56, INPUTS[method][-1]))
+    scale = 2 ** (len(widths) - 1) if method == 'moments' else 1
+    assert tiles.needs(method, params, 1, 40 // scale, 56 // scale) > 0
+    stretched = {key for key in tiles.programs if method in key}
+    whole = jax.jit(partial(module.apply, method=method))({'params': params}, x)
+    found = getattr(tiles, method)(params, x)
+    assert {key for key in tiles.programs if method in key} == stretched, 'none was compiled anew'
+    assert np.abs(found - whole).max() / np.abs(whole).max() < LEVEL
+
+
 def test_batches_keep_statistics_of_their_own(normed):
     module, params, tiles = normed
     one = uneven(INPUTS['decode'])

@@ -106,6 +106,32 @@ def test_an_artefact_that_does_not_fit_is_one_line(artefact, made, tmp_path):
         exported.load(artefact)(lq[:, :32], noise)
 
 
+@pytest.mark.parametrize(
+    ('change', 'line'),
+    [
+        (lambda lq, noise: (lq, noise[:1]), r'noise is \[1, 3, 16, 16, 4\], and this artefact takes \[2, 3, 16'),
+        (lambda lq, noise: (lq[:0], noise[:0]), r'lq is \[0, 64, 64, 3\], and this artefact takes \[1, 64, 64, 3\]'),
+        (lambda lq, noise: (lq[0], noise[0]), r'lq is \[64, 64, 3\], and this artefact takes'),
+        (lambda lq, noise: (lq.astype(np.uint8), noise), 'lq is of uint8, and this artefact takes arrays of float32'),
+        (lambda lq, noise: (lq, noise.astype(np.float64)), 'noise is of float64, and this artefact takes'),
+        (lambda lq, noise: (lq.tolist(), noise), 'lq is of list, and this artefact takes'),
+        (lambda lq, noise: (None, noise), r'lq is \[\], and this artefact takes'),
+    ],
+)
+def test_inputs_that_do_not_fit_are_one_line(made, artefact, change, line):
+    with pytest.raises(UserError, match=line):
+        exported.load(artefact)(*change(*inputs(made, 2)))
+
+
+@pytest.mark.parametrize('name', ['platforms', 'lq', 'noise', 'batch'])
+@pytest.mark.parametrize('value', [..., 'cpu', [1, 'a'], [], [0, 1, 1], 1.5, {}], ids=str)
+def test_what_an_artefact_says_of_itself_is_looked_at_before_it_is_opened(artefact, tmp_path, name, value):
+    about = json.loads(zipfile.ZipFile(artefact).read('addsr.json'))
+    about = {key: there for key, there in {**about, name: value}.items() if there is not ...}
+    told = refused(altered(artefact, tmp_path / 'other.zip', addsr=json.dumps(about).encode()))
+    assert f'is no artefact of addsr export, or is damaged ({name}' in told.replace("('", '(')
+
+
 def test_onnx_restores_as_the_pipeline_does(model, tmp_path):
     onnxruntime = pytest.importorskip('onnxruntime', reason="pip install 'addsr-jax[onnx]'")
     pytest.importorskip('jax2onnx', reason="pip install 'addsr-jax[onnx]'")

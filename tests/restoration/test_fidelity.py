@@ -43,6 +43,7 @@ def test_the_dial_stands_alone(given):
 def test_the_dial_names_the_methods_that_measure_its_marks_on_another_model():
     told = fidelity.elsewhere('mine/final')
     assert told.startswith('--fidelity was measured on nano, not on mine/final: `addsr evaluate --weights mine/final ')
+    assert '--lq LQ --hr HR' in told
     names = told.partition('--methods ')[2].partition('`')[0].split(',')
     settings = [parse_method(name, Settings(color='wavelet')) for name in names]
     assert [found.chosen for found in settings if found] == [chosen for _, chosen in DIAL]

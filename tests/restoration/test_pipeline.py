@@ -74,6 +74,16 @@ def test_an_autoencoder_without_norms_and_attention_does_not_feel_its_tiles(mode
     assert difference(tiled, whole) <= 1
 
 
+def test_a_model_whose_levels_differ_in_width_is_encoded_by_tiles_whose_memory_is_known_before(tmp_path):
+    wide = dataclasses.replace(tiny.SPEC.autoencoder, block_out_channels=(8, 16))
+    spec = dataclasses.replace(tiny.SPEC, autoencoder=wide)
+    bundles.save(tiny.bundle(spec), tmp_path / 'model', 'safetensors')
+    model = pipeline.load(tmp_path / 'model')
+    whole, pieces = {**FAST, 'tile': 0, 'steps': 1}, {'encoder_tile': 64, 'decoder_tile': 16}
+    assert model.need(IMAGE.shape[:2], Settings(**{**whole, **pieces})) > 0
+    assert difference(model.upscale(IMAGE, **whole, **pieces), model.upscale(IMAGE, **whole)) <= 1
+
+
 def test_the_teacher_starts_where_it_is_told_by_default_at_the_last_timestep(model):
     few = {'tile': 192, 'method': 'seesr', 'steps': 3, 'guidance_scale': 1.0, 'color': 'none'}
     default, last, lower = (model.upscale(SMALL, start_timestep=t, **few) for t in (None, 999, 400))
@@ -343,6 +353,7 @@ KINDS = {
     'alpha': np.dstack([IMAGE[:24, :32], np.tile(np.arange(32, dtype=np.uint8) * 8, (24, 1))]),
     'uint16': IMAGE[:24, :32].astype(np.uint16) * 257,
     'float32': IMAGE[:24, :32] / np.float32(255),
+    'bfloat16': (IMAGE[:24, :32] / np.float32(255)).astype(jnp.bfloat16),
     'a batch': np.stack([IMAGE[:24, :32], IMAGE[24:48, :32]]),
 }
 

@@ -191,6 +191,13 @@ def test_a_broken_profile_is_left_out_and_said():
     assert 'icc_profile' not in opened(out).info
 
 
+def test_a_profile_of_lab_is_left_out_and_not_called_broken():
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile('LAB')).tobytes()
+    picture, out, _ = through(encoded(Image.fromarray(PHOTO), icc_profile=lab))
+    assert picture.remarks == ('its colour profile is for Lab, not for RGB, and left out',)
+    assert 'icc_profile' not in opened(out).info
+
+
 def test_a_profile_for_another_kind_of_colours_is_said_and_kept():
     srgb = profiles.srgb()
     picture, out, _ = through(encoded(Image.fromarray(PHOTO[..., 0]), icc_profile=srgb))

@@ -76,6 +76,39 @@ def test_what_the_page_does_not_need_is_closed(method, path):
     assert ask(method, path).status_code == 404
 
 
+@pytest.mark.parametrize('up', ['%2e%2e/', '%2e%2e%2f', '%252e%252e/', '%252e%252e%252f', '%2e%2e%5c', 'a/%2e%2e/'])
+def test_a_path_that_climbs_does_not_reach_the_application(up):
+    SEEN.clear()
+    answer = ask('GET', f'/gradio_api/file=/addsr/{up}secret place/a.png')
+    assert (answer.status_code, answer.text) == (404, 'there is nothing here')
+    assert not SEEN
+    assert ask('GET', '/gradio_api/file=/addsr/ab/a..b.png').status_code == 200
+
+
+@pytest.mark.parametrize('status', [403, 404, 500])
+def test_of_a_file_that_is_not_given_nothing_is_said_but_that(status):
+    async def refusing(scope, receive, send):
+        await send({'type': 'http.response.start', 'status': status, 'headers': []})
+        await send({'type': 'http.response.body', 'body': f'not allowed: {scope["path"]}'.encode()})
+
+    answer = ask('GET', '/gradio_api/file=/addsr/nothing.png', app=refusing)
+    assert (answer.status_code, answer.text) == (404, 'there is nothing here')
+
+
+def test_what_breaks_in_the_application_is_one_line_of_the_log(caplog):
+    def broken(request):
+        raise KeyError('999\nTraceback')
+
+    app = Starlette(routes=[Route('/{path:path}', broken, methods=['GET', 'POST'])])
+    for method, door in (('POST', 'queue/join'), ('POST', 'upload'), ('GET', 'info'), ('GET', 'file=/addsr/a.png')):
+        caplog.clear()
+        assert ask(method, f'/gradio_api/{door}', app=app).status_code in (404, 500)
+        (record,) = [record for record in caplog.records if record.name == 'addsr']
+        assert record.getMessage().startswith(f'{method} /gradio_api/{door} failed: KeyError')
+        assert not record.exc_info
+        assert '\n' not in record.getMessage()
+
+
 def test_requests_that_are_no_json_too_long_or_too_deep_are_refused():
     join = '/gradio_api/queue/join'
     assert ask('POST', join, content=b'{').status_code == 400

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import secrets
 import threading
 import zipfile
 from pathlib import Path
@@ -268,6 +269,8 @@ def test_no_answer_names_a_folder_of_the_server_and_closed_doors_stay_closed(ser
     answer = upload(http, photo().read_bytes())
     seen.append(answer.text)
     assert re.fullmatch(r'\["/addsr/[0-9a-f]{64}/a.png"\]', answer.text)
+    missing = http.get('/gradio_api/file=/addsr/nothing.png')
+    assert (missing.status_code, missing.text) == (404, 'there is nothing here')
     for path in ('file=/etc/passwd', f'file={server.store}', 'file=/addsr/../../etc/passwd', 'file=http://127.0.0.1/'):
         refused = http.get(f'/gradio_api/{path}')
         assert refused.status_code in (403, 404), path
@@ -285,6 +288,52 @@ def test_no_answer_names_a_folder_of_the_server_and_closed_doors_stay_closed(ser
         assert 'Traceback' not in text
 
 
+STRAY = [
+    (0, [{'path': 'UPLOADED', 'meta': {'_type': 'gradio.FileData'}}, 'balanced']),  # a text
+    (0, [{'path': '/addsr/0/nothing.png', 'meta': {'_type': 'gradio.FileData'}}, 'balanced']),
+    (0, [{'path': '/addsr/', 'meta': {'_type': 'gradio.FileData'}}, 'balanced']),
+    (0, [{'path': 'UPLOADED'}, 'balanced']),
+    (0, [None, None]),
+    (0, [None, {'a': []}]),
+    (0, ['a', 'b']),
+    (0, []),
+    (2, [[None, 3], 'balanced']),
+    (999, []),
+    (-1, []),
+]
+
+
+@pytest.mark.parametrize(('number', 'values'), STRAY, ids=str)
+def test_a_request_that_the_page_does_not_send_is_a_line_of_the_log_at_most(server, http, number, values):
+    (path,) = upload(http, b'a text', 'text.txt').json()
+    values = json.loads(json.dumps(values).replace('UPLOADED', path))
+    before = server.log.read_text()
+    sent = {'data': values, 'fn_index': number, 'session_hash': secrets.token_hex(4)}
+    if http.post('/gradio_api/queue/join', json=sent).status_code == 200:
+        with http.stream('GET', '/gradio_api/queue/data', params={'session_hash': sent['session_hash']}) as events:
+            told = ''.join(events.iter_text())
+        assert '"success":false' in told
+        assert str(server.temporary) not in told
+    assert server.log.read_text().removeprefix(before).count('\n') <= 1
+
+
+def test_an_upload_without_files_is_a_line_of_the_log_at_most(server, http):
+    before = server.log.read_text()
+    empty = {'content': b'--x\r\nContent-Disposition: form-data; name="files"\r\n\r\n\r\n--x--\r\n'}
+    for sent in ({'data': {'files': ''}}, {**empty, 'headers': {'content-type': 'multipart/form-data; boundary=x'}}):
+        assert http.post('/gradio_api/upload', **sent).status_code >= 400
+    assert server.log.read_text().removeprefix(before).count('\n') <= 1
+
+
+def test_a_text_among_photos_is_refused_by_its_ending(server, tmp_path):
+    path = tmp_path / 'notes.txt'
+    path.write_text('no picture')
+    with pytest.raises(AppError, match='Invalid file type'):
+        server.client().predict(handle_file(str(path)), 'balanced', api_name='/restore')
+
+
 def test_the_server_is_quiet(server):
     """Last: nothing of what was tried above was a fault."""
-    assert 'a request failed' not in server.log.read_text()
+    said = server.log.read_text()
+    assert 'a request failed' not in said
+    assert 'Traceback' not in said

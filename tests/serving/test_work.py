@@ -28,3 +28,10 @@ def test_a_full_disk_takes_no_more_results_of_one_photo_or_of_several(store):
     for work in (worker.photo(upload, USUAL, Event()), worker.photos([upload], USUAL, Event())):
         with pytest.raises(UserError, match='there is no room for more results'):
             next(work)
+
+
+@pytest.mark.parametrize('words', [None, 'loud'])
+def test_how_is_one_of_the_page_s_words(store, words):
+    worker = Worker(None, store, Limits(), Settings(), lambda settings, name: '')
+    with pytest.raises(UserError, match='say how: most faithful, '):
+        worker.settings(words)

@@ -310,6 +310,7 @@ def test_pieces_of_several_repositories_are_one_model(server, published, monkeyp
     line = refused('them/AddSR')
     assert 'them/AddSR lacks stable-diffusion-2-base' in line
     assert 'and ram_swin_large_14m.pth: add a repository that has it, as --weights them/AddSR+ORG/NAME' in line
+    assert line.rstrip().endswith('addsr convert from_pytorch --sd PATH --ram PATH --addsr PATH -o FOLDER')
 
 
 def test_a_repository_with_the_whole_of_a_model_is_stable_diffusion_and_its_denoiser():
@@ -320,6 +321,7 @@ def test_a_repository_with_the_whole_of_a_model_is_stable_diffusion_and_its_deno
 def test_what_is_no_model_or_is_named_twice_or_unclearly_is_one_line(server, published):
     server.add('org/nothing', {'README.md': b'hello'})
     assert 'org/nothing holds no model.json and nothing of the published models' in refused('org/nothing')
+    assert 'hf download org/nothing FILE and addsr convert from_pytorch --sd FILE' in refused('org/nothing')
     server.add('a/x', of(published, 'DAPE.pth'))
     server.add('b/x', of(published, 'DAPE.pth'))
     assert 'a/x/DAPE.pth and b/x/DAPE.pth both hold dape' in refused('a/x+b/x')
@@ -514,7 +516,7 @@ def test_a_card_says_what_converted_weights_were_made_of(server, capsys):
         (['--license', 'mit', '--to', 'mine'], "--to is 'mine': it must be ORG/NAME"),
         (['--license', 'mit', '--to', 'a/b/c'], "--to is 'a/b/c': "),
         (['--license', 'mit', '--private'], '--private is of an upload: give --to ORG/NAME'),
-        (['--license', 'mit', '--scores', 'nothing.json'], 'nothing.json'),
+        (['--license', 'mit', '--scores', 'nothing.json'], 'addsr evaluate --lq LQ --hr HR --output FOLDER writes'),
     ],
 )
 def test_push_refuses_before_it_writes(server, model, words, line, capsys):

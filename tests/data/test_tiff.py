@@ -1,0 +1,127 @@
+"""TIFFs of many kinds: an extra channel is no transparency, and a kind that is not read is not called damaged."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+
+from addsr_jax.data import metadata, pictures
+from addsr_jax.errors import PictureError
+
+RGB = np.random.default_rng(0).integers(0, 256, (12, 18, 3)).astype(np.uint8)
+DEEP, FLOATS = RGB.astype(np.uint16) * 257, RGB.astype(np.float32) / 255
+OF = {'u': 1, 'i': 2, 'f': 3}  # SampleFormat of numpy's kinds
+NO_ALPHA = 'its extra channel is no transparency and plays no part'
+
+
+def tiff(values, photometric=2, big=False, **tags):
+    """By hand, as Pillow and OpenCV write few of these: extra=, planar= and orientation= are tags."""
+    values = np.atleast_3d(values)
+    height, width, channels = values.shape
+    raw = values.astype(values.dtype.newbyteorder('<')).tobytes()
+    numbers = {256: [width], 257: [height], 258: [8 * values.itemsize] * channels, 259: [1], 262: [photometric]}
+    numbers |= {273: [0], 277: [channels], 278: [height], 279: [len(raw)], 339: [OF[values.dtype.kind]] * channels}
+    places = {'extra': 338, 'planar': 284, 'orientation': 274}
+    numbers |= {places[name]: value if isinstance(value, list) else [value] for name, value in tags.items()}
+    head, counts, entry, fits = (b'II+\0\x08\0\0\0' + struct.pack('<Q', 16), 'Q', '<HHQ', 8) if big else (
+        b'II*\0' + struct.pack('<I', 8), 'H', '<HHI', 4
+    )  # fmt: skip
+    directory = struct.pack('<' + counts, len(numbers))
+    beyond = len(head) + len(directory) + len(numbers) * (struct.calcsize(entry) + fits) + fits
+    far = b''
+    numbers[273] = [beyond + sum(2 * len(v) for v in numbers.values() if 2 * len(v) > fits)]
+    for tag, value in sorted(numbers.items()):
+        packed = struct.pack(f'<{len(value)}H', *value)
+        if len(packed) > fits:
+            packed, far = struct.pack('<Q', beyond + len(far))[:fits], far + packed
+        directory += struct.pack(entry, tag, 3, len(value)) + packed.ljust(fits, b'\0')
+    return head + directory + bytes(fits) + far + raw
+
+
+@pytest.mark.parametrize('values', [RGB, DEEP, FLOATS], ids=['8 bits', '16 bits', 'floats'])
+def test_an_extra_channel_that_is_no_alpha_leaves_colours_alone_and_is_said(values):
+    picture = pictures.decode_picture(tiff(np.dstack([values, values[..., 0] * 0]), extra=0), 'x')
+    assert picture.alpha is None
+    np.testing.assert_array_equal(pictures.eight_bits(picture.rgb), RGB)
+    assert picture.remarks == (NO_ALPHA,)
+
+
+@pytest.mark.parametrize('values', [RGB, DEEP, FLOATS], ids=['8 bits', '16 bits', 'floats'])
+@pytest.mark.parametrize('kind', [1, 2])
+def test_alpha_is_alpha_and_colours_times_alpha_are_divided(values, kind):
+    half = np.full_like(values[..., :1], 1 if values.dtype.kind == 'f' else np.iinfo(values.dtype).max) / 2
+    stored = np.dstack([values * (0.5 if kind == 1 else 1), half])
+    stored = stored if values.dtype.kind == 'f' else np.rint(stored)
+    picture = pictures.decode_picture(tiff(stored.astype(values.dtype), extra=kind), 'x')
+    assert picture.remarks == ()
+    assert picture.alpha is not None
+    assert np.abs(pictures.eight_bits(picture.alpha).astype(int) - 128).max() <= 1
+    assert np.abs(pictures.eight_bits(picture.rgb).astype(int) - RGB).max() <= 2
+
+
+def test_floats_a_little_above_1_are_cut_off_and_said():
+    for values in (FLOATS * np.float32(1.05), FLOATS[..., 0] * np.float32(1.05)):
+        picture = pictures.decode_picture(tiff(values, 2 if values.ndim == 3 else 1), 'x')
+        wanted = np.rint(np.minimum(values, 1) * 255)
+        seen = pictures.eight_bits(picture.rgb)
+        np.testing.assert_allclose(seen if values.ndim == 3 else seen[..., 0], wanted, atol=1)
+        assert picture.white == 1
+        assert picture.remarks == (f'its values reach to {values.max():g}: what is above 1 is cut off',)
+
+
+def test_a_few_bright_lights_do_not_darken_a_picture_of_floats():
+    values = FLOATS.copy()
+    values[:2, :2] = 300
+    picture = pictures.decode_picture(tiff(values), 'x')
+    np.testing.assert_array_equal(pictures.eight_bits(picture.rgb)[3:], RGB[3:])
+    assert picture.remarks == ('its values reach to 300: what is above 1 is cut off',)
+
+
+@pytest.mark.parametrize('values', [DEEP, FLOATS], ids=['16 bits', 'floats'])
+def test_deep_channels_that_lie_apart_are_refused(values):
+    with pytest.raises(PictureError, match='lies apart'):
+        pictures.decode_picture(tiff(values, planar=2), 'x')
+
+
+@pytest.mark.parametrize('values', [DEEP, FLOATS], ids=['16 bits', 'floats'])
+@pytest.mark.parametrize('orientation', [1, 6])
+def test_a_big_tiff_is_read_and_turned_as_a_small_one(values, orientation):
+    small, big = (tiff(values, big=big, orientation=orientation) for big in (False, True))
+    np.testing.assert_array_equal(pictures.decode(big, 'x'), pictures.decode(small, 'x'))
+    assert pictures.decode_picture(big, 'x').remarks == ()
+
+
+UNREAD = {
+    '2 channels of 16-bit numbers': tiff(DEEP[..., :2], 1, extra=2),
+    '5 channels of 16-bit numbers': tiff(np.dstack([DEEP, DEEP[..., :2]]), extra=[0, 0]),
+    '3 channels of 16-bit floats': tiff(FLOATS.astype(np.float16)),
+    '3 channels of 16-bit numbers with signs': tiff((DEEP >> 1).astype(np.int16)),
+    'Lab in 3 channels of 16-bit numbers': tiff(DEEP, 8),
+    '2 channels of 32-bit floats': tiff(FLOATS[..., :2], 1, extra=2),
+    'CMYK in 4 channels of 32-bit floats': tiff(np.dstack([FLOATS, FLOATS[..., 0]]), 5),
+}
+
+
+@pytest.mark.parametrize('kind', UNREAD)
+def test_a_whole_tiff_of_a_kind_that_is_not_read_says_which_and_not_that_it_is_damaged(kind):
+    with pytest.raises(PictureError, match=f'it is a TIFF of {kind}, which is not read: save it as RGB or grey'):
+        pictures.decode_picture(UNREAD[kind], 'x')
+
+
+def test_one_that_lacks_pixels_is_damaged():
+    with pytest.raises(PictureError, match='or damaged'):
+        pictures.decode_picture(UNREAD['5 channels of 16-bit numbers'][:-99], 'x')
+
+
+def test_a_big_tiff_keeps_its_exif():
+    file, tags = io.BytesIO(), Image.Exif()
+    tags[ExifTags.Base.Make] = 'Maker'
+    tags[ExifTags.IFD.Exif] = {ExifTags.Base.DateTimeOriginal: '2020:01:01 00:00:00'}
+    Image.fromarray(RGB).save(file, 'TIFF', big_tiff=True, exif=tags.tobytes())
+    picture = pictures.decode_picture(file.getvalue(), 'x')
+    assert picture.remarks == ()
+    kept = metadata.opened(picture.beside.exif)
+    assert kept[ExifTags.Base.Make] == 'Maker'
+    assert kept.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] == '2020:01:01 00:00:00'
