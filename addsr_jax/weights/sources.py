@@ -117,7 +117,8 @@ def plan(
         found |= {'unet': own, 'controlnet': dataclasses.replace(SD2.controlnet, unet=own)}
     elif unet is not None:
         raise UserError('--unet is where the training of a teacher starts: leave it out beside --addsr and --seesr')
-    found['schedule'] = prediction.schedule(root, list(denoisers.values()), predicts, look.say)
+    unets = [source.path for source in look.sources if source.kind == 'unet'] if denoisers or unet else []
+    found['schedule'] = prediction.schedule(root, unets, predicts, look.say, trained=bool(denoisers))
     look.files(found, ram=ram, dape=dape, dino=dino, dinov2=dinov2, tiny_decoder=tiny_decoder)
     spec = _model_spec(found)
     words = tags.chosen(ram, tag_list, thresholds, spec)

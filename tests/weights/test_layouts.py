@@ -223,6 +223,56 @@ def test_a_checkpoint_says_what_it_predicts_by_its_yaml_or_a_note_inside(tmp_pat
     assert sources.plan(noted, tokenizer=tiny_sd.TOKENIZER).spec.schedule.prediction == predicted
 
 
+def folder_saying(copied, tmp_path, prediction):
+    change(copied / 'scheduler' / 'scheduler_config.json', prediction_type=prediction)
+    return copied
+
+
+def file_noting(copied, tmp_path, prediction):
+    path = tiny_sd.whole(tmp_path / 'other.safetensors', {'unet': 'model.diffusion_model.'})
+    save_file(load_file(path), path, {'modelspec.prediction_type': prediction.removesuffix('_prediction')})
+    return path
+
+
+def file_beside_yaml(copied, tmp_path, prediction):
+    path = tiny_sd.whole(tmp_path / 'other.safetensors', {'unet': 'model.diffusion_model.'})
+    beside(path, f'    parameterization: {prediction[:1] if prediction.startswith("v") else "eps"}\n')
+    return path
+
+
+UNETS = {
+    'the scheduler of its model': folder_saying,
+    'that of the model whose unet/ it is': lambda *given: folder_saying(*given) / 'unet',
+    'that of the model in whose unet/ it lies': lambda *given: next((folder_saying(*given) / 'unet').glob('*.saf*')),
+    'a note in its file': file_noting,
+    'the .yaml beside it': file_beside_yaml,
+}
+
+
+@pytest.mark.parametrize('says', UNETS)
+@pytest.mark.parametrize(('theirs', 'own'), [('epsilon', 'v_prediction'), ('v_prediction', 'epsilon')])
+def test_what_another_unet_says_of_itself_counts_and_that_the_base_says_another_thing_is_said(
+    folder, copied, tmp_path, says, theirs, own
+):
+    base = shutil.copytree(folder, tmp_path / 'base')
+    change(base / 'scheduler' / 'scheduler_config.json', prediction_type=theirs)
+    plan = sources.plan(base, unet=UNETS[says](copied, tmp_path, own))
+    assert plan.spec.schedule.prediction == own.removesuffix('_prediction')
+    assert any(f'as {base} says' in note and note.startswith('the model predicts') for note in plan.notes), plan.notes
+
+
+def test_what_a_file_of_denoisers_says_of_itself_counts(folder, tmp_path):
+    path = tiny_sd.whole(tmp_path / 'c.safetensors', {'unet': 'model.diffusion_model.', 'controlnet': 'control_model.'})
+    save_file(load_file(path), path, {'modelspec.prediction_type': 'v'})
+    assert sources.plan(folder, addsr=path).spec.schedule.prediction == 'v'
+
+
+def test_a_unet_that_says_nothing_predicts_what_the_base_does(copied, tmp_path):
+    change(copied / 'scheduler' / 'scheduler_config.json', prediction_type='v_prediction')
+    path = tiny_sd.whole(copied / 'other.safetensors', {'unet': 'model.diffusion_model.'})
+    assert sources.plan(copied, unet=path).spec.schedule.prediction == 'v'
+
+
 def test_another_schedule_of_noise_is_refused(tmp_path):
     path = tiny_sd.whole(tmp_path / 'a.safetensors', tiny_sd.CHECKPOINT, alphas_cumprod=np.linspace(1, 0, 1000))
     with pytest.raises(UserError, match='another noise schedule'):
