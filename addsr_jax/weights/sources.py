@@ -188,7 +188,7 @@ class _Look:
             self._files[path] = ldm.networks_in(opened)
             if not self._files[path]:
                 raise UserError(f'{path} holds {mismatch.whose(opened)}, not {mismatch.NAMES[kind]}')
-            if any(name.startswith('model_ema.') for name in opened):
+            if any(name.startswith('model_ema.') and opened[name].shape for name in opened):
                 self.say(f"{path}: leaves 'model_ema.', whose numbers are those of the pruned file of that name")
         if kind not in self._files[path]:
             held = ' and '.join(mismatch.NAMES[name] for name in self._files[path])

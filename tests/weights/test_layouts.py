@@ -162,6 +162,16 @@ def test_single_files_lie_in_the_place_of_folders(folder, copied, wanted, layout
     assert hashes(vae) == wanted
 
 
+def test_an_autoencoder_with_what_its_trainer_had_beside_it_is_the_autoencoder(folder, tmp_path, wanted):
+    counters = {'model_ema.decay': np.ones(()), 'model_ema.num_updates': np.ones((), np.int32)}
+    loss = {'loss.logvar': np.zeros(()), 'loss.discriminator.main.0.weight': np.ones((2, 2), np.float32)}
+    state = tiny_sd.to_ldm('autoencoder', tiny_sd.states()['autoencoder'])
+    torch_writer.write(tmp_path / 'vae.ckpt', {'state_dict': {**state, **counters, **loss}, 'epoch': 1})
+    save_file({**state, **counters}, tmp_path / 'vae.safetensors')
+    for file in ('vae.ckpt', 'vae.safetensors'):
+        assert hashes(sources.plan(folder, addsr=folder, vae=tmp_path / file)) == wanted
+
+
 def test_a_file_where_a_folder_belongs_and_the_other_way_round(folder, tmp_path, wanted, base):
     assert hashes(sources.plan(folder / 'model_index.json', addsr=folder)) == wanted
     (tmp_path / 'models').mkdir()
