@@ -58,7 +58,7 @@ OLDER: dict[str, tuple[tuple[str, Any], ...]] = {
         (r'(?:decoder\.)?(\d{1,4})\.(.*)', lambda match: f'layers.{int(match[1]) - 1}.{match[2]}'),
     ),
 }
-# What no network here is made of: of RAM, what generates and embeds captions; of ldm's autoencoder, what its trainer had.
+# What no network here is made of: RAM's part that generates and embeds captions, what trained an autoencoder.
 UNUSED = {
     'autoencoder': ('model_ema.decay', 'model_ema.num_updates', 'loss.'),
     'prompt_extractor': ('tag_encoder.', 'text_decoder.'),
