@@ -33,7 +33,7 @@ class Pairs:
 
 
 def find(low: Path, high: Path, *, whole: bool = True, without: Path | None = None) -> Pairs:
-    """Pictures of `low` with those of `high`, in subfolders too: the same name, or that before _x4, whatever the ending.
+    """Pictures of `low` with those of `high`, below them too: the same name, or that before _x4, whatever its ending.
 
     whole: every picture of `high` has to have a partner, too. A UserError names the first one that has none, or that
     shares its name with another. without: a folder of results, which is not searched.

@@ -39,6 +39,7 @@ BY_SHAPES: dict[str, Callable[[Tensors, Path], Any]] = {
     'autoencoder': shapes.autoencoder,
     'text_encoder': shapes.text_encoder,
 }
+LORAS = {'teacher': '--seesr_lora', 'student': '--addsr_lora'}
 INDEX = 'model_index.json'
 
 
@@ -100,19 +101,20 @@ def plan(
         for part, place in (('teacher', seesr), ('student', addsr))
         if place is not None
     }
-    base_loras = look.low_rank(sd_lora)
+    takers = _adapted(denoisers)
+    base_loras = look.low_rank(sd_lora, '--sd_lora', takers)
     found: dict[str, Any] = {}  # fields of the spec
     for kind in ('autoencoder', 'text_encoder'):
         source, found[kind] = look.network(kind, kind, given[kind] or root)
-        look.keep(source, base_loras if kind == 'text_encoder' else [], _adaptable(denoisers))
+        look.keep(source, base_loras)
     for part, loras in (('teacher', seesr_lora), ('student', addsr_lora)):
         if part in denoisers:
-            found |= look.denoiser(part, denoisers[part], look.low_rank(loras), found)
+            found |= look.denoiser(part, denoisers[part], look.low_rank(loras, LORAS[part], takers), found)
         elif loras is not None:
             raise UserError(f'{loras} adapts a {part} that is not converted: give its networks too')
     if not denoisers:  # a teacher is to be trained: it starts from Stable Diffusion's own UNet
         source, plain = look.network('unet', 'unet', unet or root)
-        look.keep(source, base_loras, _adaptable(denoisers))
+        look.keep(source, base_loras)
         own = dataclasses.replace(plain, image_dim=SD2.unet.image_dim)
         found |= {'unet': own, 'controlnet': dataclasses.replace(SD2.controlnet, unet=own)}
     elif unet is not None:
@@ -125,9 +127,10 @@ def plan(
     return Plan(look.sources, spec, look.tokenizer(root, tokenizer), look.notes, words)
 
 
-def _adaptable(denoisers: Mapping[str, Path]) -> tuple[str, ...]:
-    """What a file of low-rank adapters of the base may adapt."""
-    return ('text_encoder',) if denoisers else ('unet', 'text_encoder')
+def _adapted(denoisers: Mapping[str, Path]) -> dict[str, tuple[str, ...]]:
+    """{option of low-rank adapters: the networks that they may adapt}."""
+    base = ('text_encoder',) if denoisers else ('unet', 'text_encoder')
+    return {'--sd_lora': base, **{LORAS[part]: ('unet', 'controlnet') for part in denoisers}}
 
 
 class _Look:
@@ -157,16 +160,22 @@ class _Look:
             return files[0]
         return path
 
-    def low_rank(self, path: Path | None) -> list[low_rank_files.LowRank]:
-        return [] if path is None else low_rank_files.read(path, self.say)
+    def low_rank(
+        self, path: Path | None, option: str, takers: Mapping[str, tuple[str, ...]]
+    ) -> list[low_rank_files.LowRank]:
+        if path is None:
+            return []
+        return low_rank_files.fitting(low_rank_files.read(path, self.say), option, takers, self.say)
 
-    def keep(self, source: Source, loras: list[low_rank_files.LowRank], adaptable: Iterable[str]) -> None:
+    def keep(self, source: Source, loras: list[low_rank_files.LowRank]) -> None:
         """The source, with low-rank adapters merged into it."""
-        if loras:
-            tensors = low_rank_files.merged(source.tensors, loras, adaptable, source.kind)
+        own = [lora for lora in loras if source.kind in lora.layers]
+        if own:
+            tensors = low_rank_files.merged(source.tensors, own, source.kind)
             changed = sum(tensors[name] is not source.tensors[name] for name in tensors)
             source = dataclasses.replace(source, tensors=tensors)
-            self.say(f'{source.network}: {changed} tensors with the adapters of {loras[0].path.parent} merged')
+            named = ' and '.join(str(lora.path) for lora in own)
+            self.say(f'{source.network}: {changed} tensors with the adapters of {named} merged')
         self.sources.append(source)
 
     def network(self, network: str, kind: str, root: Path) -> tuple[Source, Any]:
@@ -202,7 +211,7 @@ class _Look:
         own = {}
         for kind in ('unet', 'controlnet'):
             source, own[kind] = self.network(f'{part}/{kind}', kind, root)
-            self.keep(source, loras, ('unet', 'controlnet'))
+            self.keep(source, loras)
         if own['unet'].image_dim is None and own['controlnet'].unet.image_dim is None:
             self.say(f'{root}: no image attentions; this {part} is told what is in a picture by words alone')
         elif own['unet'].image_dim is None or own['controlnet'].unet.image_dim is None:

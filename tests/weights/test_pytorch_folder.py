@@ -80,8 +80,9 @@ def test_the_folder_is_a_source_as_it_is_and_a_lora_is_merged_on_the_way(bundle,
     own = tiny_sd.states()['unet']
     np.testing.assert_allclose(read['student/unet'][f'{layer}.weight'], own[f'{layer}.weight'] + 1, rtol=1e-6)
     np.testing.assert_array_equal(read['teacher/unet'][f'{layer}.weight'], own[f'{layer}.weight'])
-    assert any('student/unet: 1 tensors with the adapters' in note for note in plan.notes)
-    with pytest.raises(UserError, match='adapts unet: here only text_encoder can be adapted'):
+    merged = f'student/unet: 1 tensors with the adapters of {tmp_path / "lora.safetensors"} merged'
+    assert [note for note in plan.notes if 'adapters' in note] == [merged]
+    with pytest.raises(UserError, match='adapts unet, which --addsr_lora takes: --sd_lora is for text_encoder alone'):
         sources.plan(out, addsr=out, sd_lora=tmp_path / 'lora.safetensors')
 
 
