@@ -95,6 +95,29 @@ FORMS = {
         ),
         ["names without 'ema.', and leaves 'params'"],
     ),
+    'an average of which there are only settings': (
+        lambda place, t: torch_writer.write(place / 'x.pth', {'ema': {'decay': np.ones(1, np.float32)}, 'model': t}),
+        ["takes 'model'"],
+    ),
+    'an average whose name ends in it': (
+        lambda place, t: torch_writer.write(
+            place / 'x.pth', {'state_dict': {n: v + 1 for n, v in t.items()}, 'state_dict_ema': t}
+        ),
+        ["takes 'state_dict_ema', and leaves 'state_dict'"],
+    ),
+    'counters beside the words': (
+        lambda place, t: save_file(
+            {f'ema.{n}': v for n, v in t.items()} | {'step': np.ones((), np.int64), 'model.decay': np.ones(1)},
+            place / 'x.safetensors',
+        ),
+        ["names without 'ema.', and leaves 'model'", "leaves 'step'"],
+    ),
+    'counters behind the words': (
+        lambda place, t: save_file(
+            {f'module.{n}': v for n, v in t.items()} | {'module.step': np.ones((), np.int64)}, place / 'x.safetensors'
+        ),
+        ["names without 'module.'", "leaves 'step'"],
+    ),
     'torch.save under the name of the other format': (
         lambda place, t: torch_writer.write(place / 'diffusion_pytorch_model.safetensors', t),
         [],
