@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from addsr_jax import places
-from addsr_jax.errors import UserError
+from addsr_jax.errors import UserError, printable
 from addsr_jax.sizes import SD2
 from addsr_jax.specs import ModelSpec
 from addsr_jax.weights import ldm, low_rank_files, mismatch, prediction, published, shapes, single_files, tags
@@ -41,6 +41,7 @@ BY_SHAPES: dict[str, Callable[[Tensors, Path], Any]] = {
 }
 LORAS = {'teacher': '--seesr_lora', 'student': '--addsr_lora'}
 INDEX = 'model_index.json'
+TOKENIZER = ('vocab.json', 'merges.txt', 'tokenizer_config.json', 'special_tokens_map.json', 'tokenizer.json')
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,8 @@ def plan(
         raise UserError('convert from_pytorch needs --sd: its tokenizer, scheduler, text encoder and autoencoder')
     look = _Look()
     root = look.root(sd, ('vae', 'text_encoder', 'scheduler'))
-    given = {'autoencoder': vae, 'unet': unet, 'text_encoder': text_encoder}
+    vae, unet, text_encoder = (path and look.meant(path) for path in (vae, unet, text_encoder))
+    given = {'autoencoder': vae, 'text_encoder': text_encoder}
     denoisers = {
         part: look.root(place, ('unet', 'controlnet'))
         for part, place in (('teacher', seesr), ('student', addsr))
@@ -147,9 +149,7 @@ class _Look:
 
     def root(self, path: Path, inside: Iterable[str]) -> Path:
         """The folder or file of a model, where somebody gave the one and meant the other."""
-        if places.kind(path) == 'file' and path.name == INDEX:
-            self.say(f'{path}: its folder is read')
-            return path.parent
+        path = self.meant(path)
         if places.kind(path) != 'folder' or any((_place(path, name)).exists() for name in inside):
             return path
         if (path / 'config.json').exists():
@@ -159,6 +159,15 @@ class _Look:
             self.say(f'{path}: a folder, of which {files[0].name} is read')
             return files[0]
         return path
+
+    def meant(self, path: Path, files: Iterable[str] = (INDEX, 'config.json')) -> Path:
+        """The folder of a file that only says something of it; a UserError where there is neither."""
+        if not places.kind(path):
+            raise UserError(f'{printable(str(path))} does not exist')
+        if places.kind(path) != 'file' or path.name not in files:
+            return path
+        self.say(f'{path}: its folder is read')
+        return path.parent
 
     def low_rank(
         self, path: Path | None, option: str, takers: Mapping[str, tuple[str, ...]]
@@ -250,17 +259,21 @@ class _Look:
             self.sources.append(source)
 
     def _file(self, kind: str, path: Path) -> Source:
+        path = self.meant(path) if kind in STEMS else path
         folder = places.kind(path) == 'folder' and kind in STEMS
         opened = open_folder(path, STEMS[kind], self.say) if folder else open_file(path, self.say)
         return Source(kind, kind, path, published.current_names(opened, kind, path))
 
     def tokenizer(self, root: Path, given: Path | None) -> Path:
         """The tokenizer's folder: a model that is one file brings none."""
-        folder = given or root / 'tokenizer'
         if given is None and places.kind(root) == 'file':
             raise UserError(f'{root} holds no tokenizer: give the folder of one as --tokenizer (docs/weights.md)')
-        if not (folder / 'vocab.json').exists():
-            raise UserError(f'{folder} holds no vocab.json: the tokenizer folder is missing')
+        folder = root / 'tokenizer' if given is None else self.meant(given, TOKENIZER)
+        if (folder / 'tokenizer' / TOKENIZER[0]).exists():
+            self.say(f'{folder}: a model, whose tokenizer is read')
+            folder /= 'tokenizer'
+        if not (folder / TOKENIZER[0]).exists():
+            raise UserError(f'{folder} holds no {TOKENIZER[0]}: the tokenizer folder is missing')
         return folder
 
 

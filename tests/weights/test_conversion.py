@@ -302,6 +302,13 @@ def test_missing_unexpected_and_misshapen_tensors_are_named_together(copied, tmp
     ]
 
 
+@pytest.mark.parametrize(('taken', 'for_it'), [('dinov2', 'dino'), ('dino', 'dinov2')])
+def test_networks_that_were_taken_for_one_another_are_told(files, taken, for_it):
+    names = {'dino': 'DINO', 'dinov2': 'DINOv2'}
+    with pytest.raises(UserError, match=f'looks like {names[taken]}, not {names[for_it]}: give another file'):
+        conversion.check(sources.plan(files[1]['sd'], **{for_it: files[1][taken]}))
+
+
 def test_a_disk_without_space_and_a_folder_that_exists_are_refused_first(files, tmp_path, monkeypatch):
     made = sources.plan(**files[1])
     (tmp_path / 'there').mkdir()

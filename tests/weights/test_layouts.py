@@ -206,6 +206,22 @@ def test_a_file_where_a_folder_belongs_and_the_other_way_round(folder, tmp_path,
         sources.plan(folder, addsr=folder / 'unet')
 
 
+def test_a_file_that_only_describes_a_folder_means_the_folder(folder, wanted):
+    told = sources.plan(folder, addsr=folder, vae=folder / 'vae' / 'config.json')
+    assert hashes(told) == wanted
+    assert any(note.endswith('config.json: its folder is read') for note in told.notes)
+    with pytest.raises(UserError, match='unet holds one network: give the folder that holds unet, controlnet'):
+        sources.plan(folder, addsr=folder / 'unet' / 'config.json')
+    for given in (folder, folder / 'tokenizer', folder / 'tokenizer' / 'vocab.json'):
+        assert sources.plan(folder, addsr=folder, tokenizer=given).tokenizer == folder / 'tokenizer'
+
+
+@pytest.mark.parametrize('option', ['sd', 'addsr', 'vae', 'unet', 'tokenizer', 'tiny_decoder', 'ram', 'sd_lora'])
+def test_what_is_not_there_is_said_by_its_own_name(folder, tmp_path, option):
+    with pytest.raises(UserError, match=r'nope does not exist$'):
+        sources.plan(**{'sd': folder, option: tmp_path / 'nope'})
+
+
 PREDICTIONS = {
     'the noise': ({'prediction_type': 'epsilon'}, 'epsilon'),
     'the noise, of a turbo model': (
@@ -345,6 +361,27 @@ BAD = {
         ),
         r'names \.\./vae/diffusion_pytorch_model\.bin, which is no',
     ),
+    'an index that lists nothing': (
+        lambda p: (p / 'unet' / 'diffusion_pytorch_model.bin.index.json').write_text('{"weight_map": {}}'),
+        r'index\.json is empty: it lists no tensors',
+    ),
+    'a pointer of git-LFS': (
+        lambda p: (p / 'unet' / 'diffusion_pytorch_model.safetensors').write_text(
+            'version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 12\n'
+        ),
+        'is a pointer of git-LFS and not the file: run git lfs pull',
+    ),
+    'a web page': (
+        lambda p: (p / 'unet' / 'diffusion_pytorch_model.bin').write_text('\n<!DOCTYPE html><html>404</html>'),
+        'is a web page and not the file',
+    ),
+    'half of an archive': (
+        lambda p: (
+            torch_writer.write(p / 'unet' / 'x.bin', tiny_sd.states()['unet']),
+            (p / 'unet' / 'x.bin').write_bytes((p / 'unet' / 'x.bin').read_bytes()[:5000]),
+        ),
+        r'x\.bin is cut off or damaged',
+    ),
     'a picture': (
         lambda p: (p / 'unet' / 'diffusion_pytorch_model.bin').write_bytes(b'\x89PNG\r\n\x1a\n' + bytes(40)),
         'no archive of torch.save',
@@ -371,7 +408,16 @@ def other(kind):
     return lambda state: tiny_sd.states()[kind]
 
 
+def with_image_attentions(state):
+    return state | {f'{n}.image_attentions.{i}.x': v for i, (n, v) in enumerate(state.items())}
+
+
 CAUSES = {
+    'image attentions without a word in config.json': (
+        'unet',
+        with_image_attentions,
+        r'does not say use_image_cross_attention, and these are its tensors: get the config\.json',
+    ),
     'another network': ('unet', other('autoencoder'), 'it looks like an autoencoder, not a UNet'),
     'a LoRA': ('unet', lambda s: {f'unet.{n}.lora_A.weight': v for n, v in s.items()}, 'looks like low-rank adapters'),
     'half a file': ('unet', lambda s: dict(list(s.items())[: len(s) // 2]), 'a part of the network is not there'),
