@@ -345,6 +345,19 @@ def test_inspect_says_what_files_and_models_hold(converted, files):
     assert '780 tensors' in conversion.inspect(files[1]['addsr'] / 'unet', {})[0]
 
 
+@pytest.mark.parametrize('given', ['', 'model_index.json'])
+def test_inspect_lists_the_parts_of_a_folder_of_diffusers(converted, tmp_path, given):
+    out = tmp_path / 'torch'
+    pytorch_folder.to_pytorch(converted[0], out, 'student', lambda line: None)
+    lines = conversion.inspect(out / given, {})
+    assert lines[0] == f'{out}: a model in parts'
+    parts = [line.split(':')[0].strip() for line in lines[1:] if not line.startswith('    ')]
+    assert parts == ['unet', 'controlnet', 'vae', 'text_encoder', 'scheduler', 'tokenizer']
+    networks = json.loads((converted[0] / 'report.json').read_text())['networks']
+    for network in ('student/unet', 'student/controlnet', 'autoencoder', 'text_encoder'):
+        assert any(networks[network]['sha256'] in line for line in lines)
+
+
 def test_numbers_that_are_not_finite_are_named_with_their_file(copied, tmp_path):
     path = next(copied['sd'].glob('vae/*.safetensors'))
     tensors = load_file(path)

@@ -44,6 +44,13 @@ def test_stable_diffusions_own_unet_goes_into_the_pipeline_without_a_controlnet(
     assert not (tmp_path / 'out' / 'controlnet').exists()
 
 
+def test_a_model_that_nobody_else_can_open_is_said_to_be_one(tmp_path):
+    lines = []
+    pytorch_folder.to_pytorch('nano', tmp_path / 'out', 'student', lines.append)
+    assert not (tmp_path / 'out' / 'vae' / 'config.json').exists()
+    assert any('neither diffusers nor convert from_pytorch opens' in line for line in lines)
+
+
 def test_shards_are_no_larger_than_asked_and_are_read_with_their_index(bundle, tmp_path):
     size = 100_000
     written(bundle, tmp_path / 'out', shard=size / 1e9)
