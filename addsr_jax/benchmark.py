@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from addsr_jax.chips import chip_of
 from addsr_jax.errors import UserError, guard
 from addsr_jax.flags import Parser, require, say, take
 from addsr_jax.options import Options, option
@@ -45,10 +46,11 @@ class Command(Options):
         group='train',
     )
     peak: float = option(
-        'what the devices together can do, to print the share of it; 0: unknown',
+        'what the devices together can do, to print the share of it',
         default=0.0,
         low=0,
         high=1e9,
+        unset='what the vendor says of them, where that is known',
         unit='TFLOP/s',
         group='train',
     )
@@ -204,7 +206,8 @@ def train(values: Command, overrides: Sequence[tuple[str, str]] = ()) -> None:
     seconds = median_seconds(once, values.repeats)
     say(f'{seconds:.3f} s a step, {options.batch_size / seconds:.2f} images/s, peak {memory(peak=True):.2f} GB')
     work = flops(traced.jaxpr) / 1e12
-    share = f', {work / seconds / values.peak:.1%} of {values.peak:g}' if values.peak else ''
+    peak = values.peak or (chip_of(mesh.devices.flat[0]).peak or 0) * mesh.size / 1e12
+    share = f', {work / seconds / peak:.1%} of {peak:g}' if peak else ''
     say(f'{work:.3g} TFLOP a step, {work / seconds:.3g} TFLOP/s{share}: products and convolutions, loops as they run')
 
 

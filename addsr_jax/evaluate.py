@@ -90,7 +90,14 @@ def main(arguments: Sequence[str]) -> None:
     names = figures.chosen(command.metrics) if command.metrics else figures.there()
     if command.with_pyiqa:
         say(with_pyiqa.introduced())
-    pairs = comparison.find_pairs(command.pictures, command.hr, command.limit, factor=1 if command.pred else 4)
+    pairs = comparison.find_pairs(
+        command.pictures,
+        command.hr,
+        command.limit,
+        factor=1 if command.pred else 4,
+        tell=say if command.pred else None,  # what an evaluation of some pairs has written is scored as it is
+        without=command.output,
+    )
     if command.output and (command.output / 'scores.json').exists() and not command.overwrite:
         raise UserError(f'{command.output} holds scores already: add --overwrite, or choose another --output')
     if command.metrics is None and names == figures.BASIC:

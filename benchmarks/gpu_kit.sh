@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# What a GPU makes of Stable Diffusion 2 size, without anybody's weights: the train step, and pictures of three methods.
-#   [OUT=runs/gpu_kit] benchmarks/gpu_kit.sh [sd2|nano]
+# What a GPU makes of Stable Diffusion 2 size, without anybody's weights: the train step, pictures of three methods alone and
+# eight at once, and the operations that take longest.
+#   [OUT=runs/gpu_kit] [TOTAL=540] [PHOTOS=DIR] benchmarks/gpu_kit.sh [sd2|nano]
 #
 # Every figure is in $OUT as soon as it is known, so that the script can be cut off at any moment; a part that takes
-# longer than its limit is ended, and the next one begins. The parts run one after the other: they are timings, and
+# longer than its limit is ended, and the next one begins. It ends after TOTAL seconds. What is left of them, with PHOTOS, a
+# folder of photographs, trains the embedded student on; $OUT/nano has the weights it came to, files below 16 MiB. The parts run one after the other: they are timings, and
 # compilers beside each other starve. Compiled programs, and what autotuning found, stay in ADDSR_CACHE: a second call
 # goes on where the first one was cut off. `nano` tries the script itself, on a CPU too.
 #
@@ -27,8 +29,8 @@ out="${OUT:-runs/gpu_kit}"
 python="${PYTHON:-python3}"
 repeats="${REPEATS:-5}"
 case "$size" in
-  sd2) config=configs/addsr.py attention=cudnn batches=(1 4 2) side=512 peak="${PEAK:-989}" ;; # TFLOP/s, H100 in bfloat16
-  nano) config=configs/addsr.py:nano attention=chunked batches=(1 2) side=64 peak="${PEAK:-0}" ;;
+  sd2) config=configs/addsr.py attention=cudnn batches=(1 4 2) side=512 at_once=1,8 ;;
+  nano) config=configs/addsr.py:nano attention=chunked batches=(1 2) side=64 at_once=1,2 ;;
   *) echo "benchmarks/gpu_kit.sh: there is no size $size: choose sd2 or nano" >&2; exit 2 ;;
 esac
 attention="${ATTENTION:-$attention}"
@@ -36,6 +38,8 @@ attention="${ATTENTION:-$attention}"
 train_limit="${TRAIN_LIMIT:-420}" students_limit="${STUDENTS_LIMIT:-240}" teacher_limit="${TEACHER_LIMIT:-240}"
 
 mkdir -p "$out"
+out="$(cd "$out" && pwd)"
+work="$(mktemp -d)" # what is too large to come back
 export ADDSR_CACHE="${ADDSR_CACHE:-$(cd "$out/.." && pwd)/cache}"
 mkdir -p "$ADDSR_CACHE"
 wheels=("${WHEELS:-.whl}"/*.whl)
@@ -48,14 +52,19 @@ export XLA_FLAGS="${XLA_FLAGS---xla_gpu_experimental_enable_fusion_autotuner=fal
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 export XLA_PYTHON_CLIENT_MEM_FRACTION="${XLA_PYTHON_CLIENT_MEM_FRACTION:-0.92}" # one process at a time has the GPU
 
+# left: seconds of TOTAL that are to come.
+left() { echo $((${TOTAL:-540} - SECONDS)); }
+
 # part NAME LIMIT COMMAND...: the command's lines on the terminal and in $OUT/NAME.txt, each with its second; returns
-# the command's code, 124 where it ran out of time.
+# the command's code, 124 where it ran out of time, its own or that of all.
 part() {
   local name="$1" limit="$2" began="$SECONDS" code
   shift 2
+  (($(left) > 5)) || return 124
+  ((limit <= $(left))) || limit="$(left)"
   {
     echo "\$ $*"
-    timeout --kill-after=10 "$limit" "$@" 2>&1
+    timeout --kill-after="${PATIENCE:-10}" "$limit" "$@" 2>&1
     code=$?
     echo "exit $code"
     exit "$code"
@@ -67,7 +76,7 @@ part() {
 train() {
   part "train_$1_${2:-$attention}" "$train_limit" "$python" -m addsr_jax.benchmark train --config "$config" \
     --config.weights= --config.batch_size="$1" --config.mesh=data:1 --attention "${2:-$attention}" \
-    --repeats "$repeats" --peak "$peak"
+    --repeats "$repeats"
   local code=$?
   # A kernel that has no gradient here is refused within seconds: the step is worth measuring without it.
   ((code == 0 || code >= 124)) || [[ "${2:-$attention}" == chunked ]] || train "$1" chunked
@@ -75,8 +84,23 @@ train() {
 
 # pictures NAME LIMIT METHODS
 pictures() {
-  part "$1" "$2" "$python" benchmarks/accelerator.py --size "$size" --attention "$attention" --methods "$3" \
-    --side "$side" --repeats "$repeats"
+  part "$1" "$2" "$python" -m benchmarks.accelerator --size "$size" --attention "$attention" --methods "$3" \
+    --side "$side" --batch "$at_once" --repeats "$repeats" --profile "$work/profile"
+}
+
+# The embedded student goes on as its model card says, until the time is over; a signal makes it write a checkpoint.
+nano() {
+  local seconds=$(($(left) - 60))
+  [[ -n "${PHOTOS:-}" ]] && ((seconds > 30)) || return 0
+  PATIENCE=45 part nano "$seconds" "$python" -m addsr_jax.train --config configs/addsr.py:nano --workdir "$work/nano" \
+    --config.objective.start=student --config.data.source=folder --config.data.path="$PHOTOS" \
+    --config.data.degradation=camera --config.data.hr_size=96 --config.data.threads="$(nproc)" \
+    --config.objective.lpips_weight=1 --config.objective.pixel_weight=1 --config.objective.distillation_weight=0 \
+    --config.objective.adversarial_weight=0 --config.objective.one_step_probability=0.7 \
+    --config.objective.branch=per_batch --config.batch_size="${BATCH:-32}" --config.steps="${STEPS:-20000}" \
+    --config.ema=0.998 --config.optimizer.learning_rate=4e-4 --config.optimizer.beta1=0.9 --config.eval_every=0 \
+    --config.preview_every=0 --config.checkpoint_every=200
+  TOTAL=$((SECONDS + 60)) part weights 60 "$python" -m benchmarks.newest "$work/nano" --start nano -o "$out/nano"
 }
 
 machine() {
@@ -96,3 +120,4 @@ pictures students "$students_limit" addsr-1,addsr-4
 train "${batches[1]}"
 pictures teacher "$teacher_limit" seesr-50
 for batch in "${batches[@]:2}"; do train "$batch"; done
+nano

@@ -346,9 +346,9 @@ def test_ctrl_c_says_what_is_done_and_the_next_start_does_the_rest(nearest, fold
 def test_evaluate_runs_methods_and_scores_what_is_there(capsys):
     bundles.save(tiny.bundle(tiny.LEAST), Path('model'), 'safetensors')
     for folder, side in (('lq', 32), ('hr', 128)):
-        Path(folder).mkdir()
+        Path(folder, 'deep').mkdir(parents=True)
         image = Image.fromarray(photos.crops(1, 128)[0]).resize((side, side), Image.Resampling.BICUBIC)
-        image.save(f'{folder}/a.png')
+        image.save(f'{folder}/deep/a.png')
     arguments = ['--lq', 'lq', '--hr', 'hr', '--weights', 'model', '--methods', 'bicubic,addsr-1', '--output', 'out']
     arguments += ['--metrics', 'psnr,ssim,niqe', '--against', 'bicubic']
     assert guard(evaluate.main, arguments) == 0
@@ -360,6 +360,7 @@ def test_evaluate_runs_methods_and_scores_what_is_there(capsys):
     assert {p.name for p in Path('out').iterdir()} == {
         *('scores.json', 'scores.csv', 'side_by_side.png', 'bicubic', 'addsr-1')
     }
+    assert Path('out/addsr-1/deep/a.png').is_file()
     assert 'less bicubic' in told
     assert 'holds scores already' in refused(evaluate.main, arguments, capsys)
 

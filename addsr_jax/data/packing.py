@@ -83,7 +83,7 @@ def listed(folders: Sequence[Path]) -> Listed:
 
 def listed_pairs(high: Path, low: Path) -> Listed:
     """All pairs of a folder of true pictures and one of low-quality pictures; a UserError where they do not match."""
-    found = pairs.find(low, high, recursive=True, whole=True)
+    found = pairs.find(low, high)
     pairs.check_sizes(found.pairs, SCALE)
     remarks = [f'{folder}: {of.remark}' for folder, of in ((high, found.high), (low, found.low)) if of.remark]
     paths = tuple(pair.high for pair in found.pairs)

@@ -32,13 +32,13 @@ class Pairs:
     high: Found
 
 
-def find(low: Path, high: Path, *, recursive: bool, whole: bool) -> Pairs:
-    """Pictures of `low` with those of `high`: the same name, or the name before _x4, whatever their endings.
+def find(low: Path, high: Path, *, whole: bool = True, without: Path | None = None) -> Pairs:
+    """Pictures of `low` with those of `high`, below them too: the same name, or that before _x4, whatever its ending.
 
     whole: every picture of `high` has to have a partner, too. A UserError names the first one that has none, or that
-    shares its name with another.
+    shares its name with another. without: a folder of results, which is not searched.
     """
-    of_low, of_high = (photographs(folder, recursive=recursive) for folder in (low, high))
+    of_low, of_high = (photographs(folder, recursive=True, without=without) for folder in (low, high))
     references = _by_name(high, of_high)
     pairs = {}
     for name, path in _by_name(low, of_low).items():

@@ -147,7 +147,7 @@ def pairs(path: str, lq_path: str) -> PairSource:
     for key, (what, value) in given.items():
         if not value:
             raise UserError(f'pairs lie in two folders: set --config.data.{key} to that of {what}')
-    found = data_pairs.find(places.place(lq_path), places.place(path), recursive=True, whole=True)
+    found = data_pairs.find(places.place(lq_path), places.place(path))
     data_pairs.check_sizes(found.pairs, SCALE)
     high = FileSource(tuple(pair.high for pair in found.pairs), texts=found.high.texts)
     remarks = {path: found.high.remark, lq_path: found.low.remark}

@@ -31,14 +31,26 @@ class Trial:
     scores: list[report.Score]
 
 
-def find_pairs(low: Path, high: Path, limit: int | None = None, *, factor: int = 4) -> list[Pair]:
-    """Pairs of two folders, without those below them; `limit` of them, spread evenly. True pictures may be alone.
+def find_pairs(
+    low: Path,
+    high: Path,
+    limit: int | None = None,
+    *,
+    factor: int = 4,
+    tell: Callable[[str], None] | None = None,
+    without: Path | None = None,
+) -> list[Pair]:
+    """Pairs of two folders and of those below them; `limit` of them, spread evenly.
 
-    UserError where a true picture is not `factor` times as large as its partner.
+    UserError where a true picture is not `factor` times as large as its partner, or has none: with `tell` that is a
+    line. without: a folder of results, which is not searched.
     """
-    pairs = data_pairs.find(low, high, recursive=False, whole=False).pairs
-    count = min(limit or len(pairs), len(pairs))
-    chosen = [pairs[i * len(pairs) // count] for i in range(count)]
+    found = data_pairs.find(low, high, whole=tell is None, without=without)
+    alone = len(found.high.paths) - len(found.pairs)
+    if tell is not None and alone:
+        tell(f'{alone} of {len(found.high.paths)} pictures in {high} have no partner in {low}, and are left out')
+    count = min(limit or len(found.pairs), len(found.pairs))
+    chosen = [found.pairs[i * len(found.pairs) // count] for i in range(count)]
     data_pairs.check_sizes(chosen, factor)
     return chosen
 

@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from addsr_jax import trees
+from addsr_jax import places, trees
 from addsr_jax.errors import UserError, printable
 from addsr_jax.trees import Tree
 from addsr_jax.weights import bundle as bundles
-from addsr_jax.weights import finite, layout, ldm, mismatch, tags
+from addsr_jax.weights import finite, layout, ldm, mismatch, prediction, published, tags
 from addsr_jax.weights import known as known_networks
 from addsr_jax.weights.bundle import Bundle
-from addsr_jax.weights.reader import open_path, read_tensor
-from addsr_jax.weights.sources import STEMS, Plan, Source
+from addsr_jax.weights.reader import open_folder, open_path, read_tensor
+from addsr_jax.weights.sources import FOLDERS, INDEX, STEMS, Plan, Source
 
 REPORT = 'report.json'
 SPARE = 1 << 28  # bytes of disk beyond the tensors themselves
@@ -104,9 +104,13 @@ def _converted(source: Source) -> tuple[Tree, list[dict[str, Any]]]:
 
 
 def inspect(path: Path, known: Mapping[str, list[str]]) -> list[str]:
-    """Lines that say what a bundle, a file or a folder of tensors holds."""
+    """Lines that say what a bundle, a file, or a folder of tensors or of a model of diffusers holds."""
     if (path / bundles.MODEL_FILE).exists() or str(path) == 'nano':
         return _inspected(bundles.load(str(path)), path, known)
+    path = path.parent if path.name in (INDEX, 'config.json') else path
+    parts = {kind: path / FOLDERS.get(kind, kind) for kind in STEMS}
+    if not (path / 'config.json').exists() and any(places.kind(place) == 'folder' for place in parts.values()):
+        return _inspected_parts(path, parts, known)
     notes: list[str] = []
     tensors = open_path(path, (*STEMS['unet'], *STEMS['text_encoder']), notes.append)
     networks = [f'  {kind}: {len(held)} tensors' for kind, held in ldm.networks_in(tensors).items()]
@@ -114,6 +118,24 @@ def inspect(path: Path, known: Mapping[str, list[str]]) -> list[str]:
     lines = [f'  {printable(name)}  {list(t.shape)}  {kinds[t.dtype]}' for name, t in sorted(tensors.items())]
     size = sum(t.nbytes for t in tensors.values()) / 1e6
     return [*notes, f'{path}: {len(tensors)} tensors, {size:.1f} MB', *networks, *lines]
+
+
+def _inspected_parts(path: Path, parts: Mapping[str, Path], known: Mapping[str, list[str]]) -> list[str]:
+    lines: list[str] = []
+    for kind, place in parts.items():
+        if places.kind(place) != 'folder':
+            continue
+        tensors = published.current_names(open_folder(place, STEMS[kind], lines.append), kind, place)
+        size = sum(t.nbytes for t in tensors.values()) / 1e6
+        hash_ = known_networks.of_tensors(
+            known_networks.entry(name, read_tensor(place, name, stored)) for name, stored in tensors.items()
+        )
+        lines.append(f'  {place.name}: {len(tensors)} tensors, {size:.1f} MB')
+        lines.append(f'    sha256 {hash_}, {known_networks.told(hash_, known)}')
+    if (path / 'scheduler' / published.SCHEDULER).exists():
+        said = published.schedule_spec(path / 'scheduler').prediction
+        lines.append(f'  scheduler: predicts {prediction.WORDS[said]}')
+    return [f'{path}: a model in parts', *lines, *['  tokenizer'] * (path / 'tokenizer').exists()]
 
 
 def _inspected(made: Bundle, path: Path, known: Mapping[str, list[str]]) -> list[str]:

@@ -155,20 +155,38 @@ def _said_scale(said: Mapping[str, Any], start: str, where: str) -> float | None
     return alpha / rank
 
 
-def merged(
-    tensors: Mapping[str, Stored], files: Iterable[LowRank], networks: Iterable[str], kind: str
-) -> dict[str, Stored]:
+def fitting(files: Iterable[LowRank], option: str, takers: Mapping[str, Iterable[str]], say: Say) -> list[LowRank]:
+    """The files that were given as an option, without the layers of networks that it does not adapt, which are said.
+
+    takers: {option: the networks that it adapts}. A UserError names a file that holds nothing for this one.
+    """
+    kept, own = [], list(takers[option])
+    for file in files:
+        others = sorted(set(file.layers) - set(own))
+        if others:
+            what, elsewhere = ' and '.join(others), _taken_by(others, takers)
+            if len(others) == len(file.layers):
+                raise UserError(f'{file.path} adapts {what}{elsewhere}: {option} is for {" and ".join(own)} alone')
+            say(f'{file.path}: leaves the adapters of {what}{elsewhere}')
+        kept.append(LowRank(file.path, {kind: held for kind, held in file.layers.items() if kind in own}))
+    return kept
+
+
+def _taken_by(networks: Iterable[str], takers: Mapping[str, Iterable[str]]) -> str:
+    """Which options take adapters of these networks, for a line about them."""
+    found = [option for option, own in takers.items() if set(own) & set(networks)]
+    return f', which {" and ".join(found)} {"take" if len(found) > 1 else "takes"}' if found else ''
+
+
+def merged(tensors: Mapping[str, Stored], files: Iterable[LowRank], kind: str) -> dict[str, Stored]:
     """The tensors of a network of this kind with all adapters of it added, when they are read.
 
-    networks: the kinds that the files may adapt, `kind` among them. A UserError names what fits no layer.
+    A UserError names what fits no layer.
     """
-    found, kinds = dict(tensors), list(networks)
+    found = dict(tensors)
     layers = {name.removesuffix('.weight'): name for name in tensors if name.endswith('.weight')}
     flat = {layer.replace('.', '_'): name for layer, name in layers.items()}
     for file in files:
-        others = sorted(set(file.layers) - set(kinds))
-        if others:
-            raise UserError(f'{file.path} adapts {", ".join(others)}: here only {" and ".join(kinds)} can be adapted')
         adapters = file.layers.get(kind, {})
         strange = [layer for layer in adapters if layer not in layers and layer not in flat]
         if strange:

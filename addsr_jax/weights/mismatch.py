@@ -13,8 +13,9 @@ from addsr_jax.weights.stored import Stored
 SHOWN, WIDE = 3, 90  # tensors of each kind that are named, and characters of a name
 SOURCES = 4  # files of which a line is said, where several are wrong
 # Whose tensors these are, by a piece of a name; the first that is there counts.
+ADAPTERS, UNKNOWN = 'low-rank adapters', 'another network'
 SIGNS = (
-    ('lora_', 'low-rank adapters'),
+    ('lora_', ADAPTERS),
     ('conditioner.embedders.1.', 'Stable Diffusion XL'),
     ('cond_stage_model.transformer.', 'Stable Diffusion 1'),
     ('visual_encoder.', 'RAM'),
@@ -56,8 +57,14 @@ class Mismatch:
         """What has likely happened, and what to do."""
         if self.untyped:
             return f'it is quantised ({self.have[self.untyped[0]].dtype}): get the file of floats'
+        if self.unexpected and not (self.missing or self.misshapen) and _of_images(self.unexpected):
+            return (
+                'config.json does not say use_image_cross_attention, and these are its tensors: get the config.json of '
+                'SeeSR or AddSR'
+            )
         looks = whose(self.have)
-        if len(self.unexpected) > len(self.have) // 2 and looks != NAMES[self.kind]:
+        mostly = len(self.unexpected) > len(self.have) // 2  # what lies beside a network says nothing of it
+        if looks != NAMES[self.kind] and (mostly or looks not in (ADAPTERS, UNKNOWN)):
             return f'it looks like {looks}, not {NAMES[self.kind]}: give another file'
         if self.missing and not self.unexpected and not self.misshapen:
             return self._part()
@@ -66,7 +73,7 @@ class Mismatch:
         return 'another version of this network: get the files of one model'
 
     def _part(self) -> str:
-        if all('image_attentions' in name for name in self.missing):
+        if _of_images(self.missing):
             return 'it has no image attentions: it is plain Stable Diffusion, not SeeSR or AddSR'
         if len(self.missing) == len(self.wanted):
             return f'none of its tensors are those of {NAMES[self.kind]}: give another file'
@@ -85,11 +92,15 @@ class Mismatch:
         return [f'{len(found)} {what}: {_few(found)}' for what, found in kinds.items() if found]
 
 
+def _of_images(names: list[str]) -> bool:
+    return all('image_attentions' in name for name in names)
+
+
 def whose(tensors: Mapping[str, Stored]) -> str:
     """In words, what network tensors are of."""
     named = next((what for sign, what in SIGNS if any(sign in name for name in tensors)), None)
     kind = ldm.kind_of(tensors)
-    return named or (NAMES[kind] if kind else 'another network')
+    return named or (NAMES[kind] if kind else UNKNOWN)
 
 
 def found(kind: str, path: Path, have: Mapping[str, Stored], wanted: Mapping[str, tuple[int, ...]]) -> Mismatch | None:

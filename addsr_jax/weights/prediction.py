@@ -26,12 +26,13 @@ METADATA = 'modelspec.prediction_type'  # a note in .safetensors files
 LARGEST = 1 << 20  # bytes of a .yaml
 
 
-def schedule(base: Path, denoisers: Sequence[Path], given: str | None, say: Say) -> ScheduleSpec:
+def schedule(base: Path, unets: Sequence[Path], given: str | None, say: Say, *, trained: bool) -> ScheduleSpec:
     """The schedule of a model and what it predicts; a UserError where nothing says it and `given` does not either.
 
-    base: folder or file of Stable Diffusion. denoisers: those of teacher and student, whose own scheduler/ counts.
+    base: folder or file of Stable Diffusion. unets: folders or files of those that are not the base's, and what they
+    say of themselves counts. trained: they are of SeeSR and AddSR.
     """
-    said = [(place, published.schedule_spec(place / 'scheduler')) for place in denoisers if _has(place)]
+    said = [found for found in map(_of_unet, unets) if found is not None]
     if len({spec for _, spec in said}) > 1:
         raise UserError(f'{said[0][0]} and {said[1][0]} have other schedules: teacher and student share one')
     place, found = said[0] if said else (base, _of_file(base) if places.kind(base) == 'file' else _of_folder(base))
@@ -44,18 +45,37 @@ def schedule(base: Path, denoisers: Sequence[Path], given: str | None, say: Say)
             f'{base} does not say what its UNet predicts: put its .yaml beside it, or add --predicts epsilon (as '
             'stable-diffusion-2-base and sd-turbo) or --predicts v (as the 768-pixel models)'
         )
-    if denoisers and not said and found.prediction == 'v':
+    if trained and not said and found.prediction == 'v':
         raise UserError(
             f'{base} is a v-prediction model (stable-diffusion-2 or 2-1 at 768 pixels), and SeeSR and AddSR as '
             'published predict the noise: give stable-diffusion-2-base, or add --predicts epsilon to take this base '
             'for its text encoder and autoencoder'
         )
-    say(f'the model predicts {WORDS[found.prediction]}, as {place} says')
+    say(f'the model predicts {WORDS[found.prediction]}, as {place} says{_against(base, found) if said else ""}')
     return found
 
 
+def _of_unet(unet: Path) -> tuple[Path, ScheduleSpec] | None:
+    """(what says it, the schedule) of a UNet: its file, or the scheduler/ of the model whose unet/ it is."""
+    if places.kind(unet) == 'file' and (found := _of_file(unet)) is not None:
+        return unet, found
+    own = unet.parent if places.kind(unet) == 'file' and unet.parent.name == 'unet' else unet
+    model = own.parent
+    return (model, _of_folder(model)) if own.stem == 'unet' and _has(model) else None
+
+
+def _against(base: Path, found: ScheduleSpec) -> str:
+    """That the base says another thing than its UNet's replacement, where it does."""
+    try:
+        said = _of_file(base) if places.kind(base) == 'file' else _of_folder(base) if _has(base) else None
+    except UserError:  # nothing is taken from it
+        return ''
+    other = said is not None and said.prediction != found.prediction
+    return f', whose UNet it is, and not {WORDS[said.prediction]}, as {base} says' if said and other else ''
+
+
 def _has(place: Path) -> bool:
-    return places.kind(place) == 'folder' and (place / 'scheduler' / published.SCHEDULER).exists()
+    return (place / 'scheduler' / published.SCHEDULER).exists()
 
 
 def _of_folder(base: Path) -> ScheduleSpec:

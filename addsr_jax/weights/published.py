@@ -58,8 +58,9 @@ OLDER: dict[str, tuple[tuple[str, Any], ...]] = {
         (r'(?:decoder\.)?(\d{1,4})\.(.*)', lambda match: f'layers.{int(match[1]) - 1}.{match[2]}'),
     ),
 }
-# Parts of RAM that generate and embed captions: neither tags nor tokens need them.
+# What no network here is made of: RAM's part that generates and embeds captions, what trained an autoencoder.
 UNUSED = {
+    'autoencoder': ('model_ema.decay', 'model_ema.num_updates', 'loss.'),
     'prompt_extractor': ('tag_encoder.', 'text_decoder.'),
     'dape': ('tag_encoder.', 'text_decoder.'),
     'text_encoder': ('text_projection.',),  # of files saved by the class that has one

@@ -48,6 +48,11 @@ def to_pytorch(
         index = pipeline_index(made, part)
         if index is not None:
             _write_json(unfinished / INDEX, index)
+        if 'autoencoder' in made.params and not _is_kl(made.spec.autoencoder):
+            report(
+                f'{output / "vae"}: without config.json, since diffusers has no such autoencoder: neither diffusers '
+                'nor convert from_pytorch opens this model; keep the folder that it is made from'
+            )
         for file in sorted(p for p in unfinished.rglob('*') if p.is_file()):
             report(f'{output / file.relative_to(unfinished)}  {file.stat().st_size / 1e6:.1f} MB')
 

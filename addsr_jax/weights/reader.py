@@ -12,9 +12,19 @@ from addsr_jax.weights.stored import Stored
 from addsr_jax.weights.wrappers import Say
 
 LARGEST_HEADER = 4 << 20  # bytes of a .safetensors file that name its tensors; a hundred for each
+FIRST = 64  # bytes that tell kinds of files apart
 SUFFIXES = ('.safetensors', '.bin', '.pth', '.pt', '.ckpt')
 VARIANTS = ('', 'fp16', 'bf16')  # of the same numbers, the most exact ones first
 ZIP = b'PK'  # first bytes of what torch.save writes
+# First bytes, in small letters, of what lies in a file's place where a download went wrong, and what it is.
+INSTEAD = (
+    (
+        b'version https://git-lfs',
+        'a pointer of git-LFS and not the file: run git lfs pull',
+    ),
+    (b'<!doctype', 'a web page and not the file: download the file itself'),
+    (b'<html', 'a web page and not the file: download the file itself'),
+)
 SHARD = re.compile(r'.*-\d+-of-(\d+)\..*')
 
 
@@ -103,9 +113,13 @@ def _first_bytes(path: Path) -> bytes:
         raise UserError(f'{path} does not exist')
     try:
         with path.open('rb') as file:
-            return file.read(9)
+            first = file.read(FIRST)
     except OSError as error:
         raise UserError(f'{path} cannot be read ({error.strerror}): download it again') from error
+    for start, what in INSTEAD:
+        if first.lstrip().lower().startswith(start):
+            raise UserError(f'{path} is {what}')
+    return first
 
 
 def metadata(path: Path) -> dict[str, str]:
@@ -191,6 +205,8 @@ def _dtype(path: Path, name: str) -> np.dtype:
 def _open_shards(index: Path, say: Say) -> dict[str, Stored]:
     content = json_file.read(index, 'download it again').get('weight_map')
     listed = options.typed(dict[str, str], content, f'weight_map of {index}')
+    if not listed:
+        raise UserError(f'{index} is empty: it lists no tensors; download it again')
     found: dict[str, Stored] = {}
     for name in sorted(set(listed.values())):
         if Path(name).name != name or not name.endswith(('.safetensors', '.bin')):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from addsr_jax import places
-from addsr_jax.errors import UserError
+from addsr_jax.errors import UserError, printable
 from addsr_jax.sizes import SD2
 from addsr_jax.specs import ModelSpec
 from addsr_jax.weights import ldm, low_rank_files, mismatch, prediction, published, shapes, single_files, tags
@@ -39,7 +39,9 @@ BY_SHAPES: dict[str, Callable[[Tensors, Path], Any]] = {
     'autoencoder': shapes.autoencoder,
     'text_encoder': shapes.text_encoder,
 }
+LORAS = {'teacher': '--seesr_lora', 'student': '--addsr_lora'}
 INDEX = 'model_index.json'
+TOKENIZER = ('vocab.json', 'merges.txt', 'tokenizer_config.json', 'special_tokens_map.json', 'tokenizer.json')
 
 
 @dataclass(frozen=True)
@@ -94,39 +96,43 @@ def plan(
         raise UserError('convert from_pytorch needs --sd: its tokenizer, scheduler, text encoder and autoencoder')
     look = _Look()
     root = look.root(sd, ('vae', 'text_encoder', 'scheduler'))
-    given = {'autoencoder': vae, 'unet': unet, 'text_encoder': text_encoder}
+    vae, unet, text_encoder = (path and look.meant(path) for path in (vae, unet, text_encoder))
+    given = {'autoencoder': vae, 'text_encoder': text_encoder}
     denoisers = {
         part: look.root(place, ('unet', 'controlnet'))
         for part, place in (('teacher', seesr), ('student', addsr))
         if place is not None
     }
-    base_loras = look.low_rank(sd_lora)
+    takers = _adapted(denoisers)
+    base_loras = look.low_rank(sd_lora, '--sd_lora', takers)
     found: dict[str, Any] = {}  # fields of the spec
     for kind in ('autoencoder', 'text_encoder'):
         source, found[kind] = look.network(kind, kind, given[kind] or root)
-        look.keep(source, base_loras if kind == 'text_encoder' else [], _adaptable(denoisers))
+        look.keep(source, base_loras)
     for part, loras in (('teacher', seesr_lora), ('student', addsr_lora)):
         if part in denoisers:
-            found |= look.denoiser(part, denoisers[part], look.low_rank(loras), found)
+            found |= look.denoiser(part, denoisers[part], look.low_rank(loras, LORAS[part], takers), found)
         elif loras is not None:
             raise UserError(f'{loras} adapts a {part} that is not converted: give its networks too')
     if not denoisers:  # a teacher is to be trained: it starts from Stable Diffusion's own UNet
         source, plain = look.network('unet', 'unet', unet or root)
-        look.keep(source, base_loras, _adaptable(denoisers))
+        look.keep(source, base_loras)
         own = dataclasses.replace(plain, image_dim=SD2.unet.image_dim)
         found |= {'unet': own, 'controlnet': dataclasses.replace(SD2.controlnet, unet=own)}
     elif unet is not None:
         raise UserError('--unet is where the training of a teacher starts: leave it out beside --addsr and --seesr')
-    found['schedule'] = prediction.schedule(root, list(denoisers.values()), predicts, look.say)
+    unets = [source.path for source in look.sources if source.kind == 'unet'] if denoisers or unet else []
+    found['schedule'] = prediction.schedule(root, unets, predicts, look.say, trained=bool(denoisers))
     look.files(found, ram=ram, dape=dape, dino=dino, dinov2=dinov2, tiny_decoder=tiny_decoder)
     spec = _model_spec(found)
     words = tags.chosen(ram, tag_list, thresholds, spec)
     return Plan(look.sources, spec, look.tokenizer(root, tokenizer), look.notes, words)
 
 
-def _adaptable(denoisers: Mapping[str, Path]) -> tuple[str, ...]:
-    """What a file of low-rank adapters of the base may adapt."""
-    return ('text_encoder',) if denoisers else ('unet', 'text_encoder')
+def _adapted(denoisers: Mapping[str, Path]) -> dict[str, tuple[str, ...]]:
+    """{option of low-rank adapters: the networks that they may adapt}."""
+    base = ('text_encoder',) if denoisers else ('unet', 'text_encoder')
+    return {'--sd_lora': base, **{LORAS[part]: ('unet', 'controlnet') for part in denoisers}}
 
 
 class _Look:
@@ -143,9 +149,7 @@ class _Look:
 
     def root(self, path: Path, inside: Iterable[str]) -> Path:
         """The folder or file of a model, where somebody gave the one and meant the other."""
-        if places.kind(path) == 'file' and path.name == INDEX:
-            self.say(f'{path}: its folder is read')
-            return path.parent
+        path = self.meant(path)
         if places.kind(path) != 'folder' or any((_place(path, name)).exists() for name in inside):
             return path
         if (path / 'config.json').exists():
@@ -156,16 +160,31 @@ class _Look:
             return files[0]
         return path
 
-    def low_rank(self, path: Path | None) -> list[low_rank_files.LowRank]:
-        return [] if path is None else low_rank_files.read(path, self.say)
+    def meant(self, path: Path, files: Iterable[str] = (INDEX, 'config.json')) -> Path:
+        """The folder of a file that only says something of it; a UserError where there is neither."""
+        if not places.kind(path):
+            raise UserError(f'{printable(str(path))} does not exist')
+        if places.kind(path) != 'file' or path.name not in files:
+            return path
+        self.say(f'{path}: its folder is read')
+        return path.parent
 
-    def keep(self, source: Source, loras: list[low_rank_files.LowRank], adaptable: Iterable[str]) -> None:
+    def low_rank(
+        self, path: Path | None, option: str, takers: Mapping[str, tuple[str, ...]]
+    ) -> list[low_rank_files.LowRank]:
+        if path is None:
+            return []
+        return low_rank_files.fitting(low_rank_files.read(path, self.say), option, takers, self.say)
+
+    def keep(self, source: Source, loras: list[low_rank_files.LowRank]) -> None:
         """The source, with low-rank adapters merged into it."""
-        if loras:
-            tensors = low_rank_files.merged(source.tensors, loras, adaptable, source.kind)
+        own = [lora for lora in loras if source.kind in lora.layers]
+        if own:
+            tensors = low_rank_files.merged(source.tensors, own, source.kind)
             changed = sum(tensors[name] is not source.tensors[name] for name in tensors)
             source = dataclasses.replace(source, tensors=tensors)
-            self.say(f'{source.network}: {changed} tensors with the adapters of {loras[0].path.parent} merged')
+            named = ' and '.join(str(lora.path) for lora in own)
+            self.say(f'{source.network}: {changed} tensors with the adapters of {named} merged')
         self.sources.append(source)
 
     def network(self, network: str, kind: str, root: Path) -> tuple[Source, Any]:
@@ -187,7 +206,7 @@ class _Look:
             self._files[path] = ldm.networks_in(opened)
             if not self._files[path]:
                 raise UserError(f'{path} holds {mismatch.whose(opened)}, not {mismatch.NAMES[kind]}')
-            if any(name.startswith('model_ema.') for name in opened):
+            if any(name.startswith('model_ema.') and opened[name].shape for name in opened):
                 self.say(f"{path}: leaves 'model_ema.', whose numbers are those of the pruned file of that name")
         if kind not in self._files[path]:
             held = ' and '.join(mismatch.NAMES[name] for name in self._files[path])
@@ -201,7 +220,7 @@ class _Look:
         own = {}
         for kind in ('unet', 'controlnet'):
             source, own[kind] = self.network(f'{part}/{kind}', kind, root)
-            self.keep(source, loras, ('unet', 'controlnet'))
+            self.keep(source, loras)
         if own['unet'].image_dim is None and own['controlnet'].unet.image_dim is None:
             self.say(f'{root}: no image attentions; this {part} is told what is in a picture by words alone')
         elif own['unet'].image_dim is None or own['controlnet'].unet.image_dim is None:
@@ -240,17 +259,21 @@ class _Look:
             self.sources.append(source)
 
     def _file(self, kind: str, path: Path) -> Source:
+        path = self.meant(path) if kind in STEMS else path
         folder = places.kind(path) == 'folder' and kind in STEMS
         opened = open_folder(path, STEMS[kind], self.say) if folder else open_file(path, self.say)
         return Source(kind, kind, path, published.current_names(opened, kind, path))
 
     def tokenizer(self, root: Path, given: Path | None) -> Path:
         """The tokenizer's folder: a model that is one file brings none."""
-        folder = given or root / 'tokenizer'
         if given is None and places.kind(root) == 'file':
             raise UserError(f'{root} holds no tokenizer: give the folder of one as --tokenizer (docs/weights.md)')
-        if not (folder / 'vocab.json').exists():
-            raise UserError(f'{folder} holds no vocab.json: the tokenizer folder is missing')
+        folder = root / 'tokenizer' if given is None else self.meant(given, TOKENIZER)
+        if (folder / 'tokenizer' / TOKENIZER[0]).exists():
+            self.say(f'{folder}: a model, whose tokenizer is read')
+            folder /= 'tokenizer'
+        if not (folder / TOKENIZER[0]).exists():
+            raise UserError(f'{folder} holds no {TOKENIZER[0]}: the tokenizer folder is missing')
         return folder
 
 

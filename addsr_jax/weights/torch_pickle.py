@@ -42,6 +42,7 @@ ORDERED_DICT = 'collections OrderedDict'
 TENSOR = 'torch._utils _rebuild_tensor_v2'
 PARAMETER = 'torch._utils _rebuild_parameter'
 NAMES = {ORDERED_DICT, TENSOR, PARAMETER, *STORAGES}
+ENTRY = b'PK\x03\x04'  # first bytes of an archive
 LARGEST_DESCRIPTION = 16 << 20  # bytes of data.pkl; RAM's, with 1,000 tensors, takes 0.3 MB
 MOST_STEPS = 300_000  # opcodes of a description; thirty for a tensor
 LARGEST_KEY = 1 << 31  # of a dict whose keys are numbers: larger ones can be chosen to share one hash, all of them
@@ -98,6 +99,8 @@ def read(path: Path) -> dict[str, Any]:
     try:
         archive = zipfile.ZipFile(path)
     except DAMAGES as error:
+        if _begins_as_archive(path):
+            raise UserError(f'{path} is cut off or damaged: download it again') from error
         raise UserError(
             f'{path} is no archive of torch.save ({printable(str(error))}): download it again, or, if it is older than '
             'torch 1.6, open it in torch and save it once more'
@@ -108,6 +111,14 @@ def read(path: Path) -> dict[str, Any]:
         if not isinstance(content, dict):
             raise Refused(f'it holds {type(content).__name__}, not a dict')
         return _with_readers(content, partial(_tensor, archive, root, path))
+
+
+def _begins_as_archive(path: Path) -> bool:
+    try:
+        with path.open('rb') as file:
+            return file.read(4) == ENTRY
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -4,7 +4,8 @@ Of several sets of the same network the moving average is taken, as those who pu
 what is left is said.
 """
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ WRAPPERS = (
     'ema',
     'model_ema',
     'ema_state_dict',
+    'state_dict_ema',
     'teacher',  # of DINO, whose student is not published
     'model',
     'state_dict',
@@ -42,7 +44,7 @@ def quiet(line: str) -> None:
 def inner(content: Mapping[Any, Any], path: Path, say: Say) -> Mapping[Any, Any]:
     """The dict that holds the tensors, of a file that holds dicts."""
     for _ in range(DEEPEST):
-        there = [name for name in WRAPPERS if isinstance(content.get(name), dict)]
+        there = [name for name in WRAPPERS if isinstance(content.get(name), dict) and _holds_numbers(content[name])]
         if not there:
             break
         say(f"{path}: takes '{there[0]}'{_left(there[1:])}")
@@ -51,18 +53,47 @@ def inner(content: Mapping[Any, Any], path: Path, say: Say) -> Mapping[Any, Any]
 
 
 def plain(tensors: Mapping[str, Stored], path: Path, say: Say) -> dict[str, Stored]:
-    """Tensors without the words that all their names begin with."""
-    found = dict(tensors)
+    """Tensors without the words that all their names begin with, and without the counters beside such ones."""
+    found, counters = dict(tensors), list[str]()
     for _ in range(DEEPEST):
-        first = {name.partition('.')[0] for name in found if '.' in name}
-        there = [word for word in WRAPPERS if word in first]
-        wrapped = all('.' in name and not name.startswith(LDM) for name in found)
-        if not found or not wrapped or first - set(there):
+        sets = {name: value for name, value in found.items() if not _is_counter(name, value)}
+        first = {name.partition('.')[0] for name in sets if '.' in name}
+        there = [word for word in WRAPPERS if _holds_numbers(_inside(sets, word))]
+        wrapped = all('.' in name and not name.startswith(LDM) for name in sets)
+        if not there or not wrapped or first - set(WRAPPERS):
             break
-        say(f"{path}: names without '{there[0]}.'{_left(there[1:])}")
-        start = f'{there[0]}.'
-        found = {name.removeprefix(start): value for name, value in found.items() if name.startswith(start)}
+        counters += [name for name in found if name not in sets]
+        others = [word for word in WRAPPERS if word in first and word != there[0]]
+        say(f"{path}: names without '{there[0]}.'{_left(others)}")
+        found = _inside(found, there[0])
+        counters += [name for name, value in found.items() if _is_counter(name, value)]
+        found = {name: value for name, value in found.items() if name not in counters}
+    if counters:
+        say(f'{path}: leaves {_named(dict.fromkeys(counters))}')
     return _tower(found, path, say)
+
+
+def _inside(tensors: Mapping[str, Stored], word: str) -> dict[str, Stored]:
+    start = f'{word}.'
+    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+
+
+def _is_counter(name: str, value: Stored) -> bool:
+    """Whether it is one number that a trainer keeps, as of its steps: no network has one outside its layers."""
+    return '.' not in name and math.prod(value.shape) == 1
+
+
+def _holds_numbers(content: Mapping[Any, Any]) -> bool:
+    """Whether a dict is of more than settings and counters, itself or in dicts inside it."""
+    left, seen = [content], set[int]()
+    while left:
+        for value in left.pop().values():
+            if isinstance(value, Stored) and math.prod(value.shape) > 1:
+                return True
+            if isinstance(value, dict) and id(value) not in seen:  # a file may hold one dict in many places
+                seen.add(id(value))
+                left.append(value)
+    return False
 
 
 def _tower(tensors: dict[str, Stored], path: Path, say: Say) -> dict[str, Stored]:
@@ -74,4 +105,8 @@ def _tower(tensors: dict[str, Stored], path: Path, say: Say) -> dict[str, Stored
 
 
 def _left(names: list[str]) -> str:
-    return f', and leaves {", ".join(printable(repr(name)) for name in names)}' if names else ''
+    return f', and leaves {_named(names)}' if names else ''
+
+
+def _named(names: Iterable[str]) -> str:
+    return ', '.join(printable(repr(name)) for name in names)

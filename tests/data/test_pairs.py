@@ -97,7 +97,7 @@ def test_packed_pairs_give_the_batches_of_the_folders(folders, tmp_path, capsys)
 
 def test_held_out_pairs_are_scored_on_their_own_low_quality_pictures(folders):
     batch = held_out_batch(opened(folders), 4, 96, 'mild', '', TOKENIZER)
-    for i, pair in enumerate(pairs.find(folders[1], folders[0], recursive=True, whole=True).pairs):
+    for i, pair in enumerate(pairs.find(folders[1], folders[0]).pairs):
         low, high = pairs.read(pair, 4)
         np.testing.assert_array_equal(batch['hr'][i], high.astype(np.float32) / 255 * 2 - 1)
         np.testing.assert_allclose(batch['lq'][i], enlarged(low.astype(np.float32) / 255) * 2 - 1, atol=1e-6)
@@ -125,8 +125,6 @@ def test_pairs_that_do_not_match_are_one_line_and_nothing_is_written(number, fol
         pack: [str(high), '--lq', str(low), '-o', str(tmp_path / 'packed')],
         evaluate: ['--lq', str(low), '--hr', str(high), '--methods', 'bicubic', '--output', str(tmp_path / 'scores')],
     }
-    if number == 0:
-        del calls[evaluate]  # which takes true pictures without a partner, as of a part of a set
     for command, arguments in calls.items():
         assert guard(command.main, arguments) == 2
         told = capsys.readouterr().err

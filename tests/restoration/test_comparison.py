@@ -40,6 +40,28 @@ def test_a_picture_without_partner_is_refused(pairs):
         comparison.find_pairs(pairs[0].low.parent, pairs[0].high.parent)
 
 
+def test_a_true_picture_without_partner_is_refused_or_said(pairs):
+    pairs[2].low.unlink()
+    folders = pairs[0].low.parent, pairs[0].high.parent
+    with pytest.raises(UserError, match=r'c\.png has no partner'):
+        comparison.find_pairs(*folders)
+    lines = []
+    assert [pair.name for pair in comparison.find_pairs(*folders, tell=lines.append)] == list('abde')
+    assert lines == [f'1 of 5 pictures in {folders[1]} have no partner in {folders[0]}, and are left out']
+
+
+def test_pairs_below_their_folders_are_taken_and_results_among_them_are_not(pairs):
+    folders = pairs[0].low.parent, pairs[0].high.parent
+    for path in (pairs[0].low, pairs[0].high):
+        (path.parent / 'deep').mkdir()
+        path.rename(path.parent / 'deep' / path.name)
+    results = folders[0] / 'results'
+    (results / 'bicubic').mkdir(parents=True)
+    (results / 'bicubic' / 'a.png').write_bytes(pairs[1].high.read_bytes())
+    found = comparison.find_pairs(*folders, without=results)
+    assert [pair.name for pair in found] == ['b', 'c', 'd', 'deep/a', 'e']
+
+
 def test_bicubic_alone_loads_no_model():
     methods = comparison.make_methods(['bicubic'], Settings(), lambda: pytest.fail('loaded'))
     assert methods['bicubic'](np.zeros((3, 5, 3), np.uint8), 'a').shape == (12, 20, 3)

@@ -302,6 +302,13 @@ def test_missing_unexpected_and_misshapen_tensors_are_named_together(copied, tmp
     ]
 
 
+@pytest.mark.parametrize(('taken', 'for_it'), [('dinov2', 'dino'), ('dino', 'dinov2')])
+def test_networks_that_were_taken_for_one_another_are_told(files, taken, for_it):
+    names = {'dino': 'DINO', 'dinov2': 'DINOv2'}
+    with pytest.raises(UserError, match=f'looks like {names[taken]}, not {names[for_it]}: give another file'):
+        conversion.check(sources.plan(files[1]['sd'], **{for_it: files[1][taken]}))
+
+
 def test_a_disk_without_space_and_a_folder_that_exists_are_refused_first(files, tmp_path, monkeypatch):
     made = sources.plan(**files[1])
     (tmp_path / 'there').mkdir()
@@ -336,6 +343,19 @@ def test_inspect_says_what_files_and_models_hold(converted, files):
     assert any('student' in line and '1.440 M' in line for line in conversion.inspect(converted[0], {}))
     assert '28 tensors' not in conversion.inspect(files[1]['dape'], {})[0]  # real files hold more than is used
     assert '780 tensors' in conversion.inspect(files[1]['addsr'] / 'unet', {})[0]
+
+
+@pytest.mark.parametrize('given', ['', 'model_index.json'])
+def test_inspect_lists_the_parts_of_a_folder_of_diffusers(converted, tmp_path, given):
+    out = tmp_path / 'torch'
+    pytorch_folder.to_pytorch(converted[0], out, 'student', lambda line: None)
+    lines = conversion.inspect(out / given, {})
+    assert lines[0] == f'{out}: a model in parts'
+    parts = [line.split(':')[0].strip() for line in lines[1:] if not line.startswith('    ')]
+    assert parts == ['unet', 'controlnet', 'vae', 'text_encoder', 'scheduler', 'tokenizer']
+    networks = json.loads((converted[0] / 'report.json').read_text())['networks']
+    for network in ('student/unet', 'student/controlnet', 'autoencoder', 'text_encoder'):
+        assert any(networks[network]['sha256'] in line for line in lines)
 
 
 def test_numbers_that_are_not_finite_are_named_with_their_file(copied, tmp_path):

@@ -95,6 +95,29 @@ FORMS = {
         ),
         ["names without 'ema.', and leaves 'params'"],
     ),
+    'an average of which there are only settings': (
+        lambda place, t: torch_writer.write(place / 'x.pth', {'ema': {'decay': np.ones(1, np.float32)}, 'model': t}),
+        ["takes 'model'"],
+    ),
+    'an average whose name ends in it': (
+        lambda place, t: torch_writer.write(
+            place / 'x.pth', {'state_dict': {n: v + 1 for n, v in t.items()}, 'state_dict_ema': t}
+        ),
+        ["takes 'state_dict_ema', and leaves 'state_dict'"],
+    ),
+    'counters beside the words': (
+        lambda place, t: save_file(
+            {f'ema.{n}': v for n, v in t.items()} | {'step': np.ones((), np.int64), 'model.decay': np.ones(1)},
+            place / 'x.safetensors',
+        ),
+        ["names without 'ema.', and leaves 'model'", "leaves 'step'"],
+    ),
+    'counters behind the words': (
+        lambda place, t: save_file(
+            {f'module.{n}': v for n, v in t.items()} | {'module.step': np.ones((), np.int64)}, place / 'x.safetensors'
+        ),
+        ["names without 'module.'", "leaves 'step'"],
+    ),
     'torch.save under the name of the other format': (
         lambda place, t: torch_writer.write(place / 'diffusion_pytorch_model.safetensors', t),
         [],
@@ -162,6 +185,16 @@ def test_single_files_lie_in_the_place_of_folders(folder, copied, wanted, layout
     assert hashes(vae) == wanted
 
 
+def test_an_autoencoder_with_what_its_trainer_had_beside_it_is_the_autoencoder(folder, tmp_path, wanted):
+    counters = {'model_ema.decay': np.ones(()), 'model_ema.num_updates': np.ones((), np.int32)}
+    loss = {'loss.logvar': np.zeros(()), 'loss.discriminator.main.0.weight': np.ones((2, 2), np.float32)}
+    state = tiny_sd.to_ldm('autoencoder', tiny_sd.states()['autoencoder'])
+    torch_writer.write(tmp_path / 'vae.ckpt', {'state_dict': {**state, **counters, **loss}, 'epoch': 1})
+    save_file({**state, **counters}, tmp_path / 'vae.safetensors')
+    for file in ('vae.ckpt', 'vae.safetensors'):
+        assert hashes(sources.plan(folder, addsr=folder, vae=tmp_path / file)) == wanted
+
+
 def test_a_file_where_a_folder_belongs_and_the_other_way_round(folder, tmp_path, wanted, base):
     assert hashes(sources.plan(folder / 'model_index.json', addsr=folder)) == wanted
     (tmp_path / 'models').mkdir()
@@ -171,6 +204,22 @@ def test_a_file_where_a_folder_belongs_and_the_other_way_round(folder, tmp_path,
     assert any('of which v2.safetensors is read' in note for note in plan.notes)
     with pytest.raises(UserError, match='holds one network: give the folder that holds unet, controlnet'):
         sources.plan(folder, addsr=folder / 'unet')
+
+
+def test_a_file_that_only_describes_a_folder_means_the_folder(folder, wanted):
+    told = sources.plan(folder, addsr=folder, vae=folder / 'vae' / 'config.json')
+    assert hashes(told) == wanted
+    assert any(note.endswith('config.json: its folder is read') for note in told.notes)
+    with pytest.raises(UserError, match='unet holds one network: give the folder that holds unet, controlnet'):
+        sources.plan(folder, addsr=folder / 'unet' / 'config.json')
+    for given in (folder, folder / 'tokenizer', folder / 'tokenizer' / 'vocab.json'):
+        assert sources.plan(folder, addsr=folder, tokenizer=given).tokenizer == folder / 'tokenizer'
+
+
+@pytest.mark.parametrize('option', ['sd', 'addsr', 'vae', 'unet', 'tokenizer', 'tiny_decoder', 'ram', 'sd_lora'])
+def test_what_is_not_there_is_said_by_its_own_name(folder, tmp_path, option):
+    with pytest.raises(UserError, match=r'nope does not exist$'):
+        sources.plan(**{'sd': folder, option: tmp_path / 'nope'})
 
 
 PREDICTIONS = {
@@ -223,6 +272,56 @@ def test_a_checkpoint_says_what_it_predicts_by_its_yaml_or_a_note_inside(tmp_pat
     assert sources.plan(noted, tokenizer=tiny_sd.TOKENIZER).spec.schedule.prediction == predicted
 
 
+def folder_saying(copied, tmp_path, prediction):
+    change(copied / 'scheduler' / 'scheduler_config.json', prediction_type=prediction)
+    return copied
+
+
+def file_noting(copied, tmp_path, prediction):
+    path = tiny_sd.whole(tmp_path / 'other.safetensors', {'unet': 'model.diffusion_model.'})
+    save_file(load_file(path), path, {'modelspec.prediction_type': prediction.removesuffix('_prediction')})
+    return path
+
+
+def file_beside_yaml(copied, tmp_path, prediction):
+    path = tiny_sd.whole(tmp_path / 'other.safetensors', {'unet': 'model.diffusion_model.'})
+    beside(path, f'    parameterization: {prediction[:1] if prediction.startswith("v") else "eps"}\n')
+    return path
+
+
+UNETS = {
+    'the scheduler of its model': folder_saying,
+    'that of the model whose unet/ it is': lambda *given: folder_saying(*given) / 'unet',
+    'that of the model in whose unet/ it lies': lambda *given: next((folder_saying(*given) / 'unet').glob('*.saf*')),
+    'a note in its file': file_noting,
+    'the .yaml beside it': file_beside_yaml,
+}
+
+
+@pytest.mark.parametrize('says', UNETS)
+@pytest.mark.parametrize(('theirs', 'own'), [('epsilon', 'v_prediction'), ('v_prediction', 'epsilon')])
+def test_what_another_unet_says_of_itself_counts_and_that_the_base_says_another_thing_is_said(
+    folder, copied, tmp_path, says, theirs, own
+):
+    base = shutil.copytree(folder, tmp_path / 'base')
+    change(base / 'scheduler' / 'scheduler_config.json', prediction_type=theirs)
+    plan = sources.plan(base, unet=UNETS[says](copied, tmp_path, own))
+    assert plan.spec.schedule.prediction == own.removesuffix('_prediction')
+    assert any(f'as {base} says' in note and note.startswith('the model predicts') for note in plan.notes), plan.notes
+
+
+def test_what_a_file_of_denoisers_says_of_itself_counts(folder, tmp_path):
+    path = tiny_sd.whole(tmp_path / 'c.safetensors', {'unet': 'model.diffusion_model.', 'controlnet': 'control_model.'})
+    save_file(load_file(path), path, {'modelspec.prediction_type': 'v'})
+    assert sources.plan(folder, addsr=path).spec.schedule.prediction == 'v'
+
+
+def test_a_unet_that_says_nothing_predicts_what_the_base_does(copied, tmp_path):
+    change(copied / 'scheduler' / 'scheduler_config.json', prediction_type='v_prediction')
+    path = tiny_sd.whole(copied / 'other.safetensors', {'unet': 'model.diffusion_model.'})
+    assert sources.plan(copied, unet=path).spec.schedule.prediction == 'v'
+
+
 def test_another_schedule_of_noise_is_refused(tmp_path):
     path = tiny_sd.whole(tmp_path / 'a.safetensors', tiny_sd.CHECKPOINT, alphas_cumprod=np.linspace(1, 0, 1000))
     with pytest.raises(UserError, match='another noise schedule'):
@@ -262,6 +361,27 @@ BAD = {
         ),
         r'names \.\./vae/diffusion_pytorch_model\.bin, which is no',
     ),
+    'an index that lists nothing': (
+        lambda p: (p / 'unet' / 'diffusion_pytorch_model.bin.index.json').write_text('{"weight_map": {}}'),
+        r'index\.json is empty: it lists no tensors',
+    ),
+    'a pointer of git-LFS': (
+        lambda p: (p / 'unet' / 'diffusion_pytorch_model.safetensors').write_text(
+            'version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 12\n'
+        ),
+        'is a pointer of git-LFS and not the file: run git lfs pull',
+    ),
+    'a web page': (
+        lambda p: (p / 'unet' / 'diffusion_pytorch_model.bin').write_text('\n<!DOCTYPE html><html>404</html>'),
+        'is a web page and not the file',
+    ),
+    'half of an archive': (
+        lambda p: (
+            torch_writer.write(p / 'unet' / 'x.bin', tiny_sd.states()['unet']),
+            (p / 'unet' / 'x.bin').write_bytes((p / 'unet' / 'x.bin').read_bytes()[:5000]),
+        ),
+        r'x\.bin is cut off or damaged',
+    ),
     'a picture': (
         lambda p: (p / 'unet' / 'diffusion_pytorch_model.bin').write_bytes(b'\x89PNG\r\n\x1a\n' + bytes(40)),
         'no archive of torch.save',
@@ -288,7 +408,16 @@ def other(kind):
     return lambda state: tiny_sd.states()[kind]
 
 
+def with_image_attentions(state):
+    return state | {f'{n}.image_attentions.{i}.x': v for i, (n, v) in enumerate(state.items())}
+
+
 CAUSES = {
+    'image attentions without a word in config.json': (
+        'unet',
+        with_image_attentions,
+        r'does not say use_image_cross_attention, and these are its tensors: get the config\.json',
+    ),
     'another network': ('unet', other('autoencoder'), 'it looks like an autoencoder, not a UNet'),
     'a LoRA': ('unet', lambda s: {f'unet.{n}.lora_A.weight': v for n, v in s.items()}, 'looks like low-rank adapters'),
     'half a file': ('unet', lambda s: dict(list(s.items())[: len(s) // 2]), 'a part of the network is not there'),

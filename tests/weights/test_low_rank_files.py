@@ -82,8 +82,9 @@ LAYOUTS = {
 }
 
 
-def merged(path, kind='unet', networks=('unet', 'text_encoder')):
-    found = files.merged(stored(BASE), files.read(path, print), networks, kind)
+def merged(path):
+    fitting = files.fitting(files.read(path, print), '--sd_lora', {'--sd_lora': ('unet', 'text_encoder')}, print)
+    found = files.merged(stored(BASE), fitting, 'unet')
     return {name: tensor.read() for name, tensor in found.items()}
 
 
@@ -119,7 +120,7 @@ def test_notes_are_read_once_for_a_network(tmp_path, monkeypatch):
 def test_weights_keep_their_type(tmp_path):
     save_file(peft(), tmp_path / 'x.safetensors')
     half = stored({name: value.astype(np.float16) for name, value in BASE.items()})
-    found = files.merged(half, files.read(tmp_path / 'x.safetensors', print), ['unet'], 'unet')
+    found = files.merged(half, files.read(tmp_path / 'x.safetensors', print), 'unet')
     assert {found[name].read().dtype for name in found} == {np.dtype(np.float16)}
 
 
@@ -133,7 +134,10 @@ WRONG = {
         peft(without=[LINEAR]) | pair(LINEAR, 6, 9),
         r'factors \(6, 2\) and \(2, 9\) for a weight \(6, 4\)',
     ),
-    'another part of the model': (peft('controlnet.'), 'adapts controlnet: here only unet and text_encoder'),
+    'another part of the model': (
+        peft('controlnet.'),
+        'adapts controlnet: --sd_lora is for unet and text_encoder alone',
+    ),
     'half of a pair': ({f'unet.{LINEAR}.lora_A.weight': np.ones((2, 4))}, 'half of the adapter'),
     'LoHa': ({'lora_unet_x.hada_w1_a': np.ones((2, 4))}, 'no LoHa, LoKr or DoRA'),
     'its network named for some layers only': (
@@ -158,3 +162,40 @@ def test_settings_that_mean_another_sum_are_refused(tmp_path):
     (tmp_path / 'adapter_config.json').write_text(json.dumps({'r': 2, 'lora_alpha': 1, 'use_rslora': True}))
     with pytest.raises(UserError, match='says use_rslora'):
         merged(tmp_path)
+
+
+TAKERS = {
+    '--sd_lora': ('text_encoder',),
+    '--addsr_lora': ('unet', 'controlnet'),
+    '--seesr_lora': ('unet', 'controlnet'),
+}
+
+
+@pytest.mark.parametrize(
+    ('option', 'kept', 'others'),
+    [
+        ('--sd_lora', 'text_encoder', 'unet, which --addsr_lora and --seesr_lora take'),
+        ('--addsr_lora', 'unet', 'text_encoder, which --sd_lora takes'),
+    ],
+)
+def test_a_file_of_several_networks_gives_each_option_its_own_and_the_rest_is_said(tmp_path, option, kept, others):
+    save_file(kohya() | text_layer(), tmp_path / 'x.safetensors')
+    lines = []
+    (file,) = files.fitting(files.read(tmp_path / 'x.safetensors', print), option, TAKERS, lines.append)
+    assert list(file.layers) == [kept]
+    assert len(lines) == 1
+    assert lines[0].endswith(f'leaves the adapters of {others}')
+
+
+def test_a_file_for_another_option_alone_is_refused_by_its_name(tmp_path):
+    save_file(text_layer(), tmp_path / 'x.safetensors')
+    with pytest.raises(UserError, match='adapts text_encoder, which --sd_lora takes: --addsr_lora is for unet'):
+        files.fitting(files.read(tmp_path / 'x.safetensors', print), '--addsr_lora', TAKERS, print)
+
+
+def text_layer():
+    stem = 'lora_te_text_model_encoder_layers_0_self_attn_q_proj'
+    return {
+        f'{stem}.lora_down.weight': np.ones((2, 4), np.float32),
+        f'{stem}.lora_up.weight': np.ones((4, 2), np.float32),
+    }

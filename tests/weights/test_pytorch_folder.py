@@ -44,6 +44,13 @@ def test_stable_diffusions_own_unet_goes_into_the_pipeline_without_a_controlnet(
     assert not (tmp_path / 'out' / 'controlnet').exists()
 
 
+def test_a_model_that_nobody_else_can_open_is_said_to_be_one(tmp_path):
+    lines = []
+    pytorch_folder.to_pytorch('nano', tmp_path / 'out', 'student', lines.append)
+    assert not (tmp_path / 'out' / 'vae' / 'config.json').exists()
+    assert any('neither diffusers nor convert from_pytorch opens' in line for line in lines)
+
+
 def test_shards_are_no_larger_than_asked_and_are_read_with_their_index(bundle, tmp_path):
     size = 100_000
     written(bundle, tmp_path / 'out', shard=size / 1e9)
@@ -80,8 +87,9 @@ def test_the_folder_is_a_source_as_it_is_and_a_lora_is_merged_on_the_way(bundle,
     own = tiny_sd.states()['unet']
     np.testing.assert_allclose(read['student/unet'][f'{layer}.weight'], own[f'{layer}.weight'] + 1, rtol=1e-6)
     np.testing.assert_array_equal(read['teacher/unet'][f'{layer}.weight'], own[f'{layer}.weight'])
-    assert any('student/unet: 1 tensors with the adapters' in note for note in plan.notes)
-    with pytest.raises(UserError, match='adapts unet: here only text_encoder can be adapted'):
+    merged = f'student/unet: 1 tensors with the adapters of {tmp_path / "lora.safetensors"} merged'
+    assert [note for note in plan.notes if 'adapters' in note] == [merged]
+    with pytest.raises(UserError, match='adapts unet, which --addsr_lora takes: --sd_lora is for text_encoder alone'):
         sources.plan(out, addsr=out, sd_lora=tmp_path / 'lora.safetensors')
 
 
