@@ -47,6 +47,9 @@ class Job:
         return formats.of_ending(self.target.suffix)
 
 
+Making = Callable[[Job, str], str | None]  # what a result says of its making; of the hash of the picture's file
+
+
 @dataclass(frozen=True)
 class Naming:
     """How results are called: OUTPUT/STEM + suffix + ending, or OUTPUT itself where that is one file."""
@@ -222,31 +225,38 @@ def check_size(job: Job, longest: int) -> None:
         )
 
 
-def remaining(jobs: Sequence[Job], wanted: Callable[[str], str | None], *, overwrite: bool, resume: bool) -> list[Job]:
+def remaining(jobs: Sequence[Job], wanted: Making, *, overwrite: bool, resume: bool) -> list[Job]:
     """The jobs that are to be done: those without a result.
 
-    wanted: what the result of a picture of that name would say of its making. One that says the same is finished; any
-    other is refused, unless `resume` leaves it or `overwrite` replaces it.
+    wanted: what results would say. One that says the same is finished; any other is refused, unless `resume` leaves
+    it or `overwrite` replaces it.
     """
     there = set() if overwrite else places.existing(job.target for job in jobs)
     existing = [job for job in jobs if job.target in there]
-    other = [] if resume else [job for job in existing if not _is_finished(job, wanted(job.source.name))]
+    other = [] if resume else [job for job in existing if not _is_finished(job, wanted)]
     if other:
         more = f' and {len(other) - 1} more' if len(other) > 1 else ''
-        say = 'says' if len(other) == 1 else 'say'
+        say, it = ('exists and says', 'it') if len(other) == 1 else ('exist and say', 'them')
         raise UserError(
-            f'{other[0].target}{more} exists and {say} nothing of these settings: add --resume to leave it, '
-            '--overwrite to replace it, or choose another -o'
+            f'{other[0].target}{more} {say} nothing of this picture and these settings: add --resume to leave {it}, '
+            f'--overwrite to replace {it}, or choose another -o'
         )
     return [job for job in jobs if job.target not in there]
 
 
-def _is_finished(job: Job, wanted: str | None) -> bool:
+def _is_finished(job: Job, wanted: Making) -> bool:
     """Whether a result is of the wanted making. BMP has no place to say so: there its size decides."""
-    if job.format == 'BMP' and wanted is not None and job.pixels:
+    if job.format == 'BMP' and job.pixels and wanted(job, '') is not None:
         return pictures.size_of(job.target) == job.result
     found = results.made_by(job.target)
-    return wanted is not None and found is not None and results.is_same(found, wanted)
+    if found is None:
+        return False
+    try:
+        with places.answering(job.source, 'read'):
+            line = wanted(job, pictures.content_of(places.read_bytes(job.source)))
+    except OSError:  # it is named when it is read, if it is to be
+        return False
+    return line is not None and results.is_same(found, line)
 
 
 def write_image(path: Path, image: np.ndarray) -> None:

@@ -83,7 +83,7 @@ def test_a_kind_that_cannot_hold_the_result_becomes_png_and_says_why(photos, tmp
         plan([photos], tmp_path / 'out', format='webp')
 
 
-def made_by(name):
+def made_by(job, content):
     return None
 
 
@@ -99,7 +99,7 @@ def test_existing_results_are_refused_unless_overwritten_or_left(photos, tmp_pat
     out.mkdir()
     (out / 'b_x4.jpg').write_bytes(b'mine')
     jobs = plan([photos], out)
-    with pytest.raises(UserError, match=r'b_x4\.jpg exists and says nothing of these settings: add --resume'):
+    with pytest.raises(UserError, match=r'b_x4\.jpg exists and says nothing of this picture and these settings'):
         files.remaining(jobs, made_by, overwrite=False, resume=False)
     assert files.remaining(jobs, made_by, overwrite=True, resume=False) == jobs
     left = files.remaining(jobs, made_by, overwrite=False, resume=True)
