@@ -1,8 +1,6 @@
 """Inputs found and results named, all of it checked before work starts."""
 
-import hashlib
 import os
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,9 +14,8 @@ from addsr_jax.data.formats import LIMIT, WRITTEN
 from addsr_jax.errors import UserError
 from addsr_jax.restoration import results
 from addsr_jax.restoration.inputs import Source, find
-from addsr_jax.restoration.settings import INSIDE, SCALE, Settings
-
-LONGEST_NAME = 255  # bytes
+from addsr_jax.restoration.naming import LONGEST_NAME, apart, label
+from addsr_jax.restoration.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -125,21 +122,14 @@ def _check_written(format_: str, what: str) -> None:
 
 
 def _named(sources: Sequence[Source], naming: Naming, settings: Settings, limit: int) -> list[Job]:
-    """Jobs, each with its target. Of sources that would meet, those of another ending keep theirs in the name."""
+    """Jobs, each with its target."""
+    jobs = [_sized(Job(source.path, naming.output), settings, limit) for source in sources]
+    kinds = [_ending(job, naming) for job in jobs]
     suffix = label(settings) if naming.suffix is None else naming.suffix
-
-    def placed(source: Source, stem: str) -> Job:
-        job = _sized(Job(source.path, naming.output), settings, limit)
-        ending, remark = _ending(job, naming)
-        return replace(job, target=naming.output / source.below / short(stem, f'{suffix}{ending}'), remark=remark)
-
-    jobs = [placed(source, source.path.stem) for source in sources]
-    count = Counter(job.target for job in jobs)
+    paths = apart(sources, suffix, [ending for ending, _ in kinds])
     return [
-        placed(source, f'{source.path.stem}_{source.path.suffix[1:]}')
-        if count[job.target] > 1 and source.path.suffix != job.target.suffix
-        else job
-        for job, source in zip(jobs, sources, strict=True)
+        replace(job, target=naming.output / path, remark=remark)
+        for job, path, (_, remark) in zip(jobs, paths, kinds, strict=True)
     ]
 
 
@@ -156,36 +146,11 @@ def _ending(job: Job, naming: Naming) -> tuple[str, str]:
     return job.source.suffix, ''
 
 
-def label(settings: Settings) -> str:
-    """What names say of the size that was asked for: '_x4', '_x1.5', '_w80_h60_crop', '_12mp', '_x4_max2000'."""
-    parts = [f'_w{settings.width}'] if settings.width else []
-    parts += [f'_h{settings.height}'] if settings.height else []
-    parts += [f'_{settings.fit}'] if settings.fit != INSIDE else []
-    parts += [f'_{settings.megapixels:g}mp'] if settings.megapixels else []
-    parts = parts or [f'_x{settings.scale or SCALE:g}']
-    return ''.join(parts + ([f'_max{settings.max_side}'] if settings.max_side else []))
-
-
-def short(stem: str, rest: str) -> str:
-    """stem + rest; where a disk takes no such long name, the end of the stem becomes a digest of all of it."""
-    room = LONGEST_NAME - len(os.fsencode(rest))
-    if len(os.fsencode(stem)) <= room:
-        return stem + rest
-    digest = hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]
-    while len(os.fsencode(stem)) + 1 + len(digest) > room:
-        stem = stem[:-1]
-    return f'{stem}-{digest}{rest}'
-
-
 def check_targets(jobs: Sequence[Job]) -> None:
-    """Refuses two results of one name, and results that would replace a source before or after it is read."""
-    seen: dict[Path, Path] = {}
+    """Refuses results that would replace a source before or after it is read."""
     sources = {places.identity(job.source): job.source for job in jobs}
     existing = places.existing(job.target for job in jobs)
     for job in jobs:
-        if job.target in seen:
-            raise UserError(f'{seen[job.target]} and {job.source} would both become {job.target}: rename one')
-        seen[job.target] = job.source
         if job.target in existing and (source := sources.get(places.identity(job.target))):
             own = source == job.source
             raise UserError(

@@ -40,10 +40,15 @@ def find(inputs: Sequence[str], output: Path) -> tuple[list[Source], str]:
         else:
             sources = [Source(_file(path))]
         for source in sources:
-            found.setdefault(places.absolute(source.path), source)
+            found.setdefault(real(source.path), source)
     if not found:
         raise UserError('no images are named: the list on stdin is empty')
     return list(found.values()), '; '.join(remarks)
+
+
+def real(path: Path) -> Path:
+    """Of all names of its folder the one without links and dots, so that a file has one place."""
+    return path if places.in_bucket(path) else Path(os.path.realpath(path.parent)) / path.name
 
 
 def _listed() -> Iterable[Path]:

@@ -45,23 +45,6 @@ def test_results_are_named_after_their_source_and_the_scale_and_keep_its_kind(ph
     assert names(plan([photos], tmp_path / 'out', format='tif', suffix='')) == ['a.tif', 'b.tif', 'c.tif']
 
 
-@pytest.mark.parametrize(
-    ('settings', 'label'),
-    [
-        ({}, '_x4'),
-        ({'scale': 1.5}, '_x1.5'),
-        ({'width': 1000}, '_w1000'),
-        ({'width': 1000, 'height': 90}, '_w1000_h90'),
-        ({'width': 80, 'height': 60, 'fit': 'crop'}, '_w80_h60_crop'),
-        ({'megapixels': 0.5}, '_0.5mp'),
-        ({'max_side': 2000}, '_x4_max2000'),
-    ],
-    ids=str,
-)
-def test_names_say_the_size_that_was_asked_for(settings, label):
-    assert files.label(Settings(**settings)) == label
-
-
 @pytest.mark.parametrize('ending', formats.WRITABLE)
 def test_the_ending_of_an_output_for_one_image_says_its_kind(photos, tmp_path, ending):
     (job,) = plan([photos / 'a.png'], tmp_path / f'one{ending}')
@@ -113,21 +96,6 @@ def test_a_result_never_falls_on_another_input(photos):
         plan([photos], photos)
 
 
-def test_two_endings_of_one_stem_do_not_meet(photos, tmp_path):
-    Image.fromarray(GREY).save(photos / 'a.bmp')
-    assert names(plan([photos], tmp_path / 'out'))[:2] == ['a_x4.bmp', 'a_x4.png']
-    assert names(plan([photos], tmp_path / 'out', format='png'))[:2] == ['a_bmp_x4.png', 'a_x4.png']
-    assert names(plan([photos], tmp_path / 'out', format='jpg'))[:2] == ['a_bmp_x4.jpg', 'a_png_x4.jpg']
-
-
-def test_two_sources_of_one_name_are_refused(photos, tmp_path):
-    other = tmp_path / 'other'
-    other.mkdir()
-    Image.fromarray(GREY).save(other / 'a.png')
-    with pytest.raises(UserError, match='would both become'):
-        plan([photos / 'a.png', other / 'a.png'], tmp_path / 'out')
-
-
 def test_a_result_never_falls_on_its_source(photos):
     source = photos / 'a.png'
     with pytest.raises(UserError, match='would replace its own source'):
@@ -175,15 +143,6 @@ def test_without_pillow_heif_its_files_are_left_out_with_the_command_that_instal
     assert "1 HEIC files need pillow-heif: pip install 'addsr-jax[heic]'" in left_out
     with pytest.raises(UserError, match=r"pip install 'addsr-jax\[heic\]'"):
         plan([photos / 'a.png'], tmp_path / 'one.heic')
-
-
-@pytest.mark.parametrize('stem', ['x' * 251, 'ж' * 125, 'x' * 200 + os.fsdecode(b'\xff' * 51)], ids=['a', 'ж', 'bytes'])
-def test_names_that_would_be_too_long_are_shortened_and_differ_where_their_ends_do(stem, tmp_path):
-    short = files.short(stem, '_x4.png')
-    assert len(os.fsencode(short)) <= files.LONGEST_NAME
-    assert short.endswith('_x4.png')
-    assert short == files.short(stem, '_x4.png') != files.short(stem[:-1] + 'y', '_x4.png')
-    files.write_image(tmp_path / short, GREY)
 
 
 def test_names_with_spaces_and_other_letters_stay_as_they_are(tmp_path):

@@ -61,6 +61,8 @@ def test_a_list_on_stdin_may_hold_any_names(monkeypatch):
 
 def test_a_file_that_is_named_twice_is_restored_once():
     assert found('in/a.png', 'in') == [('in/a.png', '.'), ('in/sub/b.png', 'sub'), ('in/sub/deep/c.png', 'sub/deep')]
+    Path('link').symlink_to('in')
+    assert found('in/a.png', 'in/sub/../a.png', 'link/a.png', str(Path('in/a.png').absolute())) == [('in/a.png', '.')]
 
 
 def test_a_folder_of_results_inside_is_not_searched():
