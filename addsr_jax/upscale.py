@@ -181,7 +181,7 @@ def main(arguments: Sequence[str]) -> None:
             told.note(f'{len(share) - len(todo)} of {len(share)} results are there already')
         if todo:
             room.check_disk(todo)
-            restore_all(todo, made_by, command, computing, settings, told)
+            restore_all(todo, made_by, command, computing, settings, told, alone=len(jobs) == 1)
 
 
 def asked_for(command: Command, computing: Computing, settings: Settings) -> dict[str, Any]:
@@ -210,9 +210,19 @@ def making(command: Command, given: dict[str, Any], job: 'Job', content: str) ->
 
 
 def restore_all(
-    jobs: 'Sequence[Job]', made_by: 'Making', command: Command, computing: Computing, settings: Settings, told: Telling
+    jobs: 'Sequence[Job]',
+    made_by: 'Making',
+    command: Command,
+    computing: Computing,
+    settings: Settings,
+    told: Telling,
+    *,
+    alone: bool,
 ) -> None:
-    """Every picture, each told; one that cannot be restored is named, and the others go on."""
+    """Every picture, each told; one that cannot be restored is named, and the others go on. alone: no other was named.
+
+    That decides how a mistake ends, not how many are left: so every start ends alike.
+    """
     from addsr_jax.restoration import folder, stream
 
     model, how, tiles = ready(jobs, made_by, command, computing, settings, told)
@@ -222,7 +232,8 @@ def restore_all(
         for event in folder.restore_all(model, jobs, how, clock=clock, tell=told.note):
             if isinstance(event, folder.Done):
                 told.picture(event)
-            elif len(jobs) == 1:
+            elif alone:
+                told.only_picture(event)
                 raise event.error
             else:
                 told.no_picture(event)

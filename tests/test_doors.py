@@ -249,6 +249,8 @@ def test_a_picture_that_cannot_be_restored_is_named_and_the_others_go_on(nearest
     assert 'left out: in/b.png cannot be read as an image' in told.err
     assert '1 of 5 pictures were left out' in told.err
     assert results() == ['a_x4.png', 'c_x4.png', 'd_x4.png', 'e_x4.png']
+    assert guard(upscale.main, folder) == 3  # the next start as the first
+    assert 'left out: in/b.png cannot be read as an image' in capsys.readouterr().err
 
 
 def test_results_keep_the_kind_the_depth_the_alpha_and_the_metadata_of_their_pictures(nearest, capsys):
@@ -346,6 +348,12 @@ def test_a_program_reads_lines_of_json_and_quiet_says_nothing(nearest, folder, c
     assert {row['source'] for row in rows} == {f'in/{name}.png' for name in 'abcde'}
     assert [row['source'] for row in rows if 'error' in row] == ['in/b.png']
     assert (summary['pictures'], summary['left_out'], summary['tiles']) == (5, 1, 4)
+    assert guard(upscale.main, ['in/b.png', '-o', 'out', '--json']) == 2
+    told = capsys.readouterr()
+    row, summary = map(json.loads, told.out.splitlines())
+    assert row['source'] == 'in/b.png'
+    assert f'addsr: {row["error"]}\n' == told.err
+    assert (summary['pictures'], summary['left_out']) == (1, 1)
     assert guard(upscale.main, [*folder, '--quiet', '--overwrite']) == 3
     told = capsys.readouterr()
     assert told.out == ''
