@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from addsr_jax.errors import UserError
 from addsr_jax.restoration.inputs import find
@@ -70,6 +70,18 @@ def test_a_folder_of_results_inside_is_not_searched():
     assert ('in/out/a_x4.png', 'out') not in found('in', output='in/out')
     assert ('in/out/a_x4.png', 'out') in found('in', output='elsewhere')
     assert found('in', output='in')  # results beside their sources
+
+
+def test_originals_in_the_folder_of_results_are_counted_and_results_are_not():
+    Path('in/out/deep').mkdir(parents=True)
+    said = PngImagePlugin.PngInfo()
+    said.add_text('addsr', '{"addsr": "1"}')
+    Image.new('RGB', (8, 8)).save('in/out/a_x4.png', pnginfo=said)
+    assert find(['in'], Path('in/out'))[1] == ''
+    make('in/out/deep/mine.png')
+    sources, told = find(['in'], Path('in/out'))
+    assert len(sources) == 3
+    assert told == 'in: left out 1 in the folder of results'
 
 
 def test_loops_of_links_end():
