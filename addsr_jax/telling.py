@@ -170,7 +170,7 @@ def telling(*, quiet: bool, as_json: bool) -> Telling:
         return Json()
     if quiet:
         return Quiet()
-    return Bar() if sys.stderr.isatty() and os.environ.get('TERM') != 'dumb' else Telling()
+    return Bar() if sys.stderr is not None and sys.stderr.isatty() and os.environ.get('TERM') != 'dumb' else Telling()
 
 
 def described(event: Any) -> str:

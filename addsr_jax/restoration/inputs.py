@@ -54,6 +54,8 @@ def real(path: Path) -> Path:
 
 def _listed() -> Iterable[Path]:
     """Lines of stdin, each a file or a folder; names may be in any encoding."""
+    if sys.stdin is None:
+        raise UserError(f'{STDIN} is a list on stdin, which is closed: give image files or folders')
     lines = sys.stdin.buffer.read().splitlines()
     return [places.place(os.fsdecode(line)) for line in lines if line.strip()]
 

@@ -57,6 +57,9 @@ def test_a_list_on_stdin_may_hold_any_names(monkeypatch):
     monkeypatch.setattr(sys, 'stdin', io.TextIOWrapper(io.BytesIO(b'\n')))
     with pytest.raises(UserError, match='the list on stdin is empty'):
         find(['-'], Path('out'))
+    monkeypatch.setattr(sys, 'stdin', None)
+    with pytest.raises(UserError, match='a list on stdin, which is closed'):
+        find(['-'], Path('out'))
 
 
 def test_a_file_that_is_named_twice_is_restored_once():
