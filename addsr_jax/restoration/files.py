@@ -13,7 +13,7 @@ from addsr_jax.data import formats, pictures
 from addsr_jax.data.formats import LIMIT, WRITTEN
 from addsr_jax.errors import UserError
 from addsr_jax.restoration import results
-from addsr_jax.restoration.inputs import Source, find
+from addsr_jax.restoration.inputs import STDIN, Source, find
 from addsr_jax.restoration.naming import LONGEST_NAME, apart, label
 from addsr_jax.restoration.settings import Settings
 
@@ -61,7 +61,10 @@ def plan_jobs(inputs: Sequence[str], naming: Naming, settings: Settings, limit: 
 
     limit: pixels; a picture of more is not read. No result may fall on another one or on any source.
     """
+    _check_output(naming.output)
     sources, left_out = find(inputs, naming.output)
+    if len(sources) == 1 and sources[0].named:
+        _check_ending(naming.output)
     if _is_one_file(naming):
         if len(sources) > 1:
             raise UserError(f'{len(sources)} images cannot go into the one file {naming.output}: give -o a folder')
@@ -107,6 +110,24 @@ def _is_one_file(naming: Naming) -> bool:
     if naming.suffix:
         raise UserError(f'-o {naming.output} is one file: --suffix is for names in a folder')
     return True
+
+
+def _check_output(output: Path) -> None:
+    if str(output) == STDIN:
+        raise UserError(f'-o {STDIN}: results are files: give a folder, or the name of a file')
+    if not places.in_bucket(output) and os.path.islink(output) and not output.exists():
+        raise UserError(f'-o {output} is a link to nothing: remove it, or choose another -o')
+
+
+def _check_ending(output: Path) -> None:
+    """Refuses what looks like the file for one picture and would become a folder of that name."""
+    ending = output.suffix
+    looks_so = ending[1:].isalpha() and 3 <= len(ending) <= 5 and not formats.of_ending(ending)
+    if looks_so and not places.kind(output):
+        raise UserError(
+            f'-o {output}: results are not written as {ending}: choose one of {", ".join(formats.WRITABLE)}, or make '
+            'the folder first'
+        )
 
 
 def _check_name(path: Path) -> None:
@@ -167,13 +188,17 @@ def check_places(jobs: Sequence[Job]) -> None:
     for job in jobs:
         _check_name(job.target)
         check_size(job, job.longest)
+        if not places.in_bucket(job.target) and job.target.is_dir():
+            raise UserError(f'{job.target} is a folder, where a result would be: choose another -o')
 
 
 def check_folder(folder: Path) -> None:
     if places.in_bucket(folder):
         places.check_writable(folder)
         return
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    if not there.exists():
+        raise UserError(f'{folder} cannot be a folder, since {there} is a link to nothing: choose another -o')
     if not there.is_dir():
         raise UserError(f'{folder} cannot be a folder, since {there} is a file: choose another -o')
     if not os.access(there, os.W_OK | os.X_OK):

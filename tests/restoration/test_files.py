@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,6 +112,10 @@ def test_a_result_never_falls_on_its_source(photos):
         (['in/a.png'], 'in/notes.txt/out', 'cannot be a folder, since .*notes.txt is a file'),
         (['in/a.png'], 'one.gif', 'results are not written as GIF: choose one of .png'),
         (['in/a.png'], f'{"x" * 252}.png', 'too long a name: 255 bytes at most'),
+        (['in/a.png'], 'one.xyz', r'not written as \.xyz: choose one of .*or make the folder first'),
+        (['in/a.png'], 'gone', 'gone is a link to nothing'),
+        (['in/a.png'], 'gone/out', 'cannot be a folder, since .*gone is a link to nothing'),
+        (['in/a.png'], 'full', r'a_x4\.png is a folder, where a result would be'),
         (['empty'], 'out', 'holds no images'),
         (['pipe.png'], 'out', 'is no regular file'),
         (['/dev/null'], 'out', 'is no regular file'),
@@ -119,8 +124,18 @@ def test_a_result_never_falls_on_its_source(photos):
 def test_impossible_inputs_and_outputs_are_refused(photos, tmp_path, inputs, output, message):
     (tmp_path / 'empty').mkdir()
     os.mkfifo(tmp_path / 'pipe.png')
+    (tmp_path / 'gone').symlink_to('nowhere')
+    (tmp_path / 'full' / 'a_x4.png').mkdir(parents=True)
     with pytest.raises(UserError, match=message):
         plan([tmp_path / i for i in inputs], tmp_path / output)
+
+
+def test_a_folder_may_end_like_an_unknown_kind_of_file(photos, tmp_path):
+    assert plan([photos], tmp_path / 'in.old')[0].target.parent == tmp_path / 'in.old'
+    (tmp_path / 'one.xyz').mkdir()
+    assert plan([photos / 'a.png'], tmp_path / 'one.xyz')[0].target.parent == tmp_path / 'one.xyz'
+    with pytest.raises(UserError, match='-o -: results are files'):
+        plan([photos], Path('-'))
 
 
 def test_an_output_and_a_format_that_disagree_are_refused(photos, tmp_path):
