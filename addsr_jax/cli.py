@@ -2,14 +2,13 @@
 
 import importlib
 import os
-import sys
 from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 
 from addsr_jax import __version__, places
 from addsr_jax.data import formats
-from addsr_jax.errors import UserError, guard, printable
+from addsr_jax.errors import UserError, guard, printable, put
 
 COMMANDS = {
     'upscale': 'photographs, four times larger and sharp',
@@ -36,13 +35,13 @@ def run() -> int:
 
 def main(arguments: Sequence[str]) -> None:
     if not arguments or arguments[0] in ('-h', '--help'):
-        sys.stdout.write('usage: addsr COMMAND ...\n       addsr PHOTO ...      upscale, with the result beside it\n\n')
-        sys.stdout.writelines(f'  {name:10} {text}\n' for name, text in COMMANDS.items())
-        sys.stdout.write('\naddsr COMMAND --help says more; addsr --version the version.\n')
+        put('usage: addsr COMMAND ...\n       addsr PHOTO ...      upscale, with the result beside it\n\n')
+        put(''.join(f'  {name:10} {text}\n' for name, text in COMMANDS.items()))
+        put('\naddsr COMMAND --help says more; addsr --version the version.\n')
         return
     command, *rest = arguments
     if command == '--version':
-        sys.stdout.write(f'addsr-jax {__version__}\n')
+        put(f'addsr-jax {__version__}\n')
         return
     if command not in COMMANDS:
         if not is_input(command):

@@ -241,9 +241,10 @@ def memory() -> Iterator[Finding]:
 
 def cache() -> Iterator[Finding]:
     """Where compiled programs and converted weights lie."""
-    from addsr_jax import places
+    from addsr_jax import places, runtime
 
-    folder = cache_folder()
+    folder = runtime.cache_folder()
+    places.check_writable(folder)
     files = places.files(folder)
     size = sum(places.size(path) for path in files)
     text = f'cache: {folder}, {len(files)} files, {size / 1e6:.0f} MB'
@@ -259,16 +260,6 @@ def cache() -> Iterator[Finding]:
         return
     wrong = f'less than {LEAST_DISK / 1e9:g} GB of disk is free: export ADDSR_CACHE=FOLDER of another disk'
     yield Finding(f'{text}, {free / 1e9:.0f} GB of disk free', wrong if free < LEAST_DISK else '')
-
-
-def cache_folder() -> Path:
-    """As the commands choose it."""
-    import jax
-
-    from addsr_jax import places, runtime
-
-    runtime.keep_programs()
-    return places.place(jax.config.jax_compilation_cache_dir)  # pyright: ignore
 
 
 def weights(name: str) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 LONGEST = 160  # characters of somebody's text in a message
 FAULT, INTERRUPTED = 1, 130  # exit codes
@@ -53,7 +54,8 @@ def guard(command: Callable[[Sequence[str]], None], arguments: Sequence[str] | N
     """
     try:
         command(list(sys.argv[1:] if arguments is None else arguments))
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            put('')
     except UserError as error:
         for line in error.args:
             complain(str(line))
@@ -62,7 +64,7 @@ def guard(command: Callable[[Sequence[str]], None], arguments: Sequence[str] | N
         complain('stopped')
         return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
+        _leave_stdout()
         return 0
     except Exception as error:
         if os.environ.get('ADDSR_TRACEBACK'):
@@ -83,7 +85,28 @@ def fault(error: Exception) -> str:
     return f'this is a fault of addsr ({what}): please report it with {file.name}; ADDSR_TRACEBACK=1 shows it here'
 
 
+def put(text: str) -> None:
+    """Text on stdout, at once; a UserError where that is closed, or its disk is full."""
+    if sys.stdout is None:
+        raise UserError('stdout is closed: send it to a file, or to /dev/null')
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _leave_stdout()
+        raise UserError(f'stdout cannot be written: {error.strerror}') from error
+
+
+def _leave_stdout() -> None:
+    """What is still to be written goes nowhere, or Python complains when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def complain(line: str) -> None:
-    """One line on stderr that a terminal can take."""
-    sys.stderr.write(f'addsr: {printable(line, 4096)}\n')
-    sys.stderr.flush()
+    """One line on stderr that a terminal can take; nothing where nobody listens."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            sys.stderr.write(f'addsr: {printable(line, 4096)}\n')
+            sys.stderr.flush()

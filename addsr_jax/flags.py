@@ -3,12 +3,11 @@
 import argparse
 import dataclasses
 import importlib.util
-import sys
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from addsr_jax import options
-from addsr_jax.errors import UserError
+from addsr_jax.errors import UserError, put
 from addsr_jax.options import Options
 
 Kind = TypeVar('Kind', bound=Options)
@@ -110,5 +109,4 @@ def require(extra: str, *modules: str) -> None:
 
 def say(line: str) -> None:
     """One line on stdout, at once."""
-    sys.stdout.write(line + '\n')
-    sys.stdout.flush()
+    put(line + '\n')

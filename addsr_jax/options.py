@@ -95,6 +95,12 @@ def to_data(value: Options) -> dict[str, Any]:
     return dataclasses.asdict(value)
 
 
+def unusual(value: Options) -> dict[str, Any]:
+    """Of plain data what is not the default."""
+    usual = defaults(type(value))
+    return {name: given for name, given in to_data(value).items() if name not in usual or given != usual[name]}
+
+
 def from_data(kind: type[Kind], data: Any, where: str = '', *, complete: bool = False) -> Kind:
     """The options of plain data; a UserError names everything that is unknown, missing or wrong, and what is allowed.
 

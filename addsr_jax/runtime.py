@@ -2,10 +2,13 @@
 
 import atexit
 import ctypes
+import functools
 import gc
 import os
 import resource
 import sys
+import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,11 @@ from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh
 
 from addsr_jax import places
+from addsr_jax.errors import complain
 
 ARENA_MAX = -8  # M_ARENA_MAX of glibc's mallopt
 FEW = 4  # cores
+PROBE = 1_000_000  # bytes that a disk which is not full takes
 
 
 def prepare() -> None:
@@ -51,17 +56,47 @@ def _cores() -> int:
 def keep_programs() -> None:
     """Compiled programs are kept in $ADDSR_CACHE, else where jax was told, else in ~/.cache/addsr_jax.
 
-    The first two may lie in a bucket.
+    The first two may lie in a bucket. Where nothing can be written a line says so, and nothing is kept.
     """
-    chosen = os.environ.get('ADDSR_CACHE')
-    if not chosen and jax.config.jax_compilation_cache_dir:  # pyright: ignore
+    folder = cache_folder()
+    by_jax = not os.environ.get('ADDSR_CACHE') and jax.config.jax_compilation_cache_dir  # pyright: ignore
+    if not by_jax:
+        places.check_writable(folder)
+    if not _can_keep(folder):
+        jax.config.update('jax_compilation_cache_dir', None)
         return
-    folder = places.place(chosen or Path.home() / '.cache' / 'addsr_jax')
-    places.check_writable(folder)
+    warnings.filterwarnings('ignore', 'Error writing persistent compilation cache')  # of a disk that is full by then
+    if by_jax:
+        return
     jax.config.update('jax_compilation_cache_dir', str(folder))
     compilation_cache.reset_cache()  # a program that was compiled before has settled that there is none
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
     jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
+
+
+def cache_folder() -> Path:
+    """As `keep_programs` chooses it."""
+    told = os.environ.get('ADDSR_CACHE') or jax.config.jax_compilation_cache_dir  # pyright: ignore
+    return places.place(told or Path.home() / '.cache' / 'addsr_jax')
+
+
+@functools.cache
+def _can_keep(folder: Path) -> bool:
+    """Whether a folder takes files, found by one that comes and goes; if not, it is said, once."""
+    if places.in_bucket(folder):
+        return True
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(PROBE))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        complain(
+            f'compiled programs are not kept, and every start compiles: nothing can be written into {folder} '
+            f'({reason}): export ADDSR_CACHE=FOLDER'
+        )
+        return False
+    return True
 
 
 def compiler_options(mesh: Mesh) -> dict[str, str | bool]:

@@ -12,18 +12,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from addsr_jax import __version__
 from addsr_jax.errors import UserError, guard
 from addsr_jax.flags import Parser, require, say, take
-from addsr_jax.options import Options, option
+from addsr_jax.options import Options, option, unusual
 from addsr_jax.restoration import fidelity
 from addsr_jax.restoration.computing import MACHINE, Computing
 from addsr_jax.restoration.settings import LARGE, Settings
 from addsr_jax.serving.hosts import is_loopback
 from addsr_jax.serving.limits import LIMITS, Limits
+
+if TYPE_CHECKING:
+    from addsr_jax.restoration.files import Job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,11 +106,11 @@ def loaded(weights: str, computing: Computing) -> Any:
     return model
 
 
-def making(weights: str, settings: Settings, name: str) -> str:
-    """What the result of a picture of that name says of its making."""
+def making(weights: str, settings: Settings, job: 'Job', content: str) -> str:
+    """What a result says of its making. content: the hash of the picture's file."""
     from addsr_jax.restoration import results
 
-    return results.line(__version__, Path(weights).name, name, settings)
+    return results.line(__version__, Path(weights).name, job.source.name, content, **unusual(settings))
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -53,6 +53,9 @@ class Telling:
         self.left_out.append(str(event.job.source))
         self.complaint(f'{self.number()} left out: {event.error}')
 
+    def only_picture(self, event: Any) -> None:
+        """The one that was named is left out: its error ends the command, and says so."""
+
     def number(self) -> str:
         return f'[{self.done}/{self.total}]'
 
@@ -104,6 +107,10 @@ class Json(Quiet):
         self.done += 1
         self.left_out.append(str(event.job.source))
         self._write(source=str(event.job.source), error=str(event.error))
+
+    def only_picture(self, event: Any) -> None:
+        self.no_picture(event)
+        self.end(0.0)
 
     def end(self, idle: float) -> None:
         seconds = round(time.monotonic() - self.started, 3)
@@ -163,7 +170,7 @@ def telling(*, quiet: bool, as_json: bool) -> Telling:
         return Json()
     if quiet:
         return Quiet()
-    return Bar() if sys.stderr.isatty() and os.environ.get('TERM') != 'dumb' else Telling()
+    return Bar() if sys.stderr is not None and sys.stderr.isatty() and os.environ.get('TERM') != 'dumb' else Telling()
 
 
 def described(event: Any) -> str:

@@ -16,14 +16,14 @@ from addsr_jax import __version__
 from addsr_jax.data import formats
 from addsr_jax.errors import Incomplete, UserError, guard
 from addsr_jax.flags import Parser, take
-from addsr_jax.options import Options, option
+from addsr_jax.options import Options, option, unusual
 from addsr_jax.restoration import fidelity
 from addsr_jax.restoration.computing import MACHINE, Computing
 from addsr_jax.restoration.settings import FINISH, LARGE, RESULT, SAMPLING, WORDS, Settings
 from addsr_jax.telling import Telling, telling
 
 if TYPE_CHECKING:
-    from addsr_jax.restoration.files import Job
+    from addsr_jax.restoration.files import Job, Making
     from addsr_jax.restoration.folder import How
 
 EMPTY = ('--suffix', '--prompt', '--negative_prompt')  # whose values may be nothing
@@ -175,36 +175,65 @@ def main(arguments: Sequence[str]) -> None:
         processes.join(None, None, None)
     with processes.until_all_are_done('all pictures'):
         share = jobs[command.first :: command.count]
-        made_by = partial(making, command, settings)
+        made_by = partial(making, command, asked_for(command, computing, settings))
         todo = files.remaining(share, made_by, overwrite=command.overwrite, resume=command.resume)
         if len(todo) < len(share):
             told.note(f'{len(share) - len(todo)} of {len(share)} results are there already')
         if todo:
             room.check_disk(todo)
-            restore_all(todo, command, computing, settings, told)
+            restore_all(todo, made_by, command, computing, settings, told, alone=len(jobs) == 1)
 
 
-def making(command: Command, settings: Settings, name: str) -> str | None:
-    """What the result of a picture of that name says of its making."""
+def asked_for(command: Command, computing: Computing, settings: Settings) -> dict[str, Any]:
+    """What results say of how they were asked for, whatever memory makes of it; of files that play a part, a hash."""
+    from addsr_jax import places
+    from addsr_jax.data.pictures import content_of
+    from addsr_jax.weights import model_file
+
+    files = {'tag_list': command.tag_list, 'thresholds': command.thresholds}
+    files |= {'model': places.place(command.weights) / model_file.NAME}  # trained on, weights keep their name
+    there = {name: path for name, path in files.items() if path is not None and places.kind(path) == 'file'}
+    contents = {name: content_of(places.read_bytes(path)) for name, path in there.items()}
+    return {**unusual(settings), **unusual(computing), **contents}
+
+
+def making(command: Command, given: dict[str, Any], job: 'Job', content: str) -> str | None:
+    """What a result says of its making. content: the hash of the picture's file."""
+    from addsr_jax.data.formats import WRITTEN
     from addsr_jax.restoration import results
 
-    return None if command.no_metadata else results.line(__version__, command.weights, name, settings)
+    if command.no_metadata:
+        return None
+    own = 'quality' if WRITTEN[job.format].lossy else 'compression'
+    of_file = {name: value for name, value in unusual(command).items() if name == own}
+    return results.line(__version__, command.weights, job.source.name, content, **given, **of_file)
 
 
 def restore_all(
-    jobs: 'Sequence[Job]', command: Command, computing: Computing, settings: Settings, told: Telling
+    jobs: 'Sequence[Job]',
+    made_by: 'Making',
+    command: Command,
+    computing: Computing,
+    settings: Settings,
+    told: Telling,
+    *,
+    alone: bool,
 ) -> None:
-    """Every picture, each told; one that cannot be restored is named, and the others go on."""
+    """Every picture, each told; one that cannot be restored is named, and the others go on. alone: no other was named.
+
+    That decides how a mistake ends, not how many are left: so every start ends alike.
+    """
     from addsr_jax.restoration import folder, stream
 
-    model, how, tiles = ready(jobs, command, computing, settings, told)
+    model, how, tiles = ready(jobs, made_by, command, computing, settings, told)
     clock = stream.Clock(tell=told.more_tiles)
     told.begin(len(jobs), tiles)
     try:
         for event in folder.restore_all(model, jobs, how, clock=clock, tell=told.note):
             if isinstance(event, folder.Done):
                 told.picture(event)
-            elif len(jobs) == 1:
+            elif alone:
+                told.only_picture(event)
                 raise event.error
             else:
                 told.no_picture(event)
@@ -218,7 +247,7 @@ def restore_all(
 
 
 def ready(
-    jobs: 'Sequence[Job]', command: Command, computing: Computing, settings: Settings, told: Telling
+    jobs: 'Sequence[Job]', made_by: 'Making', command: Command, computing: Computing, settings: Settings, told: Telling
 ) -> 'tuple[Any, How, int]':
     """The model, compiled; what all pictures have in common; and how many tiles they have together."""
     from addsr_jax import sharding
@@ -247,7 +276,7 @@ def ready(
     )
     how = folder.How(
         settings,
-        partial(making, command, settings),
+        made_by,
         command.quality,
         command.compression,
         command.max_pixels,

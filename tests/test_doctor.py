@@ -192,7 +192,7 @@ def test_a_platform_that_is_asked_for_and_is_not_here_is_told_once_with_what_men
 
 def test_a_cache_that_takes_nothing_is_told(monkeypatch, tmp_path):
     (tmp_path / 'file').touch()
-    monkeypatch.setattr(doctor, 'cache_folder', lambda: tmp_path / 'file')
+    monkeypatch.setattr(runtime, 'cache_folder', lambda: tmp_path / 'file')
     assert wrong(doctor.cache).endswith('export ADDSR_CACHE=FOLDER')
 
 

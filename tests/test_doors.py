@@ -213,6 +213,9 @@ def test_upscale_writes_results_says_so_and_keeps_what_is_there(capsys):
     assert guard(upscale.main, arguments) == 0
     assert capsys.readouterr().out == '1 of 1 results are there already\n'
     assert 'add --resume' in refused(upscale.main, [*arguments, '--seed', '1'], capsys)
+    more = dataclasses.replace(tiny.bundle(tiny.LEAST), info={'step': 2})
+    bundles.save(more, Path('model'), 'safetensors')
+    assert 'add --resume' in refused(upscale.main, arguments, capsys)  # trained on, under the same name
     assert guard(upscale.main, [*arguments, '--overwrite']) == 0
 
 
@@ -246,6 +249,8 @@ def test_a_picture_that_cannot_be_restored_is_named_and_the_others_go_on(nearest
     assert 'left out: in/b.png cannot be read as an image' in told.err
     assert '1 of 5 pictures were left out' in told.err
     assert results() == ['a_x4.png', 'c_x4.png', 'd_x4.png', 'e_x4.png']
+    assert guard(upscale.main, folder) == 3  # the next start as the first
+    assert 'left out: in/b.png cannot be read as an image' in capsys.readouterr().err
 
 
 def test_results_keep_the_kind_the_depth_the_alpha_and_the_metadata_of_their_pictures(nearest, capsys):
@@ -289,6 +294,32 @@ def test_a_folder_is_resumed_where_it_stopped(nearest, folder, capsys):
     assert len(nearest.names) == 4
 
 
+def test_what_changes_a_result_s_file_is_told_from_what_does_not(nearest, capsys):
+    """Whatever the command says of it, not only the settings of the picture."""
+    Image.fromarray(photos.crops(1, 16)[0]).save('photo.jpg')
+    for name, others, same in (
+        ('photo.jpg', (['--quality', '80'], ['--dtype', 'bfloat16'], ['--no_tags']), (['--compression', '9'],)),
+        ('photo.png', (['--compression', '9'], ['--attention', 'einsum']), (['--quality', '80'], ['--memory', '0.5'])),
+    ):
+        assert guard(upscale.main, [name, '-o', 'out']) == 0
+        capsys.readouterr()
+        for more in others:
+            assert 'add --resume' in refused(upscale.main, [name, '-o', 'out', *more], capsys)
+        for more in same:
+            assert guard(upscale.main, [name, '-o', 'out', *more]) == 0
+            assert capsys.readouterr().out == '1 of 1 results are there already\n'
+
+
+def test_where_memory_made_tiles_smaller_the_same_command_knows_its_results(capsys):
+    model = Nearest(needs=10**8)
+    command = ['photo.png', '-o', 'out', '--memory', '0.05']
+    with mock.patch.object(pipeline, 'load', return_value=model):
+        assert guard(upscale.main, command) == 0
+        assert 'tile of 256 pixels or less' in capsys.readouterr().out
+        assert guard(upscale.main, command) == 0
+    assert capsys.readouterr().out == '1 of 1 results are there already\n'
+
+
 def test_processes_restore_each_picture_once(nearest, folder):
     for process in ('0', '1'):
         assert guard(upscale.main, [*folder, '--processes', '2', '--process', process]) == 0
@@ -317,6 +348,12 @@ def test_a_program_reads_lines_of_json_and_quiet_says_nothing(nearest, folder, c
     assert {row['source'] for row in rows} == {f'in/{name}.png' for name in 'abcde'}
     assert [row['source'] for row in rows if 'error' in row] == ['in/b.png']
     assert (summary['pictures'], summary['left_out'], summary['tiles']) == (5, 1, 4)
+    assert guard(upscale.main, ['in/b.png', '-o', 'out', '--json']) == 2
+    told = capsys.readouterr()
+    row, summary = map(json.loads, told.out.splitlines())
+    assert row['source'] == 'in/b.png'
+    assert f'addsr: {row["error"]}\n' == told.err
+    assert (summary['pictures'], summary['left_out']) == (1, 1)
     assert guard(upscale.main, [*folder, '--quiet', '--overwrite']) == 3
     told = capsys.readouterr()
     assert told.out == ''

@@ -59,6 +59,28 @@ def test_a_reader_that_goes_away_ends_a_command_quietly():
     assert process.returncode == 0
 
 
+@pytest.mark.skipif(not Path('/dev/full').exists(), reason='Linux')
+@pytest.mark.parametrize(
+    ('where', 'code', 'told'),
+    [
+        ('>/dev/full', 2, 'addsr: stdout cannot be written: No space left on device\n'),
+        ('>&-', 2, 'addsr: stdout is closed: send it to a file, or to /dev/null\n'),
+        ('>&- 2>&-', 2, ''),
+        ('2>&-', 0, ''),
+    ],
+)
+def test_a_command_that_nobody_can_hear_ends_with_one_line(where, code, told):
+    script = (
+        'import sys; from addsr_jax.errors import guard; from addsr_jax.flags import say\n'
+        'sys.exit(guard(lambda arguments: say("line"), []))'
+    )
+    command = f'exec "$1" -c "$2" {where}'
+    done = subprocess.run(
+        ['sh', '-c', command, 'sh', sys.executable, script], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert (done.returncode, done.stderr) == (code, told)
+
+
 def test_text_of_others_is_cut():
     assert len(printable('a' * 10_000_000)) == 160
     assert printable('a\n b\t c') == 'a b c'

@@ -61,14 +61,26 @@ def told(monkeypatch, tmp_path):
     ('chosen', 'by_jax', 'kept'),
     [
         ('', None, '{home}/.cache/addsr_jax'),
-        ('', '/mine', '/mine'),
-        ('{home}/x', '/mine', '{home}/x'),
+        ('', '{home}/mine', '{home}/mine'),
+        ('{home}/x', '{home}/mine', '{home}/x'),
         ('~/x', None, '{home}/x'),
     ],
 )
 def test_load_keeps_compiled_programs_where_the_commands_do(told, monkeypatch, tmp_path, chosen, by_jax, kept):
-    told(by_jax)
+    told(by_jax and by_jax.format(home=tmp_path))
     monkeypatch.setenv('ADDSR_CACHE', chosen.format(home=tmp_path))
     with pytest.raises(UserError, match=r'holds no model\.json'):
         addsr_jax.load(tmp_path)
     assert jax.config.jax_compilation_cache_dir == kept.format(home=tmp_path)  # pyright: ignore
+
+
+def test_where_nothing_can_be_kept_one_line_says_so_once(told, monkeypatch, capsys, tmp_path):
+    folder = tmp_path / 'file' / 'x'
+    folder.parent.write_text('')
+    told(None)
+    monkeypatch.setenv('ADDSR_CACHE', str(folder))
+    for _ in range(2):
+        runtime.keep_programs()
+        assert jax.config.jax_compilation_cache_dir is None  # pyright: ignore
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f'compiled programs are not kept, and every start compiles: nothing can be written into {folder}' in line

@@ -17,6 +17,7 @@ class Found:
     paths: tuple[Path, ...]
     left_out: dict[str, int]
     texts: frozenset[Path] | None = None  # those of a bucket, where looking for each would take long
+    within: tuple[Path, ...] = ()  # photographs in the folder of results; those of a bucket are not looked for
 
     @property
     def remark(self) -> str:
@@ -28,8 +29,8 @@ def photographs(folder: Path, *, recursive: bool, without: Path | None = None) -
     """Regular files with an ending of a picture, in subfolders too if `recursive`; links are followed.
 
     Hidden files and folders, those beside a photograph that macOS makes among them, are left out. A folder that links
-    reach twice is searched once, and `without`, a folder of results, is not. Text files are no photographs and not
-    counted: they are captions. UserError where there is no such folder or no photograph.
+    reach twice is searched once, and what lies in `without`, a folder of results, is kept apart. Text files are no
+    photographs and not counted: they are captions. UserError where there is no such folder or no photograph.
     """
     search = _in_bucket if places.in_bucket(folder) else _here
     found = search(folder, recursive, without)
@@ -68,11 +69,12 @@ def _here(folder: Path, recursive: bool, without: Path | None) -> Found:
     if places.kind(folder) != 'folder':
         raise UserError(f'there is no folder {printable(repr(str(folder)), 4096)}')
     paths: list[Path] = []
+    within: list[Path] = []
     left_out: Counter[str] = Counter()
-    real, linked, seen = deque([folder]), deque[Path](), set()
+    real, linked, seen = deque([(folder, paths)]), deque[tuple[Path, list[Path]]](), set()
     results = _identity(without) - _identity(folder)
     while real or linked:  # links last, so that a photograph has its own folder's name
-        place = real.popleft() if real else linked.popleft()
+        place, into = real.popleft() if real else linked.popleft()
         try:
             status = place.stat()
             entries = sorted(place.iterdir())
@@ -84,17 +86,17 @@ def _here(folder: Path, recursive: bool, without: Path | None) -> Found:
             continue
         seen.add((status.st_dev, status.st_ino))
         if (status.st_dev, status.st_ino) in results:
-            continue
+            into = within
         for path in entries:
             kind = _kind(path)
             if kind == 'photograph':
-                paths.append(path)
+                into.append(path)
             elif kind == 'folder':
                 if recursive:
-                    (linked if path.is_symlink() else real).append(path)
-            elif kind != 'text':
+                    (linked if path.is_symlink() else real).append((path, into))
+            elif kind != 'text' and into is paths:
                 left_out[kind] += 1
-    return Found(tuple(sorted(paths)), dict(left_out))
+    return Found(tuple(sorted(paths)), dict(left_out), within=tuple(sorted(within)))
 
 
 def _identity(folder: Path | None) -> set[tuple[int, int]]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xxhash
 from PIL import Image, UnidentifiedImageError
 
 from addsr_jax import places
@@ -43,6 +44,7 @@ class Picture:
     native: np.ndarray | None = None  # [H, W, channels] as stored, where the profile has been applied; None: as rgb
     beside: Beside = field(default_factory=Beside)
     remarks: tuple[str, ...] = ()  # what of the file plays no part, in words
+    content: str = ''  # hash of the file's bytes; '': from no file, or nobody has asked
 
     @property
     def size(self) -> tuple[int, int]:
@@ -91,8 +93,14 @@ def read(path: Path, limit: int = LIMIT) -> np.ndarray:
 
 
 def open_picture(path: Path, limit: int = LIMIT) -> Picture:
-    """`decode_picture` of a file."""
-    return decode_picture(_content(path, limit), str(path), limit)
+    """`decode_picture` of a file, with what tells its content from another's."""
+    data = _content(path, limit)
+    return replace(decode_picture(data, str(path), limit), content=content_of(data))
+
+
+def content_of(data: bytes) -> str:
+    """A hash of a file's bytes, as quick as memory."""
+    return xxhash.xxh3_128_hexdigest(data)
 
 
 def from_pillow(image: Image.Image, name: str = 'the picture') -> np.ndarray:

@@ -1,8 +1,6 @@
 """Inputs found and results named, all of it checked before work starts."""
 
-import hashlib
 import os
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,10 +13,9 @@ from addsr_jax.data import formats, pictures
 from addsr_jax.data.formats import LIMIT, WRITTEN
 from addsr_jax.errors import UserError
 from addsr_jax.restoration import results
-from addsr_jax.restoration.inputs import Source, find
-from addsr_jax.restoration.settings import INSIDE, SCALE, Settings
-
-LONGEST_NAME = 255  # bytes
+from addsr_jax.restoration.inputs import STDIN, Source, find
+from addsr_jax.restoration.naming import LONGEST_NAME, apart, label
+from addsr_jax.restoration.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -47,6 +44,9 @@ class Job:
         return formats.of_ending(self.target.suffix)
 
 
+Making = Callable[[Job, str], str | None]  # what a result says of its making; of the hash of the picture's file
+
+
 @dataclass(frozen=True)
 class Naming:
     """How results are called: OUTPUT/STEM + suffix + ending, or OUTPUT itself where that is one file."""
@@ -61,7 +61,10 @@ def plan_jobs(inputs: Sequence[str], naming: Naming, settings: Settings, limit: 
 
     limit: pixels; a picture of more is not read. No result may fall on another one or on any source.
     """
+    _check_output(naming.output)
     sources, left_out = find(inputs, naming.output)
+    if len(sources) == 1 and sources[0].named:
+        _check_ending(naming.output)
     if _is_one_file(naming):
         if len(sources) > 1:
             raise UserError(f'{len(sources)} images cannot go into the one file {naming.output}: give -o a folder')
@@ -109,6 +112,24 @@ def _is_one_file(naming: Naming) -> bool:
     return True
 
 
+def _check_output(output: Path) -> None:
+    if str(output) == STDIN:
+        raise UserError(f'-o {STDIN}: results are files: give a folder, or the name of a file')
+    if not places.in_bucket(output) and os.path.islink(output) and not output.exists():
+        raise UserError(f'-o {output} is a link to nothing: remove it, or choose another -o')
+
+
+def _check_ending(output: Path) -> None:
+    """Refuses what looks like the file for one picture and would become a folder of that name."""
+    ending = output.suffix
+    looks_so = ending[1:].isalpha() and 3 <= len(ending) <= 5 and not formats.of_ending(ending)
+    if looks_so and not places.kind(output):
+        raise UserError(
+            f'-o {output}: results are not written as {ending}: choose one of {", ".join(formats.WRITABLE)}, or make '
+            'the folder first'
+        )
+
+
 def _check_name(path: Path) -> None:
     if len(os.fsencode(path.name)) > LONGEST_NAME:
         raise UserError(f'{path} is too long a name: {LONGEST_NAME} bytes at most')
@@ -122,21 +143,14 @@ def _check_written(format_: str, what: str) -> None:
 
 
 def _named(sources: Sequence[Source], naming: Naming, settings: Settings, limit: int) -> list[Job]:
-    """Jobs, each with its target. Of sources that would meet, those of another ending keep theirs in the name."""
+    """Jobs, each with its target."""
+    jobs = [_sized(Job(source.path, naming.output), settings, limit) for source in sources]
+    kinds = [_ending(job, naming) for job in jobs]
     suffix = label(settings) if naming.suffix is None else naming.suffix
-
-    def placed(source: Source, stem: str) -> Job:
-        job = _sized(Job(source.path, naming.output), settings, limit)
-        ending, remark = _ending(job, naming)
-        return replace(job, target=naming.output / source.below / short(stem, f'{suffix}{ending}'), remark=remark)
-
-    jobs = [placed(source, source.path.stem) for source in sources]
-    count = Counter(job.target for job in jobs)
+    paths = apart(sources, suffix, [ending for ending, _ in kinds])
     return [
-        placed(source, f'{source.path.stem}_{source.path.suffix[1:]}')
-        if count[job.target] > 1 and source.path.suffix != job.target.suffix
-        else job
-        for job, source in zip(jobs, sources, strict=True)
+        replace(job, target=naming.output / path, remark=remark)
+        for job, path, (_, remark) in zip(jobs, paths, kinds, strict=True)
     ]
 
 
@@ -153,36 +167,11 @@ def _ending(job: Job, naming: Naming) -> tuple[str, str]:
     return job.source.suffix, ''
 
 
-def label(settings: Settings) -> str:
-    """What names say of the size that was asked for: '_x4', '_x1.5', '_w80_h60_crop', '_12mp', '_x4_max2000'."""
-    parts = [f'_w{settings.width}'] if settings.width else []
-    parts += [f'_h{settings.height}'] if settings.height else []
-    parts += [f'_{settings.fit}'] if settings.fit != INSIDE else []
-    parts += [f'_{settings.megapixels:g}mp'] if settings.megapixels else []
-    parts = parts or [f'_x{settings.scale or SCALE:g}']
-    return ''.join(parts + ([f'_max{settings.max_side}'] if settings.max_side else []))
-
-
-def short(stem: str, rest: str) -> str:
-    """stem + rest; where a disk takes no such long name, the end of the stem becomes a digest of all of it."""
-    room = LONGEST_NAME - len(os.fsencode(rest))
-    if len(os.fsencode(stem)) <= room:
-        return stem + rest
-    digest = hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]
-    while len(os.fsencode(stem)) + 1 + len(digest) > room:
-        stem = stem[:-1]
-    return f'{stem}-{digest}{rest}'
-
-
 def check_targets(jobs: Sequence[Job]) -> None:
-    """Refuses two results of one name, and results that would replace a source before or after it is read."""
-    seen: dict[Path, Path] = {}
+    """Refuses results that would replace a source before or after it is read."""
     sources = {places.identity(job.source): job.source for job in jobs}
     existing = places.existing(job.target for job in jobs)
     for job in jobs:
-        if job.target in seen:
-            raise UserError(f'{seen[job.target]} and {job.source} would both become {job.target}: rename one')
-        seen[job.target] = job.source
         if job.target in existing and (source := sources.get(places.identity(job.target))):
             own = source == job.source
             raise UserError(
@@ -199,13 +188,17 @@ def check_places(jobs: Sequence[Job]) -> None:
     for job in jobs:
         _check_name(job.target)
         check_size(job, job.longest)
+        if not places.in_bucket(job.target) and job.target.is_dir():
+            raise UserError(f'{job.target} is a folder, where a result would be: choose another -o')
 
 
 def check_folder(folder: Path) -> None:
     if places.in_bucket(folder):
         places.check_writable(folder)
         return
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    if not there.exists():
+        raise UserError(f'{folder} cannot be a folder, since {there} is a link to nothing: choose another -o')
     if not there.is_dir():
         raise UserError(f'{folder} cannot be a folder, since {there} is a file: choose another -o')
     if not os.access(there, os.W_OK | os.X_OK):
@@ -222,31 +215,38 @@ def check_size(job: Job, longest: int) -> None:
         )
 
 
-def remaining(jobs: Sequence[Job], wanted: Callable[[str], str | None], *, overwrite: bool, resume: bool) -> list[Job]:
+def remaining(jobs: Sequence[Job], wanted: Making, *, overwrite: bool, resume: bool) -> list[Job]:
     """The jobs that are to be done: those without a result.
 
-    wanted: what the result of a picture of that name would say of its making. One that says the same is finished; any
-    other is refused, unless `resume` leaves it or `overwrite` replaces it.
+    wanted: what results would say. One that says the same is finished; any other is refused, unless `resume` leaves
+    it or `overwrite` replaces it.
     """
     there = set() if overwrite else places.existing(job.target for job in jobs)
     existing = [job for job in jobs if job.target in there]
-    other = [] if resume else [job for job in existing if not _is_finished(job, wanted(job.source.name))]
+    other = [] if resume else [job for job in existing if not _is_finished(job, wanted)]
     if other:
         more = f' and {len(other) - 1} more' if len(other) > 1 else ''
-        say = 'says' if len(other) == 1 else 'say'
+        say, it = ('exists and says', 'it') if len(other) == 1 else ('exist and say', 'them')
         raise UserError(
-            f'{other[0].target}{more} exists and {say} nothing of these settings: add --resume to leave it, '
-            '--overwrite to replace it, or choose another -o'
+            f'{other[0].target}{more} {say} nothing of this picture and these settings: add --resume to leave {it}, '
+            f'--overwrite to replace {it}, or choose another -o'
         )
     return [job for job in jobs if job.target not in there]
 
 
-def _is_finished(job: Job, wanted: str | None) -> bool:
+def _is_finished(job: Job, wanted: Making) -> bool:
     """Whether a result is of the wanted making. BMP has no place to say so: there its size decides."""
-    if job.format == 'BMP' and wanted is not None and job.pixels:
+    if job.format == 'BMP' and job.pixels and wanted(job, '') is not None:
         return pictures.size_of(job.target) == job.result
     found = results.made_by(job.target)
-    return wanted is not None and found is not None and results.is_same(found, wanted)
+    if found is None:
+        return False
+    try:
+        with places.answering(job.source, 'read'):
+            line = wanted(job, pictures.content_of(places.read_bytes(job.source)))
+    except OSError:  # it is named when it is read, if it is to be
+        return False
+    return line is not None and results.is_same(found, line)
 
 
 def write_image(path: Path, image: np.ndarray) -> None:

@@ -12,7 +12,7 @@ from addsr_jax.data.pictures import Picture
 from addsr_jax.errors import UserError
 from addsr_jax.restoration import results, stream
 from addsr_jax.restoration.cut import Cut
-from addsr_jax.restoration.files import Job, check_size
+from addsr_jax.restoration.files import Job, Making, check_size
 from addsr_jax.restoration.settings import Settings
 
 
@@ -21,7 +21,7 @@ class How:
     """What all pictures of a run have in common."""
 
     settings: Settings
-    made_by: Callable[[str], str | None]  # of a picture's name: what its result says of its making
+    made_by: Making
     quality: int
     compression: int
     limit: int  # pixels; a picture of more is not read
@@ -84,7 +84,7 @@ def restore_all(
                 format=opened.job.format,
                 quality=how.quality,
                 compression=how.compression,
-                made_by=how.made_by(opened.job.source.name),
+                made_by=how.made_by(opened.job, opened.picture.content),
             )
         except UserError as error:
             return LeftOut(opened.job, error)

@@ -4,12 +4,13 @@ import glob
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from addsr_jax import places
 from addsr_jax.data.photographs import photographs
 from addsr_jax.errors import UserError, printable
+from addsr_jax.restoration import results
 
 STDIN = '-'
 
@@ -26,8 +27,8 @@ class Source:
 def find(inputs: Sequence[str], output: Path) -> tuple[list[Source], str]:
     """Every file once, in the order named; and what of the folders was left out, in words.
 
-    A folder's tree is kept; of several folders each keeps its own name above it. The output folder is not searched.
-    UserError where something named is not there, or holds no pictures.
+    A folder's tree is kept; of several folders each keeps its own name above it. The output folder is not searched:
+    what lies there and is no result is left out. UserError where something named is not there, or holds no pictures.
     """
     paths = [path for text in inputs for path in (_listed() if text == STDIN else _matching(text))]
     folders = [path for path in paths if places.kind(path) == 'folder']
@@ -40,14 +41,21 @@ def find(inputs: Sequence[str], output: Path) -> tuple[list[Source], str]:
         else:
             sources = [Source(_file(path))]
         for source in sources:
-            found.setdefault(places.absolute(source.path), source)
+            found.setdefault(real(source.path), source)
     if not found:
         raise UserError('no images are named: the list on stdin is empty')
     return list(found.values()), '; '.join(remarks)
 
 
+def real(path: Path) -> Path:
+    """Of all names of its folder the one without links and dots, so that a file has one place."""
+    return path if places.in_bucket(path) else Path(os.path.realpath(path.parent)) / path.name
+
+
 def _listed() -> Iterable[Path]:
     """Lines of stdin, each a file or a folder; names may be in any encoding."""
+    if sys.stdin is None:
+        raise UserError(f'{STDIN} is a list on stdin, which is closed: give image files or folders')
     lines = sys.stdin.buffer.read().splitlines()
     return [places.place(os.fsdecode(line)) for line in lines if line.strip()]
 
@@ -65,6 +73,8 @@ def _matching(text: str) -> Sequence[Path]:
 
 def _below(folder: Path, output: Path, *, several: bool) -> tuple[list[Source], str]:
     found = photographs(folder, recursive=True, without=output)
+    if originals := sum(results.made_by(path) is None for path in found.within):
+        found = replace(found, left_out={**found.left_out, 'in the folder of results': originals})
     name = folder.name if places.in_bucket(folder) else folder.resolve().name
     top = Path(name) if several else Path()
     sources = [Source(path, top / path.parent.relative_to(folder), named=False) for path in found.paths]

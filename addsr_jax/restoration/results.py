@@ -16,14 +16,13 @@ from addsr_jax.data.formats import HEIF, WRITTEN
 from addsr_jax.data.metadata import TAGS, Beside
 from addsr_jax.data.pictures import Picture, eight_bits
 from addsr_jax.errors import UserError, printable
-from addsr_jax.options import to_data
-from addsr_jax.restoration.settings import Settings
 from addsr_jax.restoration.views import sized
 
 KEY = 'addsr'  # of the text in a PNG that says what made it; elsewhere EXIF's ProcessingSoftware does
 SEGMENT = 65_000  # bytes of EXIF or XMP that a JPEG takes
 ROUNDING = 1.5  # levels of 255 between a colour and the same after a way to sRGB and back that are no loss
 FINE = 90  # quality from which colours are as fine as light is
+TIFF = (b'II*\0', b'MM\0*')  # how a file begins
 SEEN = 8  # times its opacity: how far a transparent pixel's own colour counts
 
 
@@ -64,23 +63,35 @@ def _spread(colours: np.ndarray, share: np.ndarray) -> np.ndarray:
     )
 
 
-def line(version: str, weights: str, name: str, settings: Settings) -> str:
-    """What made a result, as JSON in ASCII: settings that are not the default ones."""
-    usual = to_data(Settings())
-    given = {key: value for key, value in to_data(settings).items() if value != usual[key]}
-    return json.dumps({KEY: version, 'weights': weights, 'source': name, **given})
+def line(version: str, weights: str, name: str, content: str, **given: Any) -> str:
+    """What made a result, as JSON in ASCII: `given` are options that are not the default ones.
+
+    content: the hash of the picture's file, since others may have its name.
+    """
+    return json.dumps({KEY: version, 'weights': weights, 'source': name, 'content': content, **given})
 
 
 def made_by(path: Path) -> str | None:
     """The line that `write` has put into a file; None where there is none."""
     try:
-        with places.on_this_machine(path) as file, Image.open(file, formats=formats.readable()) as image:
-            if image.format == 'PNG':
-                return image.info.get(KEY)
-            found = image.getexif().get(metadata.MADE_BY)
+        with places.on_this_machine(path) as file:
+            found = _said(file)
     except Exception:  # whatever it is, it is none of ours
         return None
     return found if isinstance(found, str) and found.startswith('{"addsr"') else None
+
+
+def _said(path: Path) -> Any:
+    """A TIFF's tags are read without its pixels, since Pillow opens none with several channels of floats."""
+    with path.open('rb') as file:
+        is_tiff = file.read(4) in TIFF
+        file.seek(0)
+        if is_tiff:
+            tags = Image.Exif()
+            tags.load_from_fp(file)
+            return tags.get(metadata.MADE_BY)
+        with Image.open(file, formats=formats.readable()) as image:
+            return image.info.get(KEY) if image.format == 'PNG' else image.getexif().get(metadata.MADE_BY)
 
 
 def is_same(made: str, wanted: str) -> bool:

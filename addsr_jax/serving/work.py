@@ -17,6 +17,7 @@ from addsr_jax.data import pictures
 from addsr_jax.data.pictures import Picture
 from addsr_jax.errors import Cancelled, UserError
 from addsr_jax.restoration import files, folder, results, steps, stream
+from addsr_jax.restoration.files import Job
 from addsr_jax.restoration.settings import Settings
 from addsr_jax.restoration.views import sized
 from addsr_jax.serving.limits import Limits
@@ -68,7 +69,7 @@ class Worker:
     store: Store
     limits: Limits
     base: Settings
-    made_by: Callable[[Settings, str], str]  # what a result says of its making, of a picture's name
+    made_by: Callable[[Settings, Job, str], str]  # as files.Making
 
     def __post_init__(self) -> None:
         self.device = threading.Lock()
@@ -79,7 +80,8 @@ class Worker:
         with self.store.working() as place:
             job = self._jobs(place, [path], settings)[0]
             name = job.source.name
-            picture = pictures.decode_picture(job.source.read_bytes(), name, self.limits.max_pixels)
+            data = job.source.read_bytes()
+            picture = pictures.decode_picture(data, name, self.limits.max_pixels)
             cut = self.model.cut(results.visible(picture), settings, name)
             restored = picture.rgb
             works = steps.restored(self.model, cut, lambda done, total: not stop.is_set())
@@ -93,7 +95,7 @@ class Worker:
                 format=job.format,
                 quality=QUALITY,
                 compression=COMPRESSION,
-                made_by=self.made_by(settings, name),
+                made_by=self.made_by(settings, job, pictures.content_of(data)),
             )
             remarks = (job.remark, *picture.remarks, *lost)
             yield Finished(job.target, (restored.shape[1], restored.shape[0]), tuple(filter(None, remarks)))

@@ -10,6 +10,7 @@ from PIL import Image
 from addsr_jax import atomic, upscale
 from addsr_jax.data import pictures
 from addsr_jax.errors import UserError, guard
+from addsr_jax.options import unusual
 from addsr_jax.restoration import files, folder, pipeline, results
 from addsr_jax.restoration.files import Naming
 from addsr_jax.restoration.settings import Settings
@@ -28,7 +29,7 @@ def place(tmp_path, monkeypatch):
 
 
 def making(settings):
-    return lambda name: results.line('1.0', 'nano', name, settings)
+    return lambda job, content: results.line('1.0', 'nano', job.source.name, content, **unusual(settings))
 
 
 def run(jobs, model=None, settings=None):
@@ -92,13 +93,25 @@ def test_a_start_after_a_stop_does_what_is_missing_whatever_the_batch_was(place)
 def test_results_of_other_settings_or_of_somebody_else_are_not_taken_for_finished_ones(place):
     jobs = jobs_of()
     run(jobs)
-    with pytest.raises(UserError, match=r'a_x4\.png and 2 more exists and say nothing of these settings: add --resume'):
+    with pytest.raises(UserError, match=r'a_x4\.png and 2 more exist and say nothing of this .*leave them'):
         left(jobs, Settings(steps=1))
     assert left(jobs, Settings(steps=1), resume=True) == []
     for name in ('a_x4.png', 'sub/c_x4.jpg'):
         Image.new('RGB', (32, 32)).save(Path('out') / name)
-    with pytest.raises(UserError, match=r'a_x4\.png and 1 more exists'):
+    with pytest.raises(UserError, match=r'a_x4\.png and 1 more exist and say'):
         left(jobs, Settings())
+
+
+def test_another_picture_of_the_same_name_is_not_finished(place):
+    run(jobs_of('in/a.png'))
+    assert left(jobs_of('in/a.png'), Settings()) == []
+    Image.new('RGB', (8, 8), 'red').save('in/a.png')
+    with pytest.raises(UserError, match=r'a_x4\.png exists and says nothing of this picture'):
+        left(jobs_of('in/a.png'), Settings())
+    Path('more').mkdir()
+    Image.new('RGB', (8, 8), 'blue').save('more/a.png')
+    with pytest.raises(UserError, match=r'a_x4\.png exists and says nothing of this picture'):
+        left(jobs_of('more/a.png'), Settings())
 
 
 def test_results_beside_their_sources_are_no_inputs_of_the_next_run(place):

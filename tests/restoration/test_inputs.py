@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from addsr_jax.errors import UserError
 from addsr_jax.restoration.inputs import find
@@ -57,10 +57,15 @@ def test_a_list_on_stdin_may_hold_any_names(monkeypatch):
     monkeypatch.setattr(sys, 'stdin', io.TextIOWrapper(io.BytesIO(b'\n')))
     with pytest.raises(UserError, match='the list on stdin is empty'):
         find(['-'], Path('out'))
+    monkeypatch.setattr(sys, 'stdin', None)
+    with pytest.raises(UserError, match='a list on stdin, which is closed'):
+        find(['-'], Path('out'))
 
 
 def test_a_file_that_is_named_twice_is_restored_once():
     assert found('in/a.png', 'in') == [('in/a.png', '.'), ('in/sub/b.png', 'sub'), ('in/sub/deep/c.png', 'sub/deep')]
+    Path('link').symlink_to('in')
+    assert found('in/a.png', 'in/sub/../a.png', 'link/a.png', str(Path('in/a.png').absolute())) == [('in/a.png', '.')]
 
 
 def test_a_folder_of_results_inside_is_not_searched():
@@ -68,6 +73,18 @@ def test_a_folder_of_results_inside_is_not_searched():
     assert ('in/out/a_x4.png', 'out') not in found('in', output='in/out')
     assert ('in/out/a_x4.png', 'out') in found('in', output='elsewhere')
     assert found('in', output='in')  # results beside their sources
+
+
+def test_originals_in_the_folder_of_results_are_counted_and_results_are_not():
+    Path('in/out/deep').mkdir(parents=True)
+    said = PngImagePlugin.PngInfo()
+    said.add_text('addsr', '{"addsr": "1"}')
+    Image.new('RGB', (8, 8)).save('in/out/a_x4.png', pnginfo=said)
+    assert find(['in'], Path('in/out'))[1] == ''
+    make('in/out/deep/mine.png')
+    sources, told = find(['in'], Path('in/out'))
+    assert len(sources) == 3
+    assert told == 'in: left out 1 in the folder of results'
 
 
 def test_loops_of_links_end():

@@ -11,12 +11,11 @@ from PIL import ExifTags, Image, ImageCms, PngImagePlugin, TiffImagePlugin
 from addsr_jax.data import deep, formats, metadata, pictures, profiles
 from addsr_jax.errors import UserError
 from addsr_jax.restoration import results
-from addsr_jax.restoration.settings import Settings
 from tests.data import icc, photos
 
 PHOTO = photos.crops(1, 48)[0][:40]
 TAGS = ExifTags.Base
-LINE = results.line('0.1', 'nano', 'фото.png', Settings(steps=1))
+LINE = results.line('0.1', 'nano', 'фото.png', '0f', steps=1)
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
 
 
@@ -84,7 +83,13 @@ def test_what_made_a_picture_is_in_it_and_no_metadata_leaves_everything_out(form
     else:
         said = image.getexif().get(TAGS.ProcessingSoftware)
     if format != 'BMP':  # which has no place
-        assert json.loads(said) == {'addsr': '0.1', 'weights': 'nano', 'source': 'фото.png', 'steps': 1}
+        assert json.loads(said) == {
+            'addsr': '0.1',
+            'weights': 'nano',
+            'source': 'фото.png',
+            'content': '0f',
+            'steps': 1,
+        }
     bare = opened(through(data, format, made_by=None)[1])
     assert not set(bare.getexif()) - metadata.OF_PIXELS
     assert not {'dpi', 'xmp', 'XML:com.adobe.xmp', 'Title'} & set(bare.info) or format in ('BMP', 'TIFF')
@@ -151,6 +156,16 @@ def test_floats_come_back_as_floats(white):
     assert (found[TAGS.Make], found.get(TAGS.Orientation, 1)) == ('Maker', 1)
     assert found[TAGS.InterColorProfile] == icc.wide()
     assert json.loads(found[TAGS.ProcessingSoftware])['addsr'] == '0.1'
+
+
+@pytest.mark.parametrize('channels', [1, 3, 4])
+def test_what_made_a_result_of_floats_is_found_in_it(tmp_path, channels):
+    values = np.random.default_rng(0).uniform(0, 1, (20, 24, channels)).astype(np.float32)
+    path = tmp_path / 'x.tif'
+    path.write_bytes(through(cv2.imencode('.tiff', values)[1].tobytes())[1])
+    assert results.made_by(path) == LINE
+    path.write_bytes(b'II*\0damaged')
+    assert results.made_by(path) is None
 
 
 @pytest.mark.parametrize('format', ['PNG', 'JPEG', 'WEBP', 'TIFF', 'AVIF', 'HEIF'])

@@ -22,7 +22,7 @@ def store(tmp_path, monkeypatch):
 
 
 def test_a_full_disk_takes_no_more_results_of_one_photo_or_of_several(store):
-    worker = Worker(None, store, Limits(), Settings(), lambda settings, name: '')
+    worker = Worker(None, store, Limits(), Settings(), lambda settings, job, content: '')
     upload = Path(store.root, 'photo.png')
     upload.write_bytes(b'x' * 40_000)
     for work in (worker.photo(upload, USUAL, Event()), worker.photos([upload], USUAL, Event())):
