@@ -3,6 +3,7 @@
 Below the guards hangs a last net: what nobody expected is one line too, and says that the fault is ours.
 """
 
+import errno
 import os
 import sys
 import tempfile
@@ -66,12 +67,22 @@ def guard(command: Callable[[Sequence[str]], None], arguments: Sequence[str] | N
     except BrokenPipeError:
         _leave_stdout()
         return 0
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            return _told(error)
+        complain(f'{printable(os.fsdecode(error.filename or ""))} is longer than a path, or a name in it, may be')
+        return UserError.code
     except Exception as error:
-        if os.environ.get('ADDSR_TRACEBACK'):
-            raise
-        complain(fault(error))
-        return FAULT
+        return _told(error)
     return 0
+
+
+def _told(error: Exception) -> int:
+    """What nobody expected, as one line; raised where somebody wants to see it."""
+    if os.environ.get('ADDSR_TRACEBACK'):
+        raise error
+    complain(fault(error))
+    return FAULT
 
 
 def fault(error: Exception) -> str:

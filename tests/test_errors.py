@@ -84,3 +84,14 @@ def test_a_command_that_nobody_can_hear_ends_with_one_line(where, code, told):
 def test_text_of_others_is_cut():
     assert len(printable('a' * 10_000_000)) == 160
     assert printable('a\n b\t c') == 'a b c'
+
+
+def test_a_name_that_no_disk_can_have_is_the_user_s_mistake(capsys):
+    def command(_):
+        Path('x' * 300).stat()
+
+    assert guard(command, []) == 2
+    said = capsys.readouterr().err
+    assert said.startswith('addsr: xxx')
+    assert said.endswith('is longer than a path, or a name in it, may be\n')
+    assert said.count('\n') == 1

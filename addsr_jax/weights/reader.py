@@ -211,7 +211,7 @@ def _open_shards(index: Path, say: Say) -> dict[str, Stored]:
     for name in sorted(set(listed.values())):
         if Path(name).name != name or not name.endswith(('.safetensors', '.bin')):
             raise UserError(f'{index} names {printable(name)}, which is no .safetensors or .bin file beside it')
-        if not (index.parent / name).is_file():
+        if places.kind(index.parent / name) != 'file':
             raise UserError(f'{index} names {printable(name)}, which is not there: download all of its files')
         for tensor, stored in _open_tensors(index.parent / name, say).items():
             if tensor in found:

@@ -361,6 +361,12 @@ BAD = {
         ),
         r'names \.\./vae/diffusion_pytorch_model\.bin, which is no',
     ),
+    'an index of a name that no disk can have': (
+        lambda p: (p / 'unet' / 'diffusion_pytorch_model.bin.index.json').write_text(
+            json.dumps({'weight_map': {'a': f'{"x" * 300}.bin'}})
+        ),
+        'which is not there',
+    ),
     'an index that lists nothing': (
         lambda p: (p / 'unet' / 'diffusion_pytorch_model.bin.index.json').write_text('{"weight_map": {}}'),
         r'index\.json is empty: it lists no tensors',
