@@ -212,7 +212,7 @@ def test_a_worker_starts_training_once_and_says_how_it_ended(tmp_path):
     (home / 'launch').mkdir(parents=True)
     supervise = home / 'launch' / 'supervise.sh'
     supervise.write_text(
-        '#!/usr/bin/env bash\necho "$@" >> starts\nwhile [[ ! -e end ]]; do sleep 0.05; done\nexit 2\n'
+        '#!/usr/bin/env bash\necho "$@" >> starts\nfor _ in {1..600}; do [[ -e end ]] && exit 2; sleep 0.05; done\n\n'
     )
     supervise.chmod(0o755)
     line = dry('tpu_vm.sh', '--dry_run', 'train', 'slice', *RUN, '--config.data.path=my photos').stdout
