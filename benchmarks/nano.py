@@ -36,7 +36,7 @@ from benchmarks.blocks import replace_block
 
 ROOT = Path(__file__).parents[1]
 FRONTIER = (
-    *('addsr-1', 'addsr-1x2', 'addsr-2', 'addsr-2@1', 'addsr-4@0', 'addsr-4', 'addsr-4@1'),
+    *('addsr-1', 'addsr-1x2', 'addsr-2', 'addsr-2@0', 'addsr-2@1', 'addsr-2x2@0', 'addsr-4@0', 'addsr-4', 'addsr-4@1'),
     *('addsr-4x2@0', 'addsr-4x2', 'addsr-4x2@1', 'addsr-8', 'addsr-8@1'),
 )
 BLOCKS = ('contact_sheet', 'frontier', 'autoencoder')  # of docs/nano.md
