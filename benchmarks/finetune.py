@@ -1,6 +1,6 @@
 """What going on from the embedded student with pairs of one's own brings: the example of docs/finetune.md.
 
-    python benchmarks/finetune.py --photos PHOTOS --left_out OTHERS --workdir DIR
+    python benchmarks/finetune.py --photos PHOTOS --left_out OTHERS --workdir DIR    # pip install '.[metrics]'
 
 The first 100 photographs of PHOTOS get low-quality pictures that a poor scanner might have made; the student goes on
 with the pairs, and is compared with what it was on pairs of the middles of OTHERS, which are made the same way. A call
@@ -29,11 +29,16 @@ BLUR, NOISE, QUALITY = 1.0, 4.0, 60  # of the scanner: pixels, levels of 255, JP
 # what docs/finetune.md says to set, beside the folders
 SETTINGS = (
     'objective.start=student',
+    'objective.lpips_weight=1',
     'objective.pixel_weight=1',
-    'objective.teacher_samples=1',
+    'objective.distillation_weight=0',
+    'objective.adversarial_weight=0',
+    'objective.one_step_probability=0.7',
+    'objective.branch=per_batch',
     'data.hr_size=96',
-    'optimizer.learning_rate=2e-4',
+    'optimizer.learning_rate=3e-4',
     'optimizer.final_learning_rate=2e-5',
+    'optimizer.beta1=0.9',
     'eval_every=0',
     'preview_every=0',
     'log_every=10',
@@ -45,7 +50,7 @@ def main() -> None:
     parser.add_argument('--photos', type=Path, required=True)
     parser.add_argument('--left_out', type=Path, required=True)
     parser.add_argument('--workdir', type=Path, required=True)
-    parser.add_argument('--steps', type=int, default=60)
+    parser.add_argument('--steps', type=int, default=300)
     values = parser.parse_args()
     mine, others = values.workdir / 'mine', values.workdir / 'others'
     scan(values.photos, mine, 100, None)

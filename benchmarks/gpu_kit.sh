@@ -5,7 +5,7 @@
 #
 # Every figure is in $OUT as soon as it is known, so that the script can be cut off at any moment; a part that takes
 # longer than its limit is ended, and the next one begins. It ends after TOTAL seconds. What is left of them, with PHOTOS, a
-# folder of photographs, trains the embedded student on; $OUT/nano has the weights it came to, files below 16 MiB. The parts run one after the other: they are timings, and
+# folder of photographs, trains the embedded student on; $OUT/nano.tar has the weights it came to. The parts run one after the other: they are timings, and
 # compilers beside each other starve. Compiled programs, and what autotuning found, stay in ADDSR_CACHE: a second call
 # goes on where the first one was cut off. `nano` tries the script itself, on a CPU too.
 #
@@ -100,7 +100,8 @@ nano() {
     --config.objective.branch=per_batch --config.batch_size="${BATCH:-32}" --config.steps="${STEPS:-20000}" \
     --config.ema=0.998 --config.optimizer.learning_rate=4e-4 --config.optimizer.beta1=0.9 --config.eval_every=0 \
     --config.preview_every=0 --config.checkpoint_every=200
-  TOTAL=$((SECONDS + 60)) part weights 60 "$python" -m benchmarks.newest "$work/nano" --start nano -o "$out/nano"
+  TOTAL=$((SECONDS + 60)) part weights 60 "$python" -m benchmarks.newest "$work/nano" --start nano -o "$work/newest" &&
+    tar -C "$work/newest" -cf "$out/nano.tar" .
 }
 
 machine() {

@@ -2,7 +2,8 @@
 
     python -m benchmarks.newest WORKDIR --start nano -o DIR
 
---start: the weights that the run began with, whose other parts stay. Written as safetensors in float16.
+--start: the weights that the run began with, whose other parts stay but for the teacher, which upscaling does not need.
+Written as safetensors in float16.
 """
 
 import argparse
@@ -30,8 +31,9 @@ def main() -> None:
     with ocp.StandardCheckpointer() as reader:
         averaged = reader.restore(checkpoints.folder / str(step) / 'state')['ema']
     start = bundles.load(values.start)
-    params = {part: trees.overlay(start.params[part], tree) for part, tree in averaged.items()}
-    made = dataclasses.replace(start, params={**start.params, **params})
+    params = {part: tree for part, tree in start.params.items() if part != 'teacher'}
+    params |= {part: trees.overlay(params[part], tree) for part, tree in averaged.items()}
+    made = dataclasses.replace(start, params=params)
     bundles.save(made, values.output, 'safetensors', dtype='float16')
     say(f'{values.output} holds the weights of step {step}')
 
