@@ -193,7 +193,7 @@ def test_adapters_of_kohya_merge_to_what_diffusers_fuses(bundle, tmp_path):
     pipe.fuse_lora()
     pipe.unload_lora_weights()
     wanted = pipe.unet.state_dict()
-    found = low_rank_files.merged(own, low_rank_files.read(tmp_path / 'lora.safetensors', print), ['unet'], 'unet')
+    found = low_rank_files.merged(own, low_rank_files.read(tmp_path / 'lora.safetensors', print), 'unet')
     assert len(layers) > 20
     for name, tensor in found.items():
         np.testing.assert_allclose(tensor.read(), wanted[name].numpy(), atol=1e-5)
