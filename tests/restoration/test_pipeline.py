@@ -98,8 +98,9 @@ def test_the_dial_is_the_settings_it_stands_for(model):
 
 def test_the_sampler_alone_takes_the_dial_and_the_method_s_own_steps(model):
     lq, key = np.full((1, 128, 128, 3), 0.25, np.float32), jax.random.key(0)
-    dialled = model.sample(lq, key, fidelity=1.0)
-    np.testing.assert_array_equal(dialled, model.sample(lq, key, steps=4, psr_weight=0.0, antithetic=True))
+    dialled, named = model.sample(lq, key, fidelity=1.0), dataclasses.asdict(Settings(fidelity=1.0).chosen)
+    given = {name: named[name] for name in ('steps', 'psr_weight', 'antithetic')}
+    np.testing.assert_array_equal(dialled, model.sample(lq, key, **given))
     own = model.networks.spec.view.student_steps
     np.testing.assert_array_equal(model.sample(lq, key), model.sample(lq, key, steps=own))
     assert np.abs(np.asarray(model.sample(lq, key)) - dialled).max() > 0
