@@ -75,6 +75,7 @@ PIECES = {
     'upscale_tiles': Piece(('benchmarks/upscale_tiles.py',), (('docs/performance.md', 'upscale_tiles'),)),
     'roofline': Piece(('benchmarks/roofline.py',), (('docs/performance.md', 'roofline'),), text=PRINTED),
     'start': Piece(('benchmarks/start.py',), (('docs/performance.md', 'start'),), text=PRINTED),
+    'export': Piece(('-m', 'benchmarks.export', '--repeats', '9', '--side', '512'), (('docs/export.md', 'export'),)),
     'ablation': Piece((*NANO, '--ablation', '{ablation}', '--only', 'ablation')),
     'damage': Piece(('-m', 'benchmarks.damage'), (('docs/trust.md', 'damage'),)),
     'kill': Piece(('benchmarks/kill.py',), (('docs/trust.md', 'kill'),)),

@@ -70,7 +70,7 @@ def compare(folder: Path, values: argparse.Namespace) -> int:
         apart = float(np.abs(np.load(folder / f'{way}.npy') - wanted).max() * 255 / 2)
         worst = max(worst, apart)
         say(
-            f'| {way} | {size} | {made[way]:.0f} | {ready[way]["seconds"]:.1f} | {statistics.median(seconds[way]):.2f} '
+            f'| {way} | {size} | {made[way]:.0f} | {ready[way]["seconds"]:.1f} | {statistics.median(seconds[way]):.3f} '
             f'| {peak[way]:.0f} | {apart:.5f} |'
         )
     return int(worst >= 1)
