@@ -14,6 +14,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from addsr_jax import sharding
+from addsr_jax.attempts import reason_of
 from addsr_jax.errors import UserError, complain
 from addsr_jax.trees import Tree
 
@@ -38,11 +39,11 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
             initialization_timeout=JOINING,
         )
     except (RuntimeError, OSError) as error:
-        complain(f'this process cannot join the others: {_line(error)}')
+        complain(f'this process cannot join the others: {reason_of(error)}')
         sys.exit(1)
     except ValueError as error:
         raise UserError(
-            f'this process cannot join the others ({_line(error)}): on a cluster that jax does not know give '
+            f'this process cannot join the others ({reason_of(error)}): on a cluster that jax does not know give '
             '--coordinator HOST:PORT --processes N --process I, the same HOST:PORT everywhere'
         ) from error
 
@@ -57,13 +58,8 @@ def _reach(coordinator: str) -> None:
             return
         except OSError as error:
             if time.monotonic() > deadline:
-                raise OSError(f'nothing listens at {coordinator} after {JOINING} s ({_line(error)})') from error
+                raise OSError(f'nothing listens at {coordinator} after {JOINING} s ({reason_of(error)})') from error
             time.sleep(1)
-
-
-def _line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
 
 
 def first() -> bool:

@@ -6,26 +6,22 @@ scaled to 8, the first picture of several. `open_picture` gives a `Picture`, whi
 """
 
 import io
-import logging
-import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xxhash
 from PIL import Image, UnidentifiedImageError
 
 from addsr_jax import places
-from addsr_jax.data import colours, containers, deep, formats, heif, libtiff, metadata, profiles, tiff
+from addsr_jax.data import colours, containers, deep, formats, heif, metadata, profiles, tiff
 from addsr_jax.data.formats import LIMIT
 from addsr_jax.data.metadata import TAGS, Beside
+from addsr_jax.data.quiet import QUIET
 from addsr_jax.errors import PictureError, printable
 
-LOG = logging.getLogger('PIL')
 NEARLY_BLACK = 16.0  # of 255
 APART = 'each of its channels of more than 8 bits lies apart (PlanarConfiguration 2), which is not read'
 
@@ -138,7 +134,7 @@ def size_of(path: Path) -> tuple[int, int] | None:
     try:
         data = path.read_bytes() if path.is_file() else b''
         containers.check(data)
-        with _QUIET, Image.open(io.BytesIO(data), formats=formats.readable()) as image:
+        with QUIET, Image.open(io.BytesIO(data), formats=formats.readable()) as image:
             return image.size
     except Exception:  # a file that cannot be read is named when it is read
         return None
@@ -364,7 +360,7 @@ def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
 def _named(name: str, limit: int) -> Iterator[None]:
     """Whatever a decoder raises inside becomes one UserError with the name; its warnings are not shown."""
     try:
-        with _QUIET:
+        with QUIET:
             yield
     except Exception as error:  # decoders raise nearly everything, a MemoryError for a damaged length among it
         raise PictureError(f'{printable(name, 4096)} cannot be read as an image: {_reason(error, limit)}') from error
@@ -378,38 +374,3 @@ def _reason(error: Exception, limit: int) -> str:
         return f'it is no {", ".join(known[:-1])} or {known[-1]} file, or damaged'
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return printable(text) or type(error).__name__
-
-
-class _Quiet:
-    """While a thread is inside, no warning and no log of Pillow, and no line of libtiff, is shown; any size is read.
-
-    All belong to the whole process: the first thread to enter sets, the last to leave resets.
-    """
-
-    def __init__(self):
-        self.lock, self.inside, self.filters = threading.Lock(), 0, warnings.catch_warnings()
-        self.limit, self.handlers, self.level = Image.MAX_IMAGE_PIXELS, [], LOG.level
-
-    def __enter__(self) -> None:
-        with self.lock:
-            if not self.inside:
-                self.filters = warnings.catch_warnings()
-                self.filters.__enter__()
-                warnings.filterwarnings('ignore', module=r'PIL\.')
-                self.limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-                self.level = LOG.level
-                LOG.setLevel(logging.CRITICAL)
-                self.handlers = libtiff.silence()
-            self.inside += 1
-
-    def __exit__(self, *_: Any) -> None:
-        with self.lock:
-            self.inside -= 1
-            if not self.inside:
-                self.filters.__exit__(None, None, None)
-                Image.MAX_IMAGE_PIXELS = self.limit
-                LOG.setLevel(self.level)
-                libtiff.restore(self.handlers)
-
-
-_QUIET = _Quiet()

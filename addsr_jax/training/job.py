@@ -68,10 +68,11 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
         f'mesh {sharding.described(mesh.shape)}, remat {settled.remat}, '
         f'attention {attention_of(options, mesh)}, {origin(options)}'
     )
-    trained = jax.eval_shape(stage.init, jax.random.key(0), known).params
-    for kind, tree in {'trained': trained, 'frozen': frozen}.items():
-        if whole := sharding.unsplit(mesh, tree):
-            report(f'{kind}, cannot be split over {mesh.shape["fsdp"]} devices: {sharding.some_of(whole)}')
+    if mesh.shape.get('fsdp', 1) > 1:  # tracing the first state takes seconds
+        trained = jax.eval_shape(stage.init, jax.random.key(0), known).params
+        for kind, tree in {'trained': trained, 'frozen': frozen}.items():
+            if whole := sharding.unsplit(mesh, tree):
+                report(f'{kind}, cannot be split over {mesh.shape["fsdp"]} devices: {sharding.some_of(whole)}')
     if source.left_out:
         report(f'{len(source)} photographs in {options.data.path}, left out: {source.left_out}')
     with lock.alone(workdir, report) if processes.first() else nullcontext():
