@@ -3,6 +3,8 @@
 Resizing is two small matrix products; the matrices depend on the sizes alone and are made while tracing.
 """
 
+from collections.abc import Iterable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,18 +34,29 @@ def apply_matrices(images: jax.Array, rows: np.ndarray, columns: np.ndarray) -> 
     return jnp.einsum('qw,bpwc->bpqc', columns.astype(images.dtype), images, precision=highest)
 
 
-def adain(image: jax.Array, reference: jax.Array) -> jax.Array:
-    """`image` with the mean and deviation of each channel of `reference`: [H, W, 3], any range.
+Moments = tuple[np.ndarray, np.ndarray]  # mean and deviation of each channel, [3] each
 
-    Deviation is the square root of the unbiased variance + 1e-5 (wavelet_color_fix.py of the original).
-    """
 
-    def moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        flat = x.reshape(-1, x.shape[-1])
-        return flat.mean(axis=0), jnp.sqrt(flat.var(axis=0, ddof=1) + 1e-5)
+def adain(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """`image` with the mean and deviation of each channel of `reference`: [H, W, 3], any range."""
+    return with_moments(image, moments([image]), moments([reference]))
 
-    mean, deviation = moments(image)
-    wanted_mean, wanted_deviation = moments(reference)
+
+def moments(strips: Iterable[np.ndarray]) -> Moments:
+    """Of a picture that comes in strips [h, W, 3]. Deviation is the square root of the unbiased variance + 1e-5
+    (wavelet_color_fix.py of the original)."""
+    count, total, squares = 0, np.zeros(3), np.zeros(3)
+    for strip in strips:
+        flat = np.asarray(strip, np.float64).reshape(-1, 3)
+        count, total, squares = count + len(flat), total + flat.sum(0), squares + np.square(flat).sum(0)
+    mean = total / count
+    variance = np.maximum(squares - count * mean**2, 0) / max(count - 1, 1)
+    return mean, np.sqrt(variance + 1e-5)
+
+
+def with_moments(image: np.ndarray, own: Moments, wanted: Moments) -> np.ndarray:
+    """`image`, of moments `own`, with those that are wanted; float32."""
+    mean, deviation, wanted_mean, wanted_deviation = (np.float32(x) for x in (*own, *wanted))
     return (image - mean) / deviation * wanted_deviation + wanted_mean
 
 

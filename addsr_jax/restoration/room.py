@@ -14,7 +14,7 @@ from addsr_jax.restoration.files import Job
 from addsr_jax.restoration.settings import SMALLEST_TILE, Settings
 from addsr_jax.runtime import free_memory
 
-HELD = 36  # bytes of memory for every pixel of a result that is under way: floats before and after the finish
+HELD = 30  # bytes of memory for every pixel of a result that is under way, most of them floats before the finish
 UNDER_WAY = 64_000_000  # pixels of results that are read or written at a time; always one picture
 SHARE = 0.9  # of what is free, that is taken
 # Bytes on disk for every pixel, a little more than photographs take
