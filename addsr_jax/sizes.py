@@ -125,6 +125,7 @@ SD2 = ModelSpec(
         grain=0.0,
         overshoot=10.0,
         calm=0.0,
+        plain=0.0,
     ),  # both scripts
 )
 
@@ -209,6 +210,7 @@ NANO = ModelSpec(
         grain=0.0,
         overshoot=0.3,
         calm=0.7,
+        plain=3.0,
     ),
 )
 

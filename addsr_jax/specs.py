@@ -319,6 +319,12 @@ class ViewSpec(Options):
         high=255,
         unit='levels of 255',
     )
+    plain: float = option(
+        'luma that varies by less is smoothed where the picture is plain, where the user says nothing; 0: nowhere',
+        low=0,
+        high=255,
+        unit='levels of 255',
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

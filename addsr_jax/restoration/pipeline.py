@@ -23,7 +23,7 @@ from addsr_jax.networks.prompt_extractor import normalise
 from addsr_jax.ops import tiling
 from addsr_jax.ops.attention import chosen as chosen_attention
 from addsr_jax.options import from_data
-from addsr_jax.restoration import finish, kinds, noise, results, steps, stream, views
+from addsr_jax.restoration import finish, kinds, noise, plainness, results, steps, stream, views
 from addsr_jax.restoration.bounds import Bounds
 from addsr_jax.restoration.cut import Cut
 from addsr_jax.restoration.device_model import Arrays, DeviceModel
@@ -250,7 +250,9 @@ class Pipeline(DeviceModel):
         below = view.calm if settings.calm is None else settings.calm
         overshoot = view.overshoot if settings.overshoot is None else settings.overshoot
         bounds = Bounds.around(small, overshoot, lq.shape[:2]) if overshoot < FREE else None
-        calm = finish.calm_places(small, below, lq.shape[1], lq.shape[0]) if below else None
+        texture = view.plain if settings.plain is None else settings.plain
+        calm = plainness.calm_places(small, below, lq.shape[1], lq.shape[0]) if below else None
+        plain = plainness.plain_places(small, texture, lq.shape[1], lq.shape[0]) if texture else None
         return finish.finished(
             restored,
             lq,
@@ -259,6 +261,7 @@ class Pipeline(DeviceModel):
             truncates=view.truncates,
             bounds=bounds,
             calm=calm,
+            plain=plain,
             kind=small.dtype.type,
         )
 

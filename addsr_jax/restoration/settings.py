@@ -165,6 +165,15 @@ class Settings(Options):
         unit='levels of 255',
         group=FINISH,
     )
+    plain: float | None = option(
+        'smooths luma that varies by less where the picture is plain: walls, skies, what is out of focus; 0: nothing',
+        default=None,
+        unset=OWN,
+        low=0,
+        high=20,
+        unit='levels of 255',
+        group=FINISH,
+    )
     prompt: str = option('words about the picture', default='', group=WORDS)
     tags: str | None = option(
         "what the prompt extractor's tagging head says of the picture; '': nothing",

@@ -39,7 +39,14 @@ def networks_are_programs(monkeypatch):
 
 IMAGE = photos.crops(1, 60)[0]  # four tiles
 SMALL = IMAGE[:32, :32]  # one, and a smaller one
-FAST = {'tile': 192, 'steps': 2, 'color': 'none', 'grain': 0.0, 'overshoot': 10.0}  # what the networks drew
+FAST = {
+    'tile': 192,
+    'steps': 2,
+    'color': 'none',
+    'grain': 0.0,
+    'overshoot': 10.0,
+    'plain': 0.0,
+}  # what the networks drew
 
 
 def difference(a, b):

@@ -1,0 +1,91 @@
+"""Where a small picture shows nothing that could be restored, and what becomes of its enlargement there."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from addsr_jax.ops.ycbcr import TO_YCBCR
+
+REACH = 5  # pixels of the small picture that have to be calm around a calm one
+PLAIN = 0.6  # levels of 255 by which pixels differ from their neighbours' mean where a place is plain no more
+WINDOW = 5  # pixels of the small picture over which that is the mean
+RADIUS = 4  # of the smoothing, in pixels of the enlargement, which therefore sees twice as many on every side
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Of every place of an enlargement: 1 where there is nothing to restore, 0 nearly everywhere."""
+
+    places: np.ndarray  # float32 [h, W], of the small picture's rows
+    height: int
+
+    @classmethod
+    def enlarged(cls, shares: np.ndarray, width: int, height: int) -> 'Shares | None':
+        """Of float32 [h, w]; None where all are 0."""
+        if not shares.any():
+            return None
+        return cls(cv2.resize(shares, (width, len(shares)), interpolation=cv2.INTER_LINEAR), height)
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        """[stop - start, W, 1] of the enlargement, between the small picture's rows, middles to middles."""
+        last = len(self.places) - 1
+        at = np.clip((np.arange(start, stop) + 0.5) * (len(self.places) / self.height) - 0.5, 0, last)
+        above = np.minimum(at.astype(int), max(last - 1, 0))
+        share = (at - above).astype(np.float32)[:, None]
+        return ((1 - share) * self.places[above] + share * self.places[np.minimum(above + 1, last)])[..., None]
+
+
+@dataclass(frozen=True)
+class Plain:
+    """Texture that a network gives to plain places is taken away."""
+
+    shares: Shares
+    texture: float  # deviation of luma, in levels of 255, that is halved
+
+    def smoothed(self, strip: np.ndarray, first: int, rows: slice) -> np.ndarray:
+        """`rows` of a strip [h, W, 3] in [-1, 1] whose first row is the picture's row `first`.
+
+        A guided filter of luma by itself (He, Sun & Tang 2013, as `ops.guided_filter`, for few rows at a time).
+        """
+        above, below = max(rows.start - 2 * RADIUS, 0), rows.stop + 2 * RADIUS
+        luma = strip[above:below] @ TO_YCBCR[0].astype(np.float32)
+        level = _mean(luma)
+        variance = np.maximum(_mean(luma * luma) - level * level, 0)
+        slope = variance / (variance + np.float32((self.texture / 127.5) ** 2))
+        smooth = _mean(slope) * luma + _mean(level - slope * level)
+        change = (smooth - luma)[rows.start - above : rows.stop - above, :, None]
+        return strip[rows] + self.shares.rows(first + rows.start, first + rows.stop) * change
+
+
+def calm_places(small: np.ndarray, below: float, width: int, height: int) -> Shares | None:
+    """Where [H, W, 3] uint8 or uint16 is calm, for its enlargement to height x width; None where no place is.
+
+    1 where no pixel within REACH differs from the mean of its neighbours by more than `below` levels of 255 in any
+    channel, as in areas of one colour, or where a clean gradient is rounded to bytes: there is nothing to restore. 0
+    where one differs by a fifth more, as nearly everywhere in photographs.
+    """
+    most = cv2.dilate(_away(small).max(-1), np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8))
+    return Shares.enlarged(np.clip((1.2 * below - most) / (0.2 * below), 0, 1, dtype=np.float32), width, height)
+
+
+def plain_places(small: np.ndarray, texture: float, width: int, height: int) -> Plain | None:
+    """Where [H, W, 3] is plain: walls, skies and what lies out of focus, for its enlargement; None where no place is.
+
+    1 where luma differs from the mean of its neighbours by half of PLAIN or less, in the mean over WINDOW; 0 from PLAIN
+    on.
+    """
+    luma = (small.astype(np.float32) @ TO_YCBCR[0].astype(np.float32))[..., None]
+    away = cv2.blur(_away(luma, np.iinfo(small.dtype).max)[..., 0], (WINDOW, WINDOW))
+    shares = Shares.enlarged(np.clip(2 - away / (0.5 * PLAIN), 0, 1, dtype=np.float32), width, height)
+    return None if shares is None else Plain(shares, texture)
+
+
+def _away(image: np.ndarray, white: int = 0) -> np.ndarray:
+    """How far every pixel is from the mean of its neighbours, in levels of 255; the picture mirrored at its borders."""
+    levels = image.astype(np.float32) * np.float32(255 / (white or np.iinfo(image.dtype).max))
+    return np.abs(levels - cv2.blur(levels, (3, 3)).reshape(levels.shape))
+
+
+def _mean(x: np.ndarray) -> np.ndarray:
+    return cv2.blur(x, (2 * RADIUS + 1,) * 2, borderType=cv2.BORDER_REFLECT)
