@@ -28,6 +28,7 @@ TRAINS = (Trainable('tiny_decoder', 'tiny_decoder'),)
 def make(recipe: Recipe, objective: TinyDecoderObjective) -> Stage:
     spec = with_decoder(recipe.spec, objective)
     networks = build(spec, recipe.dtype, recipe.attention)
+    assert networks.tiny_decoder is not None  # with_decoder
     model, tiny = Denoiser(networks), base.recomputing(partial(apply, networks.tiny_decoder), recipe.remat)
     distances = ('lpips',) if objective.lpips_weight else ()
 

@@ -111,7 +111,7 @@ def test_released_sets_every_switch_to_another_value_than_the_papers():
 
 
 def test_weights_without_a_small_decoder_cannot_draw_the_teachers_pictures_with_it():
-    with pytest.raises(UserError, match='stage addsr needs tiny_decoder, which --config.weights does not hold'):
+    with pytest.raises(UserError, match='stage addsr needs tiny_decoder, which'):
         stage('addsr', teacher_decoder='tiny').freeze(bundle())
 
 
