@@ -3,7 +3,7 @@
     python -m addsr_jax.train --config configs/tiny_decoder.py:nano --workdir runs/tiny_decoder \\
         --config.weights=nano --config.data.path=PHOTOS
 
-nano: a third of the operations of its own decoder; some minutes on two CPU cores (docs/performance.md).
+nano: a third of the operations of its own decoder. What it costs and saves stands in docs/performance.md.
 sd2: TAESD's layout, from nothing, or on from the one that --config.weights holds.
 """
 
