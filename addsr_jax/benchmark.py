@@ -160,7 +160,9 @@ def train(values: Command, overrides: Sequence[tuple[str, str]] = ()) -> None:
         options = job.with_start(options, start)
     else:
         spec = MODELS[options.size]
-        start = bundles.Bundle(spec, bundles.expected(spec, job.parts_of(spec)), bundles.NANO / 'tokenizer', {})
+        start = bundles.Bundle(
+            spec, bundles.expected(spec, job.parts_of(spec, options)), bundles.NANO / 'tokenizer', {}
+        )
     stage = job.make_stage(options, start.spec, mesh)
     known = job.known_shapes(stage, start)
     say(

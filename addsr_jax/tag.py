@@ -50,9 +50,9 @@ def main(arguments: Sequence[str]) -> None:
     if command.tag_list is not None and command.thresholds is not None:
         classes = bundle.load(weights, only=[]).spec.prompt_extractor.tagging.classes
         words = tags.read_vocabulary(command.tag_list, command.thresholds, classes)
-    tags_of = tags.tagger(weights, words)
+    caption_of = tags.captioner(weights, words)
     for i, (photograph, target) in enumerate(zip(photographs, targets, strict=True), 1):
-        text = tags_of(pictures.read(photograph))
+        text = caption_of(pictures.read(photograph))
         atomic.write_text(target, text + '\n')
         say(f'[{i}/{len(targets)}] {target}  {text}')
 

@@ -26,6 +26,7 @@ RELEASED = {
         'second_step_latent': 'hr',
         'psr_range': 'signed',
         'noise': 'shared',
+        'branch': 'per_pair',  # each of the 4 GPUs draws for its 2 images
         'c_norm': 'none',
         'spectral_steps': 3,
         'd_grad_leak': True,

@@ -16,6 +16,7 @@ from addsr_jax.errors import UserError
 from addsr_jax.options import Option, Options, declared, describe, from_data, group_of, option, to_data
 from addsr_jax.sizes import MODELS
 from addsr_jax.training import config
+from addsr_jax.training.options import TRAINING
 
 ROOT = Path(__file__).parents[1]
 
@@ -179,9 +180,7 @@ def kinds(root: type[Options] = Options) -> list[type[Options]]:
 for module in modules():
     importlib.import_module(module)
 KINDS = kinds()
-SHIPPED = [
-    config.train_options(f'{ROOT}/configs/{stage}.py', ()) for stage in ('dape', 'autoencoder', 'seesr', 'addsr')
-]
+SHIPPED = [config.train_options(f'{ROOT}/configs/{stage}.py', ()) for stage in TRAINING]
 
 
 def inside(value: Options) -> list[Options]:

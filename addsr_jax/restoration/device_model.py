@@ -157,8 +157,8 @@ class DeviceModel:
             )
         if sampling.tiny_decoder != 'none' and 'tiny_decoder' not in self.params:
             raise UserError(
-                'these weights hold no tiny decoder: leave out --tiny_decoder, or convert them again with '
-                '--tiny_decoder taesd_decoder.safetensors (docs/weights.md)'
+                'these weights hold no tiny decoder: leave out --tiny_decoder, train one (configs/tiny_decoder.py), or '
+                'convert them again with --tiny_decoder taesd_decoder.safetensors (docs/weights.md)'
             )
         return sampling, {part: self.params[part] for part in program.parts(sampling)}
 

@@ -161,7 +161,9 @@ class Losses:
         def one_teacher(total, k):
             t, noise = k
             z_t = model.add_noise(z0, noise, t)
-            x_psi = model.decode(sample.frozen, model.predict_z0(sample.frozen, z_t, t, sample.teacher), low)
+            z_psi = model.predict_z0(sample.frozen, z_t, t, sample.teacher)
+            small = self.objective.teacher_decoder == 'tiny'
+            x_psi = model.decode_tiny(sample.frozen, z_psi) if small else model.decode(sample.frozen, z_psi, low)
             error = ((prediction.x - jax.lax.stop_gradient(x_psi)) ** 2 / 4).mean(axis=(1, 2, 3))
             return total + distillation_weight(self.objective, model.abar, sample.p, t) * error, None
 
@@ -265,7 +267,8 @@ def make(recipe: Recipe, objective: AddsrObjective) -> Stage:
     projection, trains = losses.projection, losses.trains
     source, adapters = objective.source, trains[0].adapters
     distances = ('lpips',) if objective.lpips_weight else ()
-    parts = ('autoencoder', 'text_encoder', 'prompt_extractor', 'teacher', *projection.parts, *distances)
+    small = ('tiny_decoder',) if objective.teacher_decoder == 'tiny' else ()
+    parts = ('autoencoder', 'text_encoder', 'prompt_extractor', 'teacher', *small, *projection.parts, *distances)
 
     def update(state: State, frozen: Tree, batch: Batch) -> tuple[State, Metrics]:
         """D learns from sg(x_theta); then the student from the D just updated."""

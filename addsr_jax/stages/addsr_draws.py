@@ -11,6 +11,8 @@ from addsr_jax.stages import base
 from addsr_jax.stages.base import Batch
 from addsr_jax.stages.objectives import AddsrObjective
 
+PAIR = 2  # images of a published process, which share the coin for one step or two
+
 
 @struct.dataclass
 class Draws:
@@ -45,7 +47,9 @@ def draw(key: jax.Array, spec: ModelSpec, objective: AddsrObjective, batch: Batc
     if objective.branch == 'per_batch':
         coin = jnp.broadcast_to(jax.random.uniform(base.stream(key, 'branch')), (b,))
     else:
-        coin = base.per_sample(key, 'branch', b, lambda sample: jax.random.uniform(sample))
+        share = PAIR if objective.branch == 'per_pair' else 1
+        coins = base.per_sample(key, 'branch', -(-b // share), lambda sample: jax.random.uniform(sample))
+        coin = jnp.repeat(coins, share)[:b]
     noise = normal('noise', field)
     shared = objective.noise == 'shared'
     return Draws(

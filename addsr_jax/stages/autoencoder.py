@@ -21,7 +21,7 @@ from addsr_jax.networks.prompt_extractor import normalise
 from addsr_jax.specs import ModelSpec
 from addsr_jax.stages import base
 from addsr_jax.stages.base import Batch, Recipe, Stage, State, Trainable
-from addsr_jax.stages.objectives import AutoencoderObjective
+from addsr_jax.stages.objectives import AutoencoderObjective, TinyDecoderObjective
 from addsr_jax.trees import Tree
 
 START_LOG_VARIANCE = -14.0
@@ -31,8 +31,6 @@ PATTERNS = {'all': ('.*',), 'decoder': base.DECODER}
 def make(recipe: Recipe, objective: AutoencoderObjective) -> Stage:
     spec = recipe.spec
     networks = build(spec, recipe.dtype, recipe.attention)
-    factor = spec.autoencoder.factor
-
     trains = (Trainable('autoencoder', 'autoencoder', PATTERNS[objective.trainable]),)
     distances = ('lpips',) if objective.lpips_weight else ()
 
@@ -77,17 +75,6 @@ def make(recipe: Recipe, objective: AutoencoderObjective) -> Stage:
             total, metrics['lpips'] = total + objective.lpips_weight * distance, distance.mean()
         return total, metrics
 
-    def draw(key: jax.Array, batch: Batch) -> Tree:
-        b, h, w, _ = batch['hr'].shape
-        shape = (h // factor, w // factor, spec.autoencoder.latent_channels)
-        draws = {'posterior': base.per_sample(key, 'noise', b, lambda k: jax.random.normal(k, shape))}
-        if objective.lpips_weight:
-            draws['corners'] = base.per_sample(key, 'corners', b, lambda k: jax.random.randint(k, (2,), 0, GRID))
-        if objective.latent_noise:
-            draws['deviation'] = base.per_sample(key, 'deviation', b, jax.random.uniform)
-            draws['noise'] = base.per_sample(key, 'latent_noise', b, lambda k: jax.random.normal(k, shape))
-        return draws
-
     def init(key: jax.Array, bundle: Tree) -> State:
         begun = begin(key, bundle)
         return base.simple_state({t.part: t.begin(key, begun) for t in trains}, recipe.optimizers.params)
@@ -123,13 +110,26 @@ def make(recipe: Recipe, objective: AutoencoderObjective) -> Stage:
         name='autoencoder',
         init=init,
         freeze=freeze,
-        update=base.simple_update(loss, draw, recipe),
+        update=base.simple_update(loss, partial(draw, spec, objective), recipe),
         preview=preview,
         scored='reconstruction',
         export=lambda state, bundle: base.assemble(state.ema, kept(bundle), trains),
         spec_update=spec_update,
         distances=distances,
     )
+
+
+def draw(spec: ModelSpec, objective: AutoencoderObjective | TinyDecoderObjective, key: jax.Array, batch: Batch) -> Tree:
+    """All chance of one step: of the latents, of the noise on them, and of where LPIPS begins to look."""
+    b, h, w, _ = batch['hr'].shape
+    shape = (h // spec.autoencoder.factor, w // spec.autoencoder.factor, spec.autoencoder.latent_channels)
+    draws = {'posterior': base.per_sample(key, 'noise', b, lambda k: jax.random.normal(k, shape))}
+    if objective.lpips_weight:
+        draws['corners'] = base.per_sample(key, 'corners', b, lambda k: jax.random.randint(k, (2,), 0, GRID))
+    if objective.latent_noise:
+        draws['deviation'] = base.per_sample(key, 'deviation', b, jax.random.uniform)
+        draws['noise'] = base.per_sample(key, 'latent_noise', b, lambda k: jax.random.normal(k, shape))
+    return draws
 
 
 def narrow(params: Tree) -> Tree:

@@ -55,6 +55,20 @@ class AutoencoderObjective(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TinyDecoderObjective(Options):
+    """Beside the stages: |T(z) - D(z)|, T the small decoder and D the autoencoder's own."""
+
+    channels: int = option('of every layer', default=64, low=1, high=65_536)
+    blocks: tuple[int, ...] = option(
+        'residual blocks of each level, from latents to pictures', default=(3, 3, 3, 1), low=1, high=8, least_items=1
+    )
+    lpips_weight: float = option('weight of LPIPS (VGG16) of both pictures', default=0.0, low=0, high=1e6)
+    latent_noise: float = option(
+        'largest deviation of the noise that scaled latents get, drawn for each picture', default=0.0, low=0, high=100
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class SeesrObjective(Options):
     """Stage 3: denoising, conditioned on the low-quality picture."""
 
@@ -105,7 +119,7 @@ class AddsrObjective(Options):
     nu: float = option('d(s, t) = sqrt(abar_t) mu nu^(p - 1)', default=2.1, above=0, high=1e6)
     start: str = option(
         "where the student begins: the teacher's weights, or those of a trained student; 'auto': the student's where "
-        'this stage or convert made the weights and they hold one',
+        'the weights hold one, but for those of stage seesr, whose teacher is newer, and the embedded ones',
         default='auto',
         choices=('auto', 'teacher', 'student'),
     )
@@ -137,15 +151,21 @@ class AddsrObjective(Options):
     teacher_condition: str = option(
         "what the teacher is conditioned on; 'lq' is plain ADD", default='hr', choices=('hr', 'lq')
     )
+    teacher_decoder: str = option(
+        "what draws the teacher's pictures: the decoder, or the small one of the weights, which costs less",
+        default='whole',
+        choices=('whole', 'tiny'),
+    )
     noise: str = option(
         'fields of their own, or one for both student steps and all teachers',
         default='independent',
         choices=('independent', 'shared'),
     )
     branch: str = option(
-        'one or two steps: drawn for each sample, or for the batch at half the cost',
+        'one or two steps: drawn for each sample, for two neighbours (what a published process has), or for the batch, '
+        'which costs least',
         default='per_batch',
-        choices=('per_sample', 'per_batch'),
+        choices=('per_sample', 'per_pair', 'per_batch'),
     )
     c_norm: str = option(
         "how the condition network's picture is normalised", default='imagenet', choices=('imagenet', 'none')

@@ -48,10 +48,14 @@ class Projection:
 
 
 def gradient_penalty(logits: Callable[[Features], jax.Array], features: Features) -> jax.Array:
-    """R1 (Mescheder et al. 2018), [B]: squared length of the gradient of a sample's summed logits in its features."""
+    """R1 (Mescheder et al. 2018), [B]: squared length of the gradient of a head's summed logits in its features.
+
+    The mean over the heads, as the published code has it; plain ADD's formula sums.
+    """
     maps, condition = features
-    gradients = jax.grad(lambda f: logits((f, condition)).sum())(maps)
-    return sum(((g**2).sum(axis=tuple(range(1, g.ndim))) for g in gradients), jnp.zeros(()))
+    gradients = jax.grad(lambda f: logits((f, condition)).sum())(maps)  # no head sees another's features
+    squares = [(g**2).sum(axis=tuple(range(1, g.ndim))) for g in gradients]
+    return jnp.mean(jnp.stack(squares), axis=0)
 
 
 def make_projection(networks: Networks, c_norm: str) -> Projection:

@@ -86,7 +86,7 @@ def tagged(run: TrainOptions, source: Source, workdir: Path, report: Callable[[s
     """The source with its photographs' tags, by RAM in the run's weights; one process makes them, all read them."""
     path = workdir / NAME
     if processes.first():
-        _complete(path, source, lambda: tags.tagger(run.weights), report)
+        _complete(path, source, lambda: tags.captioner(run.weights), report)
     processes.wait('captions')
     return Captioned(source, _read(path))
 
@@ -94,7 +94,7 @@ def tagged(run: TrainOptions, source: Source, workdir: Path, report: Callable[[s
 def _complete(
     path: Path,
     source: Source,
-    make_tagger: Callable[[], Callable[[np.ndarray], str]],
+    make_captioner: Callable[[], Callable[[np.ndarray], str]],
     report: Callable[[str], None],
 ) -> None:
     """Tags of all photographs that the file lacks: '' of a file that is no usable picture; what could not be read is
@@ -104,14 +104,14 @@ def _complete(
     if not missing:
         return
     report(f'tagging {len(missing)} photographs; {path} keeps their captions')
-    tags_of, written, unread = make_tagger(), time.monotonic(), 0
+    caption_of, written, unread = make_captioner(), time.monotonic(), 0
     for done, index in enumerate(missing, 1):
         try:
             image = _usable(source[index])
         except Exception:  # whatever a disk or a data set raises: training names it when it replaces it
             unread += 1
         else:
-            captions[source.name_of(index)] = '' if image is None else tags_of(image)
+            captions[source.name_of(index)] = '' if image is None else caption_of(image)
         if time.monotonic() - written > EVERY:
             atomic.write_json(path, captions, ensure_ascii=False)
             report(f'[{done}/{len(missing)}] photographs tagged')

@@ -23,6 +23,7 @@ ACTIVATIONS = {
     ('sd2', 'seesr'): {'none': 8_000, 'blocks': 3_000, 'full': 3_000},
     ('sd2', 'autoencoder'): {'none': 14_000, 'blocks': 8_000, 'full': 8_000},
     ('sd2', 'dape'): {'none': 8_000, 'blocks': 3_000, 'full': 3_000},
+    ('sd2', 'tiny_decoder'): {'none': 8_000, 'blocks': 5_000, 'full': 5_000},
 }
 
 

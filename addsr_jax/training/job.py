@@ -157,7 +157,7 @@ def prepared(options: TrainOptions) -> tuple[TrainOptions, Mesh, Bundle, Stage, 
     parameters as the stage gets them; all of them shapes, for which no tensor is read.
     """
     start = starting_weights(options)
-    settled = fit.settled(with_start(options, start), jax.devices(), step_sizes)
+    settled = fit.settled(with_start(options, start), jax.devices(), partial(step_sizes, spec=start.spec))
     mesh = sharding.make_mesh(settled.mesh)
     sharding.check_batch(mesh, options.batch_size, options.accumulate)
     stage = make_stage(settled, start.spec, mesh)
@@ -217,26 +217,28 @@ def trace_step(options: TrainOptions, mesh: Mesh) -> Any:
     return step.trace_step(stage, shapes, batch_shapes(options.data, options.batch_size), mesh)
 
 
-def abstract_step(options: TrainOptions, mesh: Mesh) -> tuple[Stage, step.StateShapes]:
-    """The run's stage, and the shapes of what its step takes beside the batch."""
-    spec = MODELS[options.size]
+def abstract_step(options: TrainOptions, mesh: Mesh, spec: ModelSpec | None = None) -> tuple[Stage, step.StateShapes]:
+    """The run's stage, and the shapes of what its step takes beside the batch; without a spec that of the size."""
+    spec = spec or MODELS[options.size]
     stage = make_stage(options, spec, mesh)
-    known = {**bundles.expected(spec, parts_of(spec)), **distance_networks(stage)}
+    known = {**bundles.expected(spec, parts_of(spec, options)), **distance_networks(stage)}
     return stage, step.state_shapes(stage, known, mesh)
 
 
-def step_sizes(options: TrainOptions, devices: Sequence[Any]) -> fit.Sizes:
+def step_sizes(options: TrainOptions, devices: Sequence[Any], spec: ModelSpec | None = None) -> fit.Sizes:
     """Bytes of what a step takes beside its batch, on one device that has all."""
     mesh = sharding.make_mesh('data:1', devices[:1])
-    _, shapes = abstract_step(dataclasses.replace(options, remat='none'), mesh)
+    _, shapes = abstract_step(dataclasses.replace(options, remat='none'), mesh, spec)
     width = jnp.dtype(sharding.compute_dtype(mesh, options.dtype)).itemsize
     trained = sum(leaf.size for leaf in jax.tree.leaves(shapes.state.params)) * width
     return fit.Sizes(state=trees.bytes_of(shapes.state), trained=trained, frozen=trees.bytes_of(shapes.frozen))
 
 
-def parts_of(spec: ModelSpec) -> list[str]:
-    """The parts of a size that a step may need, whatever its stage."""
-    optional = [part for part in ('dino', 'dinov2') if getattr(spec, part) is not None]
+def parts_of(spec: ModelSpec, options: TrainOptions) -> list[str]:
+    """The parts of a size that a step may need, whatever its stage; a small decoder only if it is asked for."""
+    tiny = isinstance(options.objective, AddsrObjective) and options.objective.teacher_decoder == 'tiny'
+    names = ('dino', 'dinov2', 'tiny_decoder') if tiny else ('dino', 'dinov2')
+    optional = [part for part in names if getattr(spec, part) is not None]
     return ['prompt_extractor', 'autoencoder', 'text_encoder', 'teacher', 'student', *optional]
 
 
@@ -290,14 +292,14 @@ def starting_weights(options: TrainOptions) -> Bundle:
 def with_start(options: TrainOptions, start: Bundle) -> TrainOptions:
     """The options with the student's beginning settled, where they leave it open.
 
-    Weights that an earlier stage made hold a new teacher, and at best an older student. The embedded model's teacher is
-    where students of its size begin.
+    What stage `seesr` made holds a new teacher, and at best an older student; students of the embedded model's size
+    begin as its teacher.
     """
     objective = options.objective
     if not isinstance(objective, AddsrObjective) or objective.start != 'auto':
         return options
-    made_here = start.info.get('stage', options.stage) == options.stage and options.weights != 'nano'
-    part = 'student' if made_here and 'student' in start.params else 'teacher'
+    of_teacher = start.info.get('stage') == 'seesr' or options.weights == 'nano'
+    part = 'student' if 'student' in start.params and not of_teacher else 'teacher'
     return dataclasses.replace(options, objective=dataclasses.replace(objective, start=part))
 
 

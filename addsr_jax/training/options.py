@@ -9,7 +9,13 @@ from addsr_jax.data.options import DataOptions
 from addsr_jax.errors import UserError
 from addsr_jax.options import Options, option
 from addsr_jax.specs import ATTENTIONS
-from addsr_jax.stages.objectives import AddsrObjective, AutoencoderObjective, DapeObjective, SeesrObjective
+from addsr_jax.stages.objectives import (
+    AddsrObjective,
+    AutoencoderObjective,
+    DapeObjective,
+    SeesrObjective,
+    TinyDecoderObjective,
+)
 
 MOST = 1_000_000_000  # updates
 REMATS = ('none', 'blocks', 'full')  # in the order of memory that they leave free
@@ -111,7 +117,7 @@ class LoopOptions(Options):
 class TrainOptions(LoopOptions):
     """What the stages share; `TRAINING` has the class of each, with its objective."""
 
-    stage: str = option('what is learned', choices=('dape', 'autoencoder', 'seesr', 'addsr'))
+    stage: str = option('what is learned', choices=('dape', 'autoencoder', 'seesr', 'addsr', 'tiny_decoder'))
     size: str = option('of the networks', choices=('sd2', 'nano'))
     seed: int = option('root of all random numbers', default=0, low=0, high=2**32 - 1)
     mesh: str = option(
@@ -178,9 +184,15 @@ class AddsrTraining(TrainOptions):
     objective: AddsrObjective = option('stage addsr', default=AddsrObjective)
 
 
+@dataclass(frozen=True, kw_only=True)
+class TinyDecoderTraining(TrainOptions):
+    objective: TinyDecoderObjective = option('stage tiny_decoder', default=TinyDecoderObjective)
+
+
 TRAINING: dict[str, type[TrainOptions]] = {
     'dape': DapeTraining,
     'autoencoder': AutoencoderTraining,
     'seesr': SeesrTraining,
     'addsr': AddsrTraining,
+    'tiny_decoder': TinyDecoderTraining,
 }

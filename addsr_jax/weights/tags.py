@@ -121,10 +121,11 @@ def probabilities(program: Callable[[Tree, np.ndarray], jax.Array], params: Tree
     return np.asarray(jax.nn.sigmoid(said.astype(jnp.float32)))[0]
 
 
-def tagger(weights: str | Path, vocabulary: Vocabulary | None = None) -> Callable[[np.ndarray], str]:
-    """A function of a picture [H, W, 3] that says its tags; the words are `vocabulary`, or the weights' own.
+def captioner(weights: str | Path, vocabulary: Vocabulary | None = None) -> Callable[[np.ndarray], str]:
+    """A function of a picture [H, W, 3] that says its caption; the words are `vocabulary`, or the weights' own.
 
-    RAM answers as it is: DAPE is for degraded pictures, and these are clean (SeeSR's captions for training).
+    'dog, grass,': tags with a comma behind the last one too, as make_tags.py writes them. RAM answers as it is: DAPE is
+    for degraded pictures, and these are clean (SeeSR's captions for training).
     """
     found = bundles.load(weights, 'float32', only=['prompt_extractor'])
     words = vocabulary or of_weights(found, weights)
@@ -132,4 +133,4 @@ def tagger(weights: str | Path, vocabulary: Vocabulary | None = None) -> Callabl
         raise UserError(f'{weights} holds no prompt extractor, which says tags: convert RAM with it')
     program, side = jax.jit(partial(logits, build(found.spec))), found.spec.prompt_extractor.swin.image_size
     params = jax.device_put(found.params['prompt_extractor'])
-    return lambda image: words.text(probabilities(program, params, image, side))
+    return lambda image: f'{words.text(probabilities(program, params, image, side))},'

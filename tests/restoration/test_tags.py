@@ -87,7 +87,7 @@ def test_tags_need_no_other_part_of_the_weights_than_the_prompt_extractor(tmp_pa
     thresholds.write_text('0\n' * 32)
     bundles.save(dataclasses.replace(tiny.bundle(), tags=words.parent), tmp_path / 'model', 'safetensors')
     (tmp_path / 'model' / 'student.safetensors').write_bytes(b'damaged')
-    assert tags.tagger(tmp_path / 'model')(pictures()[0]).startswith('tag 0, tag 1, ')
+    assert tags.captioner(tmp_path / 'model')(pictures()[0]).startswith('tag 0, tag 1, ')
     assert bundles.load(tmp_path / 'model', only=[]).spec == tiny.SPEC
 
 

@@ -110,6 +110,11 @@ def test_released_sets_every_switch_to_another_value_than_the_papers():
         assert getattr(paper, name) != getattr(published, name), name
 
 
+def test_weights_without_a_small_decoder_cannot_draw_the_teachers_pictures_with_it():
+    with pytest.raises(UserError, match='stage addsr needs tiny_decoder, which'):
+        stage('addsr', teacher_decoder='tiny').freeze(bundle())
+
+
 def test_distillation_weight_is_equation_7():
     t = jnp.array([0, 500, 999])
     for p in (1, 2, 3, 4):

@@ -150,14 +150,15 @@ def prediction(sample):
     return Prediction(jnp.asarray(x), jnp.asarray(toy.pooled(x)))
 
 
-def test_distillation_is_the_weighted_mean_distance_from_what_the_teacher_makes_of_the_student(paper):
-    losses, told = toy.losses(), prediction(paper)
+@pytest.mark.parametrize(('decoder', 'part'), [('whole', 1), ('tiny', 0.5)])  # the toy's small one halves
+def test_distillation_is_the_weighted_mean_distance_from_what_the_teacher_makes_of_the_student(paper, decoder, part):
+    losses, told = toy.losses(teacher_decoder=decoder), prediction(paper)
     loss, metrics = losses.distillation(told, Heads({}, {}), paper)
     wanted, to_x = np.zeros(4), np.zeros(told.x.shape)
     for k in range(losses.objective.teacher_samples):
         t, noise = np.asarray(paper.draws.teacher_timesteps[:, k]), np.asarray(paper.draws.teacher_noise[:, k])
         signal, sigma = share(t)
-        x = decoded(z0_of('teacher', signal * np.asarray(told.z0) + sigma * noise, t, paper.teacher))
+        x = part * decoded(z0_of('teacher', signal * np.asarray(told.z0) + sigma * noise, t, paper.teacher))
         d = np.sqrt(ABAR[t]) * 0.5 * 2.1 ** (np.asarray(paper.p) - 1) / losses.objective.teacher_samples
         wanted += d * ((np.asarray(told.x) - x) ** 2 / 4).mean(axis=(1, 2, 3))
         to_x += d[:, None, None, None] * (np.asarray(told.x) - x) / 2 / x[0].size

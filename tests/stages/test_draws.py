@@ -74,6 +74,17 @@ def test_the_first_step_is_trained_as_often_as_is_asked(probability):
     assert float(of_batches[:, 0].mean()) == pytest.approx(probability, abs=0.055)
 
 
+def test_two_neighbours_share_a_coin_as_the_images_of_a_published_process_do():
+    """Its numbers depend on the pair alone: not on the batch around it, nor on how many devices hold that."""
+    pairs = np.asarray(drawn(empty_batch(COUNT), branch='per_pair').one_step).reshape(-1, 2)
+    assert (pairs[:, 0] == pairs[:, 1]).all()
+    assert pairs[:, 0].mean() == pytest.approx(objective('addsr').one_step_probability, abs=0.055)
+    assert abs(np.corrcoef(pairs[:-1, 0], pairs[1:, 0])[0, 1]) < 0.12  # five standard deviations
+    for size in (1, 5, 8):
+        few = drawn(empty_batch(size), branch='per_pair').one_step
+        np.testing.assert_array_equal(few, pairs.ravel()[:size])
+
+
 def test_a_start_and_a_timestep_say_nothing_about_the_branch(many):
     for value in (many.chain_start, *many.teacher_timesteps.T):
         both = np.corrcoef(np.asarray(many.one_step, np.float64), np.asarray(value))

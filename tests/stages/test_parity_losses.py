@@ -1,6 +1,7 @@
 """Loss terms, weights, averages and updates against the recorded arithmetic of the published training script."""
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import jax
@@ -41,15 +42,20 @@ class Echo(Projection):
         return features[0]
 
 
+@dataclasses.dataclass(frozen=True)
 class Lines(Echo):
     """Of the target the logits are tanh of the features by a matrix, here in place of the norm vectors."""
 
+    heads: int = 1  # of one kind, on features of their own
+
     def features(self, images, draws, frozen, lq):
-        return (images,), jnp.zeros(())
+        return (images,) * self.heads, jnp.zeros(())
 
     def logits(self, params, spectral, features):
-        x = features[0][0]
-        return x if spectral is None else jnp.tanh(x.reshape(len(x), -1) @ spectral / 5)
+        maps = features[0]
+        if spectral is None:
+            return maps[0]
+        return jnp.concatenate([jnp.tanh(x.reshape(len(x), -1) @ spectral / 5) for x in maps], axis=1)
 
 
 def losses_with(kind, **changes):
@@ -99,9 +105,11 @@ def test_hinge_losses_and_their_gradients(losses_of_logits):
     check('hinge', 'gan_grad', gradient)
 
 
-@pytest.mark.parametrize('weight', [0.1, 10.0])
-def test_r1_and_its_gradient(weight):
-    losses = losses_with(Lines, r1=weight)
+@pytest.mark.parametrize(
+    ('weight', 'heads'), [(0.1, 1), (10.0, 1), (10.0, 3)]
+)  # the script's is the mean over its heads, and so the record's for any number of equal ones
+def test_r1_and_its_gradient(weight, heads):
+    losses = losses_with(partial(Lines, heads=heads), r1=weight)
     x, matrix, fake = (
         jnp.asarray(pictures.normal(f'loss.{name}', shape))
         for name, shape in (('x', (3, 4, 6)), ('w', (24, 7)), ('f', (3, 7)))

@@ -1,7 +1,9 @@
-"""One whole training step with the published code's switches against its record: losses, gradients, updates."""
+"""One whole training step of `configs/addsr.py:sd2_released` against its record: losses, gradients, updates."""
 
 import dataclasses
 from functools import cache
+from pathlib import Path
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -9,30 +11,21 @@ import numpy as np
 import optax
 import pytest
 
-from addsr_jax import trees
+from addsr_jax import sharding, trees
 from addsr_jax.ops.augment import AugmentDraws
 from addsr_jax.stages.addsr_draws import Draws
-from addsr_jax.stages.base import Optimizers, Recipe
-from addsr_jax.stages.table import STAGES, addsr
+from addsr_jax.stages.table import addsr
+from addsr_jax.training import config, job
 from addsr_jax.training.optimizers import make_optimizer
 from addsr_jax.training.options import OptimizerOptions
 from addsr_jax.weights import layout, names
 from tests import golden
 from tests.golden import model, pictures
-from tests.stages.common import released
 
 pytestmark = pytest.mark.parity
 CASES = golden.cases('train_step')
+CONFIG = f'{Path(__file__).parents[2]}/configs/addsr.py:sd2_released'
 SIDE = 96
-ADAMW = {
-    'learning_rate': 2e-5,
-    'final_learning_rate': 2e-5,
-    'warmup': 0,
-    'beta1': 0.9,
-    'beta2': 0.999,
-    'epsilon': 1e-8,
-    'weight_decay': 0.01,
-}
 
 
 def remembers_gradients() -> optax.GradientTransformation:
@@ -43,13 +36,18 @@ def remembers_gradients() -> optax.GradientTransformation:
     )
 
 
+def seen(options: OptimizerOptions, steps: int) -> optax.GradientTransformation:
+    """The config's optimiser, behind a look at what it gets."""
+    return optax.chain(remembers_gradients(), make_optimizer(options, steps))
+
+
 @cache
 def stage():
-    adamw = [make_optimizer(OptimizerOptions(**ADAMW, clip=clip), 10) for clip in (1.0, 0.0)]
-    optimizers = Optimizers(*(optax.chain(remembers_gradients(), o) for o in adamw))
-    chosen = released(start='student')  # the record's student is no copy of its teacher
-    recipe = Recipe(model.spec(), optimizers, ema=0.99, ema_warmup=False, seed=0, accumulate=1, dtype=jnp.float32)
-    return STAGES['addsr'].make(recipe, chosen)
+    """That of the config of the published script, as it stands."""
+    # the record's student is no copy of its teacher; on a machine's devices a run settles remat itself
+    options = config.train_options(CONFIG, [('objective.start', 'student'), ('remat', 'none')])
+    with mock.patch.object(job, 'make_optimizer', seen):
+        return job.make_stage(options, model.spec(), sharding.make_mesh('data:1', jax.devices()[:1]))
 
 
 def batch():
@@ -105,14 +103,8 @@ def start():
     params, _, spectral = layout.from_tensors(golden.state_dict('discriminator').items(), 'discriminator')
     state = made.init(jax.random.key(0), jax.tree.map(jnp.asarray, bundle))
     discriminator = {**state.discriminator, 'params': params, 'spectral': spectral}
-    optimizer = stage_optimizers(params)
-    state = dataclasses.replace(state, discriminator=discriminator, discriminator_optimizer=optimizer)
+    state = dataclasses.replace(state, discriminator=discriminator)  # its optimiser's first moments are zeros anyway
     return jax.tree.map(jnp.asarray, state), made.freeze(jax.tree.map(jnp.asarray, bundle))
-
-
-def stage_optimizers(params):
-    adamw = make_optimizer(OptimizerOptions(**ADAMW, clip=0.0), 10)
-    return optax.chain(remembers_gradients(), adamw).init(params)
 
 
 @cache

@@ -28,13 +28,13 @@ def folder(tmp_path):
 
 @pytest.fixture
 def asked(monkeypatch):
-    """Means of the pictures that a tagger has seen, which takes the place of RAM."""
+    """Means of the pictures that were looked at in the place of RAM."""
     seen = []
 
-    def tagger(weights):
+    def captioner(weights):
         return lambda image: seen.append(image.mean()) or f'tag {len(seen)}'
 
-    monkeypatch.setattr(tags, 'tagger', tagger)
+    monkeypatch.setattr(tags, 'captioner', captioner)
     return seen
 
 

@@ -92,13 +92,14 @@ def final(tmp_path_factory, first):
 def test_a_run_tags_its_photographs_with_the_words_that_its_weights_brought_along_and_passes_them_on(final):
     captions = json.loads((final.parent / 'captions.json').read_text())
     assert {Path(name).name for name in captions} == set(sources.SAMPLE_PHOTOS)
-    words = {word for text in captions.values() for word in text.split(', ') if word}
+    assert all(text.endswith(',') for text in captions.values())
+    words = {word for text in captions.values() for word in text.removesuffix(',').split(', ') if word}
     assert words
     assert words <= {f'word{i}' for i in range(32)}
     assert len(set(captions.values())) > 1
-    tags_of = tags.tagger(final)
+    caption_of = tags.captioner(final)
     for path in sources.sample_photos().paths[:2]:
-        assert captions[str(path)] == tags_of(pictures.read(path))
+        assert captions[str(path)] == caption_of(pictures.read(path))
 
 
 def test_the_result_is_a_model_that_upscales_and_says_where_it_comes_from(final):
@@ -143,6 +144,9 @@ def test_fine_tuning_goes_on_with_the_student_and_the_discriminator_that_are_kep
         ('mine/final', {'stage': 'addsr'}, ('student', 'teacher'), 'teacher', 'teacher'),
         ('mine/final', {'stage': 'seesr'}, ('student', 'teacher'), 'auto', 'teacher'),  # an older student
         ('mine/final', {'stage': 'seesr'}, ('student', 'teacher'), 'student', 'student'),
+        ('mine/final', {'stage': 'dape'}, ('student', 'teacher'), 'auto', 'student'),  # its teacher is as old
+        ('mine/final', {'stage': 'autoencoder'}, ('student', 'teacher'), 'auto', 'student'),
+        ('mine/final', {'stage': 'autoencoder'}, ('student', 'teacher'), 'teacher', 'teacher'),
         ('converted', {'converted': []}, ('student', 'teacher'), 'auto', 'student'),
         ('converted', {'converted': []}, ('teacher',), 'auto', 'teacher'),
         ('nano', {'stage': 'addsr'}, ('student', 'teacher'), 'auto', 'teacher'),
@@ -162,6 +166,7 @@ def test_a_student_goes_on_from_the_student_of_its_weights_and_says_so(weights, 
     ('stage', 'changes', 'parts'),
     [
         ('dape', {}, {'prompt_extractor'}),
+        ('tiny_decoder', {}, {'autoencoder'}),
         ('autoencoder', {}, {'autoencoder', 'prompt_extractor'}),
         ('addsr', {'objective.start': 'teacher'}, {'autoencoder', 'prompt_extractor', 'teacher', 'text_encoder'}),
         ('addsr', {}, set(tiny.PARTS)),
