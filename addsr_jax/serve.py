@@ -3,6 +3,7 @@
 python -m addsr_jax.serve
 """
 
+import atexit
 import os
 import secrets
 import signal
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from addsr_jax import __version__
-from addsr_jax.errors import Cancelled, UserError, complain, guard, printable
+from addsr_jax.errors import INTERRUPTED, Cancelled, UserError, complain, guard, printable
 from addsr_jax.flags import Parser, require, say, take
 from addsr_jax.options import Options, option, unusual
 from addsr_jax.restoration import fidelity
@@ -90,14 +91,22 @@ def serve(listening: socket.socket, command: Command, computing: Computing, limi
     token = command.token or (None if command.is_private else secrets.token_urlsafe(24))
     store = Store(60 * limits.keep, 1e9 * limits.disk)
     worker, stop = Worker(model, store, limits, settings, partial(making, command.weights)), threading.Event()
+    ahead = threading.Thread(target=warm, args=(worker, stop), daemon=True)
     try:
         for line in invitation(command, listening.getsockname()[1], token):
             say(line)
-        threading.Thread(target=warm, args=(worker, stop), daemon=True).start()
+        ahead.start()
         server.run(worker, listening, token)
     finally:
         stop.set()
         store.close()
+        atexit.register(leave, ahead)
+
+
+def leave(ahead: threading.Thread) -> None:
+    """Ends a process that a signal ended; the compiler, where that thread is still in it, would abort it."""
+    if ahead.is_alive():
+        os._exit(INTERRUPTED)
 
 
 def warm(worker: 'Worker', stop: threading.Event) -> None:

@@ -40,6 +40,14 @@ def test_compiling_ahead_is_said_and_no_mistake_of_it_ends_the_page(ends, line, 
     assert (told.out + told.err).splitlines()[1:] == [line] * bool(line)
 
 
+@pytest.mark.parametrize('compiles', [True, False])
+def test_a_signal_does_not_wait_for_the_compiler(compiles, monkeypatch):
+    ended = mock.Mock()
+    monkeypatch.setattr(serve.os, '_exit', ended)
+    serve.leave(mock.Mock(is_alive=lambda: compiles))
+    assert ended.call_args_list == [mock.call(130)] * compiles
+
+
 @pytest.fixture
 def servers(monkeypatch):
     """Processes that were started and not ended, in the place of real ones."""
