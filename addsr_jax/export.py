@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> None:
 
     # a kernel that every platform has, whatever this machine's own is
     model = pipeline.load(hub.located(values.weights, say), dtype=command.dtype, attention='chunked')
-    made = exported.sampled(model, settings, command.side)
+    made = exported.sampled(model, settings, (command.side, command.side))
     if is_onnx:
         say('converting, for some minutes at full size')
         exported.write_onnx(made, command.output, command.batch or 1)

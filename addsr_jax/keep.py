@@ -1,8 +1,8 @@
 """What a start would make anew, and always the same, is kept beside the compiled programs.
 
-Traced programs, shapes of networks and words of a model follow from this package's code, from jax and its settings,
-and from what the caller names. All of these are in a kept file's name, so that none is ever out of date; a file that
-was damaged is made again. Nothing is kept where compiled programs are not.
+Traced programs, ONNX samplers, shapes of networks and words of a model follow from this package's code, from jax and
+its settings, and from what the caller names. All of these are in a kept file's name, so that none is ever out of date;
+a file that was damaged is made again. Nothing is kept where compiled programs are not.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from addsr_jax import atomic, places
 from addsr_jax.errors import UserError
 
 PACKAGE = Path(__file__).parent
-MOST = 256  # files
+MOST, MOST_BYTES = 256, 2_000_000_000  # files, and what they have together; the newest is kept whatever it has
 HASH = 16  # bytes at the beginning of a file, of the rest
 
 
@@ -61,9 +61,12 @@ def _hash(content: bytes) -> bytes:
 def _remove_oldest(folder: Path) -> None:
     if places.in_bucket(folder):  # whose owner says how long objects live
         return
-    files = sorted(places.files(folder), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in files[MOST:]:
-        path.unlink(missing_ok=True)
+    files = sorted(((path, path.stat()) for path in places.files(folder)), key=lambda f: f[1].st_mtime, reverse=True)
+    total = 0
+    for number, (path, found) in enumerate(files):
+        total += found.st_size
+        if number and (number >= MOST or total > MOST_BYTES):
+            path.unlink(missing_ok=True)
 
 
 @lru_cache

@@ -32,7 +32,7 @@ def prepare() -> None:
     """
     gc.set_threshold(50_000, 20, 20)
     atexit.register(gc.freeze)
-    if _cores() <= FEW:
+    if cores() <= FEW:
         _share_one_arena()
     keep_programs()
 
@@ -48,7 +48,7 @@ def _share_one_arena() -> None:
         choose(ARENA_MAX, 1)
 
 
-def _cores() -> int:
+def cores() -> int:
     """That this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
@@ -121,7 +121,7 @@ def training_environment() -> dict[str, str]:
     Most of a step runs on one core of a device, so cores are devices: a power of two, at most eight, so that batches
     divide by it. Two arenas of glibc's malloc: one for each of the compiler's threads keeps a quarter more memory.
     """
-    devices = 2 ** min(_cores().bit_length() - 1, 3)
+    devices = 2 ** min(cores().bit_length() - 1, 3)
     return {
         'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
         'MALLOC_ARENA_MAX': '2',

@@ -3,11 +3,14 @@
 python -m addsr_jax.serve
 """
 
+import atexit
 import os
 import secrets
 import signal
 import socket
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from addsr_jax import __version__
-from addsr_jax.errors import UserError, guard
+from addsr_jax.errors import INTERRUPTED, Cancelled, UserError, complain, guard, printable
 from addsr_jax.flags import Parser, require, say, take
 from addsr_jax.options import Options, option, unusual
 from addsr_jax.restoration import fidelity
@@ -27,6 +30,7 @@ from addsr_jax.serving.limits import LIMITS, Limits
 
 if TYPE_CHECKING:
     from addsr_jax.restoration.files import Job
+    from addsr_jax.serving.work import Worker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +62,7 @@ def parser() -> Parser:
     p = Parser('serve', 'Serves a page that restores photographs, on this machine alone unless --host says otherwise.')
     p.order(LIMITS, LARGE, MACHINE)
     p.declare(Command)
-    p.declare(Computing)
+    p.declare(Computing, without=('runtime',))  # that shows no steps
     p.declare(Limits)
     p.declare(Settings, without=set(Settings.__dataclass_fields__) - {'tile', 'batch'})
     return p
@@ -86,12 +90,36 @@ def serve(listening: socket.socket, command: Command, computing: Computing, limi
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what containers send ends it as Ctrl-C does
     token = command.token or (None if command.is_private else secrets.token_urlsafe(24))
     store = Store(60 * limits.keep, 1e9 * limits.disk)
+    worker, stop = Worker(model, store, limits, settings, partial(making, command.weights)), threading.Event()
+    ahead = threading.Thread(target=warm, args=(worker, stop), daemon=True)
     try:
         for line in invitation(command, listening.getsockname()[1], token):
             say(line)
-        server.run(Worker(model, store, limits, settings, partial(making, command.weights)), listening, token)
+        ahead.start()
+        server.run(worker, listening, token)
     finally:
+        stop.set()
         store.close()
+        atexit.register(leave, ahead)
+
+
+def leave(ahead: threading.Thread) -> None:
+    """Ends a process that a signal ended; the compiler, where that thread is still in it, would abort it."""
+    if ahead.is_alive():
+        os._exit(INTERRUPTED)
+
+
+def warm(worker: 'Worker', stop: threading.Event) -> None:
+    """Compiles while people look for their photo: the page need not wait for it, and a first photo seldom does."""
+    try:
+        say('compiling, or looking up what is compiled; the page is open meanwhile')
+        began = time.monotonic()
+        worker.warm(stop)
+        say(f'ready for the first photo after {time.monotonic() - began:.0f} s')
+    except Cancelled:
+        return
+    except Exception as error:  # a photo that comes says it to whoever sent it
+        complain(f'nothing is compiled ahead: {type(error).__name__}: {printable(str(error))}')
 
 
 def loaded(weights: str, computing: Computing) -> Any:

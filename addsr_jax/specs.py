@@ -8,6 +8,7 @@ from addsr_jax.errors import UserError
 from addsr_jax.options import Options, option
 
 ATTENTIONS = ('auto', 'einsum', 'chunked', 'cudnn', 'flash')  # kernels of ops.attention, or the platform's quickest
+RUNTIMES = ('xla', 'onnx')  # of a sampler, on the devices or by ONNX Runtime
 COLORS = ('guided', 'wavelet', 'adain', 'none')  # of restoration.finish
 # channels, layers, heads, levels, residual blocks of a level, pixels: more is a mistake, or would be traced for minutes
 WIDEST, DEEPEST, HEADS, LEVELS, BLOCKS, LARGEST = 65_536, 64, 1024, 8, 8, 8192

@@ -259,7 +259,8 @@ def ready(
     devices = room.devices(jobs, settings)
     told.note(f'loading {command.weights}' + (f' onto {len(devices)} devices' if len(devices) > 1 else ''))
     mesh = sharding.make_mesh('data:-1', devices)
-    model = pipeline.load(hub.located(command.weights, told.note), mesh, computing.dtype, computing.attention)
+    weights = hub.located(command.weights, told.note)
+    model = pipeline.load(weights, mesh, computing.dtype, computing.attention, computing.runtime, told.note)
     model = with_words(model, command, told)
     if settings.fidelity is not None and command.weights != fidelity.MEASURED_ON:
         told.note(fidelity.elsewhere(command.weights))

@@ -76,6 +76,7 @@ PIECES = {
     'roofline': Piece(('benchmarks/roofline.py',), (('docs/performance.md', 'roofline'),), text=PRINTED),
     'start': Piece(('benchmarks/start.py',), (('docs/performance.md', 'start'),), text=PRINTED),
     'export': Piece(('-m', 'benchmarks.export', '--repeats', '9', '--side', '512'), (('docs/export.md', 'export'),)),
+    'five_ways': Piece(('-m', 'benchmarks.five_ways'), (('docs/export.md', 'five_ways'),)),
     'ablation': Piece((*NANO, '--ablation', '{ablation}', '--only', 'ablation')),
     'damage': Piece(('-m', 'benchmarks.damage'), (('docs/trust.md', 'damage'),)),
     'kill': Piece(('benchmarks/kill.py',), (('docs/trust.md', 'kill'),)),

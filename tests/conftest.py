@@ -43,6 +43,7 @@ LONG = (
     'test_buckets.py',
     'test_pipeline.py',
     'test_page.py',
+    'test_exported.py',
     'test_parity_unet.py',
     'test_original_weights.py',
     'test_parity_sampler.py',

@@ -69,8 +69,9 @@ def test_where_nothing_can_be_written_it_is_made_every_time(tmp_path, monkeypatc
     assert asked == ['it', 'it']
 
 
-def test_the_oldest_are_removed(folder, asked, monkeypatch):
-    monkeypatch.setattr(keep, 'MOST', 3)
+@pytest.mark.parametrize(('limit', 'value'), [('MOST', 3), ('MOST_BYTES', 3 * (keep.HASH + len(b'made')))])
+def test_the_oldest_are_removed(folder, asked, monkeypatch, limit, value):
+    monkeypatch.setattr(keep, limit, value)
     for i in range(5):
         thing(asked, str(i))
         for path in folder.iterdir():  # time passes
@@ -81,6 +82,12 @@ def test_the_oldest_are_removed(folder, asked, monkeypatch):
     assert len(asked) == 5
     thing(asked, '0')
     assert len(asked) == 6
+
+
+def test_the_newest_stays_however_large_it_is(folder, asked, monkeypatch):
+    monkeypatch.setattr(keep, 'MOST_BYTES', 1)
+    assert thing(asked) == thing(asked) == b'made'
+    assert asked == ['it']
 
 
 def test_it_lies_beside_the_compiled_programs_or_nowhere():

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from addsr_jax.options import Options, option
-from addsr_jax.specs import ATTENTIONS
+from addsr_jax.specs import ATTENTIONS, RUNTIMES
 
 MACHINE = 'machine'
 
@@ -23,5 +23,12 @@ class Computing(Options):
         "kernel of attention; 'auto': flash on TPUs, cudnn on GPUs in bfloat16, else chunked",
         default='auto',
         choices=ATTENTIONS,
+        group=MACHINE,
+    )
+    runtime: str = option(
+        'what runs the sampler; onnx: ONNX Runtime, for CPUs, made once for each size of a tile, which takes a minute; '
+        "needs pip install 'addsr-jax[onnx]'",
+        default='xla',
+        choices=RUNTIMES,
         group=MACHINE,
     )

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +38,14 @@ OF_FILES = {'batch', 'scale', 'seed', 'tile'} | {
 }
 
 
+class Runtime(Protocol):
+    """Whatever runs the sampler of a batch of tiles in the place of a program that XLA compiles."""
+
+    def bytes_of(self, model: Any, shape: tuple[int, int], settings: Settings) -> int: ...
+
+    def sample(self, model: Any, lq: Any, noise: Any, settings: Settings) -> Any: ...
+
+
 @dataclass(frozen=True)
 class DeviceModel:
     """Networks with their parameters on the devices of a mesh."""
@@ -46,6 +54,7 @@ class DeviceModel:
     params: Tree  # by part: autoencoder, text_encoder, prompt_extractor, teacher, student
     tokenizer: Tokenizer
     mesh: Mesh
+    runtime: Runtime | None = field(default=None, kw_only=True)  # None: XLA
     _programs: dict[Any, Any] = field(default_factory=dict, repr=False, kw_only=True)
 
     def sample(self, lq: jax.Array, key: jax.Array, **settings: Any) -> jax.Array:
@@ -66,7 +75,7 @@ class DeviceModel:
         keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(lq.shape[0]))
         drawn = jax.vmap(lambda k: jax.random.normal(k, shape))(keys)
         words = np.repeat(self.words(chosen)[None], lq.shape[0], axis=0)
-        return self._sample(lq, drawn, words, None, chosen)
+        return jnp.asarray(self._sample(lq, drawn, words, None, chosen))
 
     @property
     def factor(self) -> int:
@@ -100,6 +109,8 @@ class DeviceModel:
 
     def bytes_of(self, shape: tuple[int, int], settings: Settings) -> int:
         """Bytes that a call of tiles [h, w] takes beside the weights, by the compiler's plan; its program is kept."""
+        if self.runtime is not None:
+            return self.runtime.bytes_of(self, shape, settings)
         sampling, params = self.sampling_and_params(settings)
         count, (height, width) = self.whole_calls(settings.batch), shape
         if sampling.windows.tiled:
@@ -166,6 +177,8 @@ class DeviceModel:
         self, lq: Any, noise: Any, words: np.ndarray, tokens: np.ndarray | None, settings: Settings
     ) -> jax.Array:
         """lq [B, H, W, 3], noise [B, N, h, w, C], words [B, 2, 77], tokens of the file or None -> [B, H, W, 3]."""
+        if self.runtime is not None:
+            return self.runtime.sample(self, lq, noise, settings)
         sampling, params = self.sampling_and_params(settings)
         batch = {'tokens': words} if tokens is None else {'tokens': words, 'image_tokens': tokens}
         scalars = self.scalars(settings)

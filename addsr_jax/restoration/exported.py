@@ -44,12 +44,13 @@ class Sampled:
         return jax.ShapeDtypeStruct(lq, jnp.float32), jax.ShapeDtypeStruct(noise, jnp.float32)
 
 
-def sampled(model: DeviceModel, settings: Settings, side: int) -> Sampled:
-    """For pictures of side x side output pixels. UserError where the weights or the settings need more than a tile."""
+def sampled(model: DeviceModel, settings: Settings, size: tuple[int, int]) -> Sampled:
+    """For tiles of (height, width) output pixels. UserError where the weights or the settings need more than a tile."""
     if model.networks.spec.view.tokens_of == 'file':
         raise UserError('these weights look at the whole file beside each tile: artefacts of them are not made')
-    if side % model.grid:
-        raise UserError(f'--side is {side}: it must be a multiple of {model.grid}')
+    height, width = size
+    if height % model.grid or width % model.grid:
+        raise UserError(f'a tile is {height} x {width}: its sides must be multiples of {model.grid}')
     chosen, params = model.sampling_and_params(settings)
     words, scalars = jnp.asarray(model.words(settings)), model.scalars(settings)
 
@@ -58,13 +59,12 @@ def sampled(model: DeviceModel, settings: Settings, side: int) -> Sampled:
         inputs = program.inputs({'lq': lq, 'noise': noise, 'tokens': tokens}, scalars)
         return sampler.sample(model.networks, chosen, params, inputs)
 
-    latent = side // model.factor
     about = {
         'method': settings.method,
         'steps': len(chosen.timesteps),
         'size': model.networks.spec.name,
-        'lq': [side, side, 3],
-        'noise': [chosen.noise_fields, latent, latent, model.networks.spec.unet.out_channels],
+        'lq': [height, width, 3],
+        'noise': [chosen.noise_fields, *(n // model.factor for n in size), model.networks.spec.unet.out_channels],
     }
     return Sampled(run, jax.tree.map(np.asarray, params), about)
 
@@ -153,6 +153,11 @@ def _check(about: dict[str, Any]) -> None:
 
 
 def write_onnx(made: Sampled, path: Path, batch: int) -> None:
+    content = onnx_model(made, batch).SerializeToString()
+    atomic.write(path, lambda temporary: temporary.write_bytes(content))
+
+
+def onnx_model(made: Sampled, batch: int) -> Any:
     """ONNX with the weights inside; its inputs are called lq and noise, its output image."""
     import jax2onnx
     import onnx
@@ -165,4 +170,4 @@ def write_onnx(made: Sampled, path: Path, batch: int) -> None:
         reason = printable(str(error)) or type(error).__name__
         raise UserError(f'jax2onnx cannot convert this sampler ({reason}): export it as .zip, for jax') from error
     assert isinstance(model, onnx.ModelProto)
-    atomic.write(path, lambda temporary: temporary.write_bytes(model.SerializeToString()))
+    return model

@@ -5,9 +5,11 @@ carry along.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import jax
+import numpy as np
 from jax.core import Tracer
 from jax.extend import core as jaxpr_core
 
@@ -28,11 +30,8 @@ def _evaluated(jaxpr: Any, consts: Sequence[Any], arrays: Sequence[Any]) -> list
     values: dict[Any, Any] = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *arrays], strict=True))
     for equation in jaxpr.eqns:
         given = [v.val if isinstance(v, jaxpr_core.Literal) else values[v] for v in equation.invars]
-        if any(isinstance(value, Tracer) for value in given):
+        with _early(given):
             found = _bound(equation, given)
-        else:
-            with jax.ensure_compile_time_eval():
-                found = _bound(equation, given)
         values.update(zip(equation.outvars, found, strict=True))
     return [v.val if isinstance(v, jaxpr_core.Literal) else values[v] for v in jaxpr.outvars]
 
@@ -41,6 +40,8 @@ def _bound(equation: Any, given: list[Any]) -> Sequence[Any]:
     name, params = equation.primitive.name, equation.params
     if name in NOTHING:
         return given
+    if name == 'select_n' and not isinstance(given[0], Tracer) and (cases := np.unique(given[0])).size == 1:
+        return [given[1 + int(cases[0])]]  # a mask that hides nothing
     if name == 'scan':
         return _unrolled(params, given)
     inner = params.get('jaxpr', params.get('call_jaxpr'))
@@ -58,9 +59,23 @@ def _unrolled(params: dict[str, Any], given: list[Any]) -> Sequence[Any]:
     stacked: list[list[Any]] = []
     order = range(params['length'])
     for i in reversed(order) if params['reverse'] else order:
-        found = _evaluated(params['jaxpr'].jaxpr, params['jaxpr'].consts, [*fixed, *state, *(x[i] for x in inputs)])
+        rows = []
+        for x in inputs:
+            with _early([x]):
+                rows.append(x[i])
+        found = _evaluated(params['jaxpr'].jaxpr, params['jaxpr'].consts, [*fixed, *state, *rows])
         state = found[:carry]
         stacked.append(found[carry:])
     if params['reverse']:
         stacked.reverse()
-    return [*state, *(jax.numpy.stack(column) for column in zip(*stacked, strict=True))]
+    whole = []
+    for column in zip(*stacked, strict=True):
+        with _early(column):
+            whole.append(jax.numpy.stack(column))
+    return [*state, *whole]
+
+
+def _early(given: Sequence[Any]) -> AbstractContextManager[Any]:
+    """Where no input decides what is given, what becomes of it is computed at once."""
+    decided = any(isinstance(value, Tracer) for value in given)
+    return nullcontext() if decided else jax.ensure_compile_time_eval()

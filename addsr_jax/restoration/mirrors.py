@@ -3,12 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax
-
 AXES = ((1,), (2,), (1, 2))  # of a batch of tiles; the picture as it is comes first
 
 
-def mean(restored: Callable[[Any, Any], jax.Array], lq: Any, noise: Any) -> jax.Array:
+def mean(restored: Callable[[Any, Any], Any], lq: Any, noise: Any) -> Any:
     """Of restored(lq, noise) over four mirror images, each turned back: lq [B, H, W, 3], noise [B, N, h, w, C]."""
     total = restored(lq, noise)
     for axes in AXES:

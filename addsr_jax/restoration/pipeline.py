@@ -17,13 +17,13 @@ from addsr_jax import sharding
 from addsr_jax.data import pictures
 from addsr_jax.data.resize import small_view
 from addsr_jax.data.tokens import load_tokenizer
-from addsr_jax.errors import PictureError, UserError
+from addsr_jax.errors import PictureError, UserError, complain
 from addsr_jax.networks.build import apply, build
 from addsr_jax.networks.prompt_extractor import normalise
 from addsr_jax.ops import tiling
 from addsr_jax.ops.attention import chosen as chosen_attention
 from addsr_jax.options import from_data
-from addsr_jax.restoration import finish, kinds, noise, plainness, results, steps, stream, views
+from addsr_jax.restoration import by_onnx, finish, kinds, noise, plainness, results, steps, stream, views
 from addsr_jax.restoration.bounds import Bounds
 from addsr_jax.restoration.cut import Cut
 from addsr_jax.restoration.device_model import Arrays, DeviceModel
@@ -38,20 +38,29 @@ TILES = (128, 256)  # output pixels: an image that fits into a smaller tile need
 THIN = (64, *TILES)  # the same of the shorter side of one that takes several tiles
 
 
-def load(path_or_name: str | Path, mesh: Mesh | None = None, dtype: Any = None, attention: str = 'auto') -> 'Pipeline':
+def load(
+    path_or_name: str | Path,
+    mesh: Mesh | None = None,
+    dtype: Any = None,
+    attention: str = 'auto',
+    runtime: str = 'xla',
+    tell: Callable[[str], object] = complain,
+) -> 'Pipeline':
     """A model that is ready to upscale: 'nano', a folder that training (`final/`) or `convert` wrote, or ORG/NAME.
 
     ORG/NAME[@REVISION] is a model on a hub (`weights.hub`). mesh: devices to spread tiles over, default the first one.
     dtype: of weights and compute, default float32 on CPU and bfloat16 elsewhere. attention: a kernel of
-    `ops.attention.KERNELS`, or 'auto', the quickest that the devices have. UserError says what is wrong with a folder
-    or a name, or why there is no such kernel here.
+    `ops.attention.KERNELS`, or 'auto', the quickest that the devices have. runtime: one of `specs.RUNTIMES` for the
+    sampler; with 'onnx' `tell` is given a line where one is made, which takes a minute, once. UserError says what is
+    wrong with a folder or a name, or why there is no such kernel here.
     """
+    runs = by_onnx.runtime(runtime, tell)
     mesh = mesh or sharding.make_mesh('data:1', jax.local_devices()[:1])
     name = dtype if isinstance(dtype, str | None) else jnp.dtype(dtype).name
     dtype = sharding.compute_dtype(mesh, name or 'auto')
     kernel = chosen_attention(attention, mesh.devices.flat[0], dtype)
     bundle = bundles.adapted(bundles.load(hub.located(path_or_name), dtype, mesh=mesh))
-    model = built(bundle, mesh, dtype, kernel)
+    model = dataclasses.replace(built(bundle, mesh, dtype, kernel), runtime=runs)
     return_freed_memory()
     return model
 
@@ -132,6 +141,8 @@ class Pipeline(DeviceModel):
         image: anything `upscale` takes but batches. settings: of a method that refines, without tta. progress: as of
         `upscale`; every tile counts once a step.
         """
+        if self.runtime is not None:
+            raise UserError('upscale_steps: ONNX Runtime shows no step but the last: load without runtime')
         chosen = from_data(Settings, settings, 'upscale_steps.')
         taken = kinds.taken(image, chosen)
         if len(taken.pictures) != 1:
@@ -182,9 +193,17 @@ class Pipeline(DeviceModel):
 
     def _tagged(self, given: np.ndarray, settings: Settings) -> Settings:
         """The settings with the picture's own tags, where nobody has said which."""
-        if settings.tags is not None or self.vocabulary is None:
+        if (vocabulary := self._vocabulary_for(settings)) is None:
             return settings
-        return dataclasses.replace(settings, tags=self.vocabulary.text(self.tag_probabilities(given)))
+        return dataclasses.replace(settings, tags=vocabulary.text(self.tag_probabilities(given)))
+
+    def _vocabulary_for(self, settings: Settings) -> tags.Vocabulary | None:
+        """None where pictures are not tagged; a UserError where they would be, and the sampler has one prompt."""
+        if settings.tags is not None or self.vocabulary is None:
+            return None
+        if self.runtime is not None:
+            raise UserError("--runtime onnx has one prompt for all pictures, without each one's tags: add --no_tags")
+        return self.vocabulary
 
     def joined(self, cut: Cut, canvas: tiling.Canvas) -> np.ndarray:
         """The canvas of all restored tiles of a cut picture -> the result, uint8 or uint16 [H, W, 3] as the picture."""
@@ -218,6 +237,7 @@ class Pipeline(DeviceModel):
 
         What it compiles is kept, and the call itself uses it.
         """
+        self._vocabulary_for(settings)
         return self.bytes_of(self._plan_of(size, settings).shape, settings)
 
     def call(self, tiles: Sequence[tuple[Cut, int]], size: int) -> jax.Array:
@@ -284,12 +304,16 @@ class Pipeline(DeviceModel):
         if max(height, width) <= tile:
             side = next((t for t in TILES if max(height, width) <= t < tile), tile)
             return tiling.plan(height, width, (side, side), self.grid)
-        plans, least = [], max(SMALLEST_TILE, self.networks.spec.view.smallest_output)
-        for side in (tile, *(tile * part // 8 // 64 * 64 for part in (7, 6))):
-            if side == tile or side >= least:
-                thin = [next((t for t in THIN if n <= t < side and t % self.grid == 0), side) for n in (height, width)]
-                plans.append(tiling.plan(height, width, (thin[0], thin[1]), self.grid))
+        plans = []
+        for side in self.sides(tile):
+            thin = [next((t for t in THIN if n <= t < side and t % self.grid == 0), side) for n in (height, width)]
+            plans.append(tiling.plan(height, width, (thin[0], thin[1]), self.grid))
         return min(plans, key=lambda plan: plan.computed)  # of equals the largest tiles
+
+    def sides(self, tile: int) -> list[int]:
+        """Of the tiles that pictures larger than `tile` are cut into: that one, and somewhat smaller ones."""
+        least = max(SMALLEST_TILE, self.networks.spec.view.smallest_output)
+        return [tile, *(side for part in (7, 6) if (side := tile * part // 8 // 64 * 64) >= least)]
 
     def _small_view(self, small: np.ndarray) -> np.ndarray:
         return small_view(pictures.eight_bits(small), self.networks.spec.prompt_extractor.swin.image_size)

@@ -18,7 +18,7 @@ from addsr_jax.data.pictures import Picture
 from addsr_jax.errors import Cancelled, UserError
 from addsr_jax.restoration import files, folder, results, steps, stream
 from addsr_jax.restoration.files import Job
-from addsr_jax.restoration.settings import Settings
+from addsr_jax.restoration.settings import SCALE, Settings
 from addsr_jax.restoration.views import sized
 from addsr_jax.serving.limits import Limits
 from addsr_jax.serving.store import Store
@@ -119,6 +119,18 @@ class Worker:
                     left_out = (*left_out, self.told(event.error))
                 yield Batch(done, len(jobs), left_out)
             yield Batch(done, len(jobs), left_out, zipped(place / 'addsr.zip', jobs, left_out))
+
+    def warm(self, stop: threading.Event) -> None:
+        """Compiles what a first photo would wait for: the usual way, for the tiles that photos are cut into.
+
+        Whoever comes meanwhile waits for the program in hand at most. Cancelled once `stop` is set.
+        """
+        settings = self.settings(USUAL)
+        for side in self.model.sides(settings.tile) if settings.tile else ():
+            blank = np.zeros((side // SCALE, side // SCALE, 3), np.uint8)
+            cut = self.model.cut(blank, replace(settings, tile=side), 'blank')
+            for _ in self._in_turn(steps.restored(self.model, cut)):
+                end_if(stop)
 
     def settings(self, words: str) -> Settings:
         if words not in WORDS:

@@ -34,7 +34,7 @@ def model(folder):
 
 @pytest.fixture(scope='module')
 def made(model):
-    return exported.sampled(model, Settings(steps=2), SIDE)
+    return exported.sampled(model, Settings(steps=2), (SIDE, SIDE))
 
 
 @pytest.fixture(scope='module')
@@ -132,16 +132,17 @@ def test_what_an_artefact_says_of_itself_is_looked_at_before_it_is_opened(artefa
     assert f'is no artefact of addsr export, or is damaged ({name}' in told.replace("('", '(')
 
 
-def test_onnx_restores_as_the_pipeline_does(model, tmp_path):
+def test_nano_restores_by_onnx_runtime_as_by_the_pipeline(tmp_path, capsys):
     onnxruntime = pytest.importorskip('onnxruntime', reason="pip install 'addsr-jax[onnx]'")
     pytest.importorskip('jax2onnx', reason="pip install 'addsr-jax[onnx]'")
-    settings = Settings(steps=1)
-    one = exported.sampled(model, settings, SIDE)
-    exported.write_onnx(one, tmp_path / 'least.onnx', 1)
-    lq, noise = inputs(one, 1)
-    session = onnxruntime.InferenceSession(str(tmp_path / 'least.onnx'), providers=['CPUExecutionProvider'])
+    words = ['nano', '-o', str(tmp_path / 'nano.onnx'), '--steps', '1', '--side', str(SIDE)]
+    assert guard(export.main, words) == 0
+    assert f'lq [1, {SIDE}, {SIDE}, 3], noise [1, 2, 16, 16, 4]' in capsys.readouterr().out
+    nano, settings = pipeline.load('nano'), Settings(steps=1)
+    lq, noise = inputs(exported.sampled(nano, settings, (SIDE, SIDE)), 1)
+    session = onnxruntime.InferenceSession(str(tmp_path / 'nano.onnx'), providers=['CPUExecutionProvider'])
     (found,) = session.run(['image'], {'lq': lq, 'noise': noise})
-    np.testing.assert_allclose(found, of_pipeline(model, lq, noise, settings), atol=NEAR)
+    np.testing.assert_allclose(found, of_pipeline(nano, lq, noise, settings), atol=NEAR)
 
 
 def test_flattening_keeps_the_answer_and_leaves_no_loop_and_nothing_that_no_input_decides():
@@ -159,6 +160,23 @@ def test_flattening_keeps_the_answer_and_leaves_no_loop_and_nothing_that_no_inpu
     np.testing.assert_allclose(flat(x), function(x), rtol=1e-6)
     names = {equation.primitive.name for equation in jax.make_jaxpr(flat)(x).jaxpr.eqns}
     assert not names & {'scan', 'jit', 'remat2', 'checkpoint', 'sin', 'iota'}
+
+
+def test_flattening_leaves_no_mask_that_hides_nothing_and_no_row_of_what_no_input_decides():
+    seen = np.arange(6).reshape(3, 2) < 6
+
+    def function(x):
+        return jax.lax.scan(lambda s, row: (jax.numpy.where(row[0], s + row[1], -jax.numpy.inf), None), x[0], (seen, x))
+
+    x = np.arange(6, dtype=np.float32).reshape(3, 2)
+    flat = flattened(lambda x: function(x)[0], jax.ShapeDtypeStruct(x.shape, x.dtype))
+    np.testing.assert_array_equal(flat(x), function(x)[0])
+    jaxpr = jax.make_jaxpr(flat)(x)
+    assert 'select_n' not in {equation.primitive.name for equation in jaxpr.jaxpr.eqns}
+    assert not jaxpr.consts
+    seen[1, 0] = False
+    flat = flattened(lambda x: function(x)[0], jax.ShapeDtypeStruct(x.shape, x.dtype))
+    np.testing.assert_array_equal(flat(x), function(x)[0])
 
 
 def test_the_command_writes_an_artefact_and_says_its_shapes(folder, tmp_path, capsys):

@@ -7,6 +7,7 @@ import pytest
 
 import addsr_jax
 from addsr_jax import serve
+from addsr_jax.errors import Cancelled, UserError
 from addsr_jax.restoration.computing import Computing
 from addsr_jax.weights import hub
 from benchmarks import serve as measured
@@ -22,6 +23,29 @@ def test_weights_are_found_on_a_hub_aloud_and_others_than_the_dial_was_measured_
     told = capsys.readouterr().out
     assert told.startswith(f'loading {weights}\nfetching {weights}\n')
     assert told.count(f'was measured on nano, not on {weights}') == notes
+
+
+@pytest.mark.parametrize(
+    ('ends', 'line'),
+    [
+        (None, 'ready for the first photo after 0 s'),
+        (Cancelled('stopped'), ''),
+        (UserError('no memory'), 'addsr: nothing is compiled ahead: UserError: no memory'),
+    ],
+)
+def test_compiling_ahead_is_said_and_no_mistake_of_it_ends_the_page(ends, line, capsys):
+    serve.warm(mock.Mock(warm=mock.Mock(side_effect=ends)), mock.Mock())
+    told = capsys.readouterr()
+    assert told.out.startswith('compiling, or looking up what is compiled; the page is open meanwhile\n')
+    assert (told.out + told.err).splitlines()[1:] == [line] * bool(line)
+
+
+@pytest.mark.parametrize('compiles', [True, False])
+def test_a_signal_does_not_wait_for_the_compiler(compiles, monkeypatch):
+    ended = mock.Mock()
+    monkeypatch.setattr(serve.os, '_exit', ended)
+    serve.leave(mock.Mock(is_alive=lambda: compiles))
+    assert ended.call_args_list == [mock.call(130)] * compiles
 
 
 @pytest.fixture
