@@ -111,6 +111,7 @@ def search(command: Command, overrides: Sequence[tuple[str, str]], machine: Any)
 
     from addsr_jax.planning import programs
     from addsr_jax.planning.estimate import TooLarge, estimate
+    from addsr_jax.sharding import axes, described
     from addsr_jax.training import config as config_file
     from addsr_jax.training import fit
 
@@ -124,7 +125,7 @@ def search(command: Command, overrides: Sequence[tuple[str, str]], machine: Any)
             try:
                 plan = estimate(programs.train_step(tried, machine), machine)
             except TooLarge as error:
-                say(f'mesh {mesh}, remat {remat}, batch {batch}: {error}')
+                say(f'mesh {described(axes(mesh, len(machine.devices)))}, remat {remat}, batch {batch}: {error}')
             else:
                 say(f'{layout_of(plan)}: {gigabytes(plan.peak_bytes_per_device)} of {gigabytes(plan.available_bytes)}')
                 found.append(plan)

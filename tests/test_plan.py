@@ -129,7 +129,9 @@ def test_a_search_goes_on_with_the_cheapest_layout_that_fits_a_growing_batch_and
         (f'{axis}:-1', remat) for remat in ('blocks', 'full') for axis in ('data', 'fsdp')
     ]
     assert {layout[2] for layout in tried[5:]} == {8}, 'what fewer images fitted is not tried with more recomputed'
-    assert 'recommended: mesh fsdp:8, remat full, batch 64' in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert 'recommended: mesh fsdp:8, remat full, batch 64' in said
+    assert 'mesh data:8, remat blocks, batch 64: too large' in said
     told = json.loads((tmp_path / 'plan.json').read_text())
     assert told['remat'] == 'full'
     assert len(told['tried']) == len(tried) - 2, 'all but those that the compiler refused'
