@@ -181,9 +181,9 @@ def train(values: Command, overrides: Sequence[tuple[str, str]] = ()) -> None:
     if options.weights:
         known = job.tensors(options, stage, start, mesh)
     else:
-        parts = {part: start.params[part] for part in job.needed(stage, start)}
-        drawn = dataclasses.replace(start, params=sharding.put_params(random_params(parts, dtype), mesh))
-        known = {**job.known_params(stage, drawn), **job.distance_networks(stage)}
+        given = job.known_params(stage, start)
+        parts = {part: given[part] for part in job.needed(stage, start)}
+        known = {**sharding.put_params(random_params(parts, dtype), mesh), **job.distance_networks(stage)}
     frozen = jax.device_put(stage.freeze(known), shapes.frozen_shardings)
     state = step.first_state(stage, known, shapes, options.seed)
     del known  # the tensors that the state has copied
