@@ -141,28 +141,19 @@ def train(values: Command, overrides: Sequence[tuple[str, str]] = ()) -> None:
     from addsr_jax.data.batches import batch_shapes
     from addsr_jax.planning.flops import flops
     from addsr_jax.runtime import memory, prepare, return_freed_memory
-    from addsr_jax.sizes import MODELS
     from addsr_jax.training import config as config_file
     from addsr_jax.training import fit, job, step
-    from addsr_jax.weights import bundle as bundles
     from addsr_jax.weights.random import random_params
 
     prepare()
     options = config_file.train_options(values.config, overrides)
     options = dataclasses.replace(options, attention=values.attention or options.attention)
     job.attention_of(options, sharding.make_mesh('data:-1'))  # refuses what these devices do not have
-    options = fit.settled(options, jax.devices(), job.step_sizes)
+    options, start = job.abstract_start(options)
+    options = fit.settled(options, jax.devices(), partial(job.step_sizes, start))
     mesh = sharding.make_mesh(options.mesh)
     sharding.check_batch(mesh, options.batch_size, options.accumulate)
     dtype = sharding.compute_dtype(mesh, options.dtype)
-    if options.weights:
-        start = job.starting_weights(options)
-        options = job.with_start(options, start)
-    else:
-        spec = MODELS[options.size]
-        start = bundles.Bundle(
-            spec, bundles.expected(spec, job.parts_of(spec, options)), bundles.NANO / 'tokenizer', {}
-        )
     stage = job.make_stage(options, start.spec, mesh)
     known = job.known_shapes(stage, start)
     say(
@@ -190,7 +181,8 @@ def train(values: Command, overrides: Sequence[tuple[str, str]] = ()) -> None:
     if options.weights:
         known = job.tensors(options, stage, start, mesh)
     else:
-        parts = {part: start.params[part] for part in job.needed(stage, start)}
+        given = job.known_params(stage, start)
+        parts = {part: given[part] for part in job.needed(stage, start)}
         known = {**sharding.put_params(random_params(parts, dtype), mesh), **job.distance_networks(stage)}
     frozen = jax.device_put(stage.freeze(known), shapes.frozen_shardings)
     state = step.first_state(stage, known, shapes, options.seed)

@@ -29,7 +29,12 @@ def of_array(name: str, array: np.ndarray) -> int:
 
 def of_tree(tree: Tree) -> str:
     """Of all leaves, whose order does not matter; leaves are arrays on this host."""
-    return text(sum(of_array(name, leaf) for name, leaf in named_leaves(tree)))
+    return text(sum(of_leaves(tree).values()))
+
+
+def of_leaves(tree: Tree) -> dict[str, int]:
+    """{path: hash} of all leaves; a tree's own hash is their sum."""
+    return {name: of_array(name, leaf) for name, leaf in named_leaves(tree)}
 
 
 def of_file(path: Path) -> str:

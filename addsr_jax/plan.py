@@ -27,7 +27,7 @@ class Command(Options):
     config: str = option('configs/STAGE.py, or configs/STAGE.py:nano: its train step', default='configs/addsr.py')
     topology: str = option("a TPU slice, as v5e:4x4; 'local': the devices of this machine", default='local')
     json: Path | None = option('a file for the whole plan', default=None, unset='')
-    search: bool = option('compile several meshes, batches and remats (minutes each), and recommend one', default=False)
+    search: bool = option('compile layouts for growing batches (minutes each), and recommend one', default=False)
     sample: str | None = option(
         'METHOD-STEPS: plan this sampler instead of a train step', default=None, unset='', group='sampler'
     )
@@ -62,7 +62,9 @@ def main(arguments: Sequence[str]) -> None:
         os.environ.setdefault('JAX_PLATFORMS', 'cpu')  # or jax looks for the TPU that libtpu is for, and complains
     from addsr_jax.atomic import write_text
     from addsr_jax.planning import hardware
+    from addsr_jax.runtime import share_one_arena
 
+    share_one_arena()  # what tracing frees serves the compiler's threads, of which each would keep its own
     machine = hardware.machine(command.topology)
     found = search(command, overrides, machine) if command.search else [single(command, overrides, machine)]
     # where nobody says how fast the devices are: the fewest operations an image, at the largest batch
@@ -101,28 +103,35 @@ def single(command: Command, overrides: Sequence[tuple[str, str]], machine: Any)
 
 
 def search(command: Command, overrides: Sequence[tuple[str, str]], machine: Any) -> list[Any]:
-    """Plans of every layout at growing batches, each until it no longer fits."""
+    """Plans at growing batches, each of the layout that costs least of those that fit.
+
+    A layout that a batch is too large for is too small for all larger ones; one that costs more is no quicker.
+    """
     import dataclasses
 
     from addsr_jax.planning import programs
     from addsr_jax.planning.estimate import TooLarge, estimate
+    from addsr_jax.sharding import axes, described
     from addsr_jax.training import config as config_file
     from addsr_jax.training import fit
 
     options, found = config_file.train_options(command.config, overrides), []
-    for mesh, remat in fit.layouts(options):
-        for images in (1, 2, 4, 8):
-            batch = images * len(machine.devices) * options.accumulate
+    left = fit.layouts(options, len(machine.devices))
+    for images in (1, 2, 4, 8):
+        batch = images * len(machine.devices) * options.accumulate
+        while left:
+            mesh, remat = left[0]
             tried = dataclasses.replace(options, mesh=mesh, remat=remat, batch_size=batch)
             try:
                 plan = estimate(programs.train_step(tried, machine), machine)
             except TooLarge as error:
-                say(f'mesh {mesh}, remat {remat}, batch {batch}: {error}')
-                break
-            say(f'{layout_of(plan)}: {gigabytes(plan.peak_bytes_per_device)} of {gigabytes(plan.available_bytes)}')
-            found.append(plan)
-            if not plan.fits:
-                break
+                say(f'mesh {described(axes(mesh, len(machine.devices)))}, remat {remat}, batch {batch}: {error}')
+            else:
+                say(f'{layout_of(plan)}: {gigabytes(plan.peak_bytes_per_device)} of {gigabytes(plan.available_bytes)}')
+                found.append(plan)
+                if plan.fits:
+                    break
+            left = left[1:]
     if not found:
         raise UserError(f'no layout of {options.stage} fits {machine.name}: take more or larger devices')
     return found

@@ -33,11 +33,11 @@ def prepare() -> None:
     gc.set_threshold(50_000, 20, 20)
     atexit.register(gc.freeze)
     if cores() <= FEW:
-        _share_one_arena()
+        share_one_arena()
     keep_programs()
 
 
-def _share_one_arena() -> None:
+def share_one_arena() -> None:
     """For all threads, unless somebody has said how many: freed memory of one thread serves the others.
 
     With an arena for each, as glibc has by itself, 8 pictures took 65 MB more on two cores and were no quicker. Where

@@ -38,8 +38,8 @@ def seconds(tree: dict, look: Callable[[str, np.ndarray], object]) -> tuple[floa
 
 def main() -> None:
     jax.config.update('jax_platforms', 'cpu')
-    options = config.train_options('configs/addsr.py', [('weights', 'none')])
-    _, shapes = job.abstract_step(options, sharding.make_mesh('data:1', jax.devices()[:1]))
+    options = config.train_options('configs/addsr.py', [])
+    _, shapes = job.abstract_step(*job.abstract_start(options), sharding.make_mesh('data:1', jax.devices()[:1]))
     parts = ['prompt_extractor', 'autoencoder', 'text_encoder', 'student']
     say('| | GB | hash, s | GB/s | NaN, s |')
     say('| --- | --- | --- | --- | --- |')

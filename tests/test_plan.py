@@ -81,9 +81,9 @@ def test_a_split_step_for_a_tpu_gathers_and_sums_and_moves_nothing_else(stage, m
     monkeypatch.setattr(sharding, 'SMALL', 64)
     changes = [('mesh', 'fsdp:-1'), ('batch_size', '8'), ('data.hr_size', '80')]
     machine = hardware.machine('v5e:2x4')
-    options = config_file.train_options(f'configs/{stage}.py:nano', [*changes, ('remat', 'none')])
+    options = config_file.train_options(f'configs/{stage}.py:nano', [*changes, ('remat', 'none'), ('weights', '')])
     told = estimate(programs.train_step(options, machine), machine)
-    _, shapes = job.abstract_step(options, sharding.make_mesh('fsdp:-1', machine.devices))
+    _, shapes = job.abstract_step(*job.abstract_start(options), sharding.make_mesh('fsdp:-1', machine.devices))
     split = sum(not place.is_fully_replicated for place in jax.tree.leaves(shapes.shardings.params))
     assert set(told.collectives) == {'all-gather', 'all-reduce'}
     assert told.collective_counts['all-gather'] >= split > 20
@@ -100,7 +100,9 @@ def test_what_a_tpu_cannot_hold_is_said_with_what_there_is(capsys):
     assert jax.devices()[0].platform == 'cpu', 'nothing here is a TPU'
 
 
-def test_a_search_tries_layouts_and_batches_until_they_do_not_fit_and_recommends_the_quickest(tmp_path, capsys):
+def test_a_search_goes_on_with_the_cheapest_layout_that_fits_a_growing_batch_and_recommends_the_quickest(
+    tmp_path, capsys
+):
     tried = []
 
     def estimated(options, machine):
@@ -122,8 +124,14 @@ def test_a_search_tries_layouts_and_batches_until_they_do_not_fit_and_recommends
     ):
         assert guard(plan.main, [*SMALL, '--search', '--json', str(tmp_path / 'plan.json')]) == 0
     assert tried[:3] == [('data:-1', 'none', images) for images in (1, 2, 4)], 'four images need 16 of 16 GB: no more'
-    assert len({layout[:2] for layout in tried}) == 6
-    assert 'recommended: mesh fsdp:8, remat full, batch 64' in capsys.readouterr().out
+    assert tried[3:5] == [('fsdp:-1', 'none', images) for images in (4, 8)]
+    assert [layout[:2] for layout in tried[5:]] == [
+        (f'{axis}:-1', remat) for remat in ('blocks', 'full') for axis in ('data', 'fsdp')
+    ]
+    assert {layout[2] for layout in tried[5:]} == {8}, 'what fewer images fitted is not tried with more recomputed'
+    said = capsys.readouterr().out
+    assert 'recommended: mesh fsdp:8, remat full, batch 64' in said
+    assert 'mesh data:8, remat blocks, batch 64: too large' in said
     told = json.loads((tmp_path / 'plan.json').read_text())
     assert told['remat'] == 'full'
     assert len(told['tried']) == len(tried) - 2, 'all but those that the compiler refused'

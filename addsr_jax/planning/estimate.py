@@ -18,6 +18,7 @@ from addsr_jax.errors import UserError
 from addsr_jax.planning.collectives import traffic
 from addsr_jax.planning.flops import flops
 from addsr_jax.planning.hardware import Machine
+from addsr_jax.runtime import return_freed_memory
 from addsr_jax.training.fit import SPARE
 from addsr_jax.trees import Tree
 
@@ -99,6 +100,7 @@ def estimate(program: Program, machine: Machine) -> Plan:
     del traced
     jax.clear_caches()  # a trace of full size takes a gigabyte beside the compiler
     gc.collect()
+    return_freed_memory()
     trace_seconds = time.monotonic() - began
     began = time.monotonic()
     try:

@@ -18,10 +18,11 @@ from addsr_jax.training.options import TrainOptions
 
 def train_step(options: TrainOptions, machine: Machine) -> Program:
     """The step of a training run, with the mesh and the remat that the run would choose there."""
-    options = fit.settled(options, machine.devices, job.step_sizes)
+    options, start = job.abstract_start(options)
+    options = fit.settled(options, machine.devices, partial(job.step_sizes, start))
     mesh = sharding.make_mesh(options.mesh, machine.devices)
     sharding.check_batch(mesh, options.batch_size, options.accumulate)
-    stage, shapes = job.abstract_step(options, mesh)
+    stage, shapes = job.abstract_step(options, start, mesh)
     batch = batch_shapes(options.data, options.batch_size)
     arguments: dict[str, int] = {}
     for field in ('params', 'ema', 'optimizer', 'discriminator', 'discriminator_optimizer'):

@@ -308,7 +308,7 @@ def make(recipe: Recipe, objective: AddsrObjective) -> Stage:
         return Heads(params, last), optimizer, {**metrics, 'd_gradient_norm': optax.tree.norm(gradient)}
 
     def init(key: jax.Array, bundle: Tree) -> State:
-        params = {t.part: t.begin(base.stream(key, 'lora'), bundle[t.source]) for t in trains}
+        params = {t.part: t.begin(base.stream(key, 'lora'), t.whole(bundle)) for t in trains}
         heads = projection.init(base.stream(key, 'heads'))
         discriminator = {'params': heads['params'], 'spectral': heads['spectral']}
         if objective.d_grad_leak:
@@ -325,12 +325,12 @@ def make(recipe: Recipe, objective: AddsrObjective) -> Stage:
 
     def freeze(bundle: Tree) -> Tree:
         picked = base.pick(bundle, parts, 'addsr')
-        if source != 'teacher':  # else the student's frozen tensors are the teacher's, held once
+        if source != 'teacher':  # else all of the student's frozen tensors are the teacher's
             picked[source] = trains[0].rest(base.pick(bundle, (source,), 'addsr')[source])
         return trees.cast(picked, recipe.dtype)
 
     def export(state: State, bundle: Tree) -> Tree:
-        learned = base.assemble(state.ema, {t.source: bundle[t.source] for t in trains}, trains)
+        learned = base.assemble(state.ema, bundle, trains)
         return {t.part: learned[t.part] for t in trains}
 
     return Stage(
@@ -350,11 +350,12 @@ def make(recipe: Recipe, objective: AddsrObjective) -> Stage:
 
 def make_losses(recipe: Recipe, objective: AddsrObjective) -> Losses:
     networks = build(recipe.spec, recipe.dtype, recipe.attention)
+    under = 'teacher' if objective.source == 'student' else None
     if objective.trainable == 'lora':
         adapters = Adapters(ADAPTED, objective.lora_rank, objective.lora_alpha / objective.lora_rank)
-        student = Trainable('student', objective.source, adapters=adapters)
+        student = Trainable('student', objective.source, adapters=adapters, under=under)
     else:
-        student = Trainable('student', objective.source, PATTERNS[objective.trainable])
+        student = Trainable('student', objective.source, PATTERNS[objective.trainable], under=under)
     # the teacher's pictures keep the decoder that the run began with
     decoder = (Trainable('autoencoder', 'autoencoder', base.DECODER),) if objective.train_decoder else ()
     return Losses(

@@ -50,6 +50,12 @@ class Trainable:
     source: str  # the part that it begins as, whose other tensors it keeps
     patterns: tuple[str, ...] = ('.*',)  # regexes of the paths that are trained; not used with adapters
     adapters: Adapters | None = None
+    under: str | None = None  # the part whose tensors stand where `source` has none of its own: held once
+
+    def whole(self, parts: Tree) -> Tree:
+        """The tree of `source` in these parts."""
+        own = parts.get(self.source, {})
+        return own if self.under is None else trees.overlay(parts[self.under], own)
 
     def begin(self, key: jax.Array, params: Tree) -> Tree:
         """The trained tensors as they begin, in float32; `params` is the tree of `source`."""
@@ -66,8 +72,7 @@ def assemble(trained: Tree, frozen: Tree, trainables: Sequence[Trainable]) -> Tr
     """Whole networks {part: tree}: trained tensors laid over the frozen ones of their source, adapters merged."""
     networks = dict(frozen)
     for t in trainables:
-        base = frozen.get(t.source, {})
-        own = trained[t.part]
+        base, own = t.whole(frozen), trained[t.part]
         networks[t.part] = t.adapters.merge(base, own) if t.adapters is not None else trees.overlay(base, own)
     return networks
 

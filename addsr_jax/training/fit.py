@@ -41,7 +41,7 @@ def settled(options: TrainOptions, devices: Sequence[Any], sizes: Callable[[Trai
     if 'auto' not in (options.mesh, options.remat):
         return options
     memory = chip_of(devices[0]).memory
-    candidates = layouts(options)
+    candidates = layouts(options, len(devices))
     if memory is None:
         chosen = candidates[0]
     else:
@@ -53,9 +53,9 @@ def settled(options: TrainOptions, devices: Sequence[Any], sizes: Callable[[Trai
     return dataclasses.replace(options, mesh=chosen[0], remat=chosen[1])
 
 
-def layouts(options: TrainOptions) -> list[tuple[str, str]]:
-    """(mesh, remat) in the order of what they cost, as far as the config leaves them open."""
-    meshes = (WHOLE, SPLIT) if options.mesh == 'auto' else (options.mesh,)
+def layouts(options: TrainOptions, devices: int) -> list[tuple[str, str]]:
+    """(mesh, remat) in the order of what they cost, as far as the config leaves them open; one device is not split."""
+    meshes = ((WHOLE, SPLIT) if devices > 1 else (WHOLE,)) if options.mesh == 'auto' else (options.mesh,)
     remats = REMATS if options.remat == 'auto' else (options.remat,)
     return [(mesh, remat) for remat in remats for mesh in meshes]
 

@@ -22,6 +22,7 @@ from addsr_jax.errors import UserError, printable
 from addsr_jax.ops.attention import chosen
 from addsr_jax.sizes import MODELS
 from addsr_jax.specs import ModelSpec
+from addsr_jax.stages import addsr
 from addsr_jax.stages.base import Optimizers, Recipe, Stage, State, resumable
 from addsr_jax.stages.objectives import AddsrObjective
 from addsr_jax.stages.table import STAGES
@@ -29,7 +30,7 @@ from addsr_jax.training import captions, config, fit, lock, prefetch, step
 from addsr_jax.training.optimizers import learning_rate, make_optimizer
 from addsr_jax.training.options import EvaluationOptions, TrainOptions
 from addsr_jax.weights import bundle as bundles
-from addsr_jax.weights import lpips
+from addsr_jax.weights import lpips, same
 from addsr_jax.weights.beside import has_beside, load_beside
 from addsr_jax.weights.bundle import Bundle
 
@@ -157,7 +158,7 @@ def prepared(options: TrainOptions) -> tuple[TrainOptions, Mesh, Bundle, Stage, 
     parameters as the stage gets them; all of them shapes, for which no tensor is read.
     """
     start = starting_weights(options)
-    settled = fit.settled(with_start(options, start), jax.devices(), partial(step_sizes, spec=start.spec))
+    settled = fit.settled(with_start(options, start), jax.devices(), partial(step_sizes, start))
     mesh = sharding.make_mesh(settled.mesh)
     sharding.check_batch(mesh, options.batch_size, options.accumulate)
     stage = make_stage(settled, start.spec, mesh)
@@ -175,8 +176,14 @@ def compile_only(options: TrainOptions, report: Callable[[str], None]) -> None:
 
 
 def known_params(stage: Stage, start: Bundle) -> dict[str, Any]:
-    """The weights as a stage gets them: the prompt extractor adapted, but for the stage that trains the adaptation."""
-    return (start if stage.adapts else bundles.adapted(start)).params
+    """The weights as a stage gets them: the prompt extractor adapted, but for the stage that trains the adaptation.
+
+    A student without what is its teacher's too.
+    """
+    params = (start if stage.adapts else bundles.adapted(start)).params
+    if start.same and 'student' in params:
+        return {**params, 'student': same.without(params['student'], start.same)}
+    return params
 
 
 def known_shapes(stage: Stage, start: Bundle) -> dict[str, Any]:
@@ -211,24 +218,31 @@ def distance_networks(stage: Stage) -> dict[str, Any]:
     return {name: lpips.load('vgg') for name in stage.distances}
 
 
-def trace_step(options: TrainOptions, mesh: Mesh) -> Any:
-    """The run's train step, traced for the devices of `mesh` from shapes alone: needs neither weights nor data."""
-    stage, shapes = abstract_step(options, mesh)
-    return step.trace_step(stage, shapes, batch_shapes(options.data, options.batch_size), mesh)
+def abstract_start(options: TrainOptions) -> tuple[TrainOptions, Bundle]:
+    """The options with the student's beginning settled, and what a run begins with, as shapes.
+
+    Where the config names no weights: all parts of its size, and a student whose published set was trained.
+    """
+    if options.weights:
+        start = starting_weights(options)
+    else:
+        spec = MODELS[options.size]
+        params = bundles.expected(spec, parts_of(spec, options))
+        shared = trees.flatten(trees.remove(params['student'], addsr.PATTERNS['image_attentions']))
+        start = Bundle(spec, params, bundles.NANO / 'tokenizer', {}, same=tuple(shared))
+    return with_start(options, start), start
 
 
-def abstract_step(options: TrainOptions, mesh: Mesh, spec: ModelSpec | None = None) -> tuple[Stage, step.StateShapes]:
-    """The run's stage, and the shapes of what its step takes beside the batch; without a spec that of the size."""
-    spec = spec or MODELS[options.size]
-    stage = make_stage(options, spec, mesh)
-    known = {**bundles.expected(spec, parts_of(spec, options)), **distance_networks(stage)}
-    return stage, step.state_shapes(stage, known, mesh)
+def abstract_step(options: TrainOptions, start: Bundle, mesh: Mesh) -> tuple[Stage, step.StateShapes]:
+    """The run's stage, and the shapes of what its step takes beside the batch."""
+    stage = make_stage(options, start.spec, mesh)
+    return stage, step.state_shapes(stage, known_shapes(stage, start), mesh)
 
 
-def step_sizes(options: TrainOptions, devices: Sequence[Any], spec: ModelSpec | None = None) -> fit.Sizes:
+def step_sizes(start: Bundle, options: TrainOptions, devices: Sequence[Any]) -> fit.Sizes:
     """Bytes of what a step takes beside its batch, on one device that has all."""
     mesh = sharding.make_mesh('data:1', devices[:1])
-    _, shapes = abstract_step(dataclasses.replace(options, remat='none'), mesh, spec)
+    _, shapes = abstract_step(dataclasses.replace(options, remat='none'), start, mesh)
     width = jnp.dtype(sharding.compute_dtype(mesh, options.dtype)).itemsize
     trained = sum(leaf.size for leaf in jax.tree.leaves(shapes.state.params)) * width
     return fit.Sizes(state=trees.bytes_of(shapes.state), trained=trained, frozen=trees.bytes_of(shapes.frozen))

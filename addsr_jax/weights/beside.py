@@ -6,11 +6,11 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from addsr_jax import attempts, places
+from addsr_jax import attempts, hashes, places
 from addsr_jax.errors import UserError
 from addsr_jax.trees import Tree
-from addsr_jax.weights import model_file, older, orbax_folder
-from addsr_jax.weights.bundle import checked, differences
+from addsr_jax.weights import finite, model_file, older, orbax_folder
+from addsr_jax.weights.bundle import differences
 
 
 def has_beside(path_or_name: str | Path, name: str) -> bool:
@@ -28,7 +28,8 @@ def load_beside(path_or_name: str | Path, name: str, abstract: Tree) -> Tree:
         raise UserError(
             f'{path} does not fit this run ({error}): delete that folder to start with a new discriminator'
         ) from error
-    restored = checked(restored, model_file.read(folder), name, path, None)
+    model_file.check(model_file.read(folder), name, hashes.of_tree(restored), path)
+    finite.check(restored, path)
     return older.with_parts(restored, abstract) if before else restored
 
 

@@ -23,7 +23,7 @@ from addsr_jax.errors import UserError, printable
 from addsr_jax.networks.prompt_extractor import dape
 from addsr_jax.specs import ModelSpec
 from addsr_jax.trees import Tree
-from addsr_jax.weights import adapters, finite, model_file, part_shapes, restoring
+from addsr_jax.weights import adapters, finite, model_file, part_shapes, restoring, same
 from addsr_jax.weights.part_shapes import DENOISERS
 from addsr_jax.weights.reader import check_header
 
@@ -59,6 +59,7 @@ class Bundle:
     tokenizer: Path
     info: dict[str, Any]  # stage, versions, hash of the config
     tags: Path | None = None  # folder of the tagging head's words, if they are known
+    same: tuple[str, ...] = ()  # branches of the student that are its teacher's, as it was stored (`weights.same`)
 
 
 def save(
@@ -79,13 +80,13 @@ def save(
     """
     if form not in FORMS:
         raise ValueError(f"form is 'orbax' or 'safetensors', not {form!r}")
-    made: dict[str, str] = {}
+    made: dict[str, dict[str, int]] = {}
     with writing(places.place(folder)) as unfinished:
         for part, tree in bundle.params.items():
             if form == 'safetensors':
                 tree = trees.cast(tree, dtype)
                 _save_safetensors(tree, unfinished / f'{part}.safetensors')
-                made[f'params/{part}'] = hashes.of_tree(tree)
+                made[f'params/{part}'] = hashes.of_leaves(tree)
                 continue
             for network, params in networks_of(part, tree).items():
                 made |= write_network(unfinished, network, trees.cast(params, dtype))
@@ -132,22 +133,24 @@ def networks_of(part: str, tree: Tree) -> dict[str, Tree]:
     return {f'{part}/{name}': tree[name] for name in tree} if part in DENOISERS else {part: tree}
 
 
-def write_network(folder: Path, network: str, params: Tree) -> dict[str, str]:
-    """One network of an unfinished Orbax bundle: 'autoencoder', 'teacher/unet'. Its hash by its place."""
+def write_network(folder: Path, network: str, params: Tree) -> dict[str, dict[str, int]]:
+    """One network of an unfinished Orbax bundle: 'autoencoder', 'teacher/unet'. Its tensors' hashes by its place."""
     return _save_orbax(params, folder, f'params/{network}')
 
 
-def write_record(folder: Path, bundle: Bundle, form: str, parts: list[str], made: Mapping[str, str]) -> None:
-    """Tokenizer, tags and model.json, which is written last, with the hashes of what was written."""
+def write_record(folder: Path, bundle: Bundle, form: str, parts: list[str], made: Mapping[str, same.Leaves]) -> None:
+    """Tokenizer, tags and model.json, which is written last, with the hashes of what was written, by place."""
     places.copy(bundle.tokenizer, folder / 'tokenizer')
     if bundle.tags is not None:
         places.copy(bundle.tags, folder / TAGS)
     record = {'form': form, 'parts': sorted(parts), 'spec': spec_json.to_json(bundle.spec), 'info': bundle.info}
-    model_file.write(folder, record, made)
+    if shared := same.branches(made):
+        record[same.NAME] = shared
+    model_file.write(folder, record, {name: hashes.text(sum(leaves.values())) for name, leaves in made.items()})
 
 
-def _save_orbax(params: Tree, folder: Path, name: str) -> dict[str, str]:
-    """Writes a tree to `folder`/`name`; {name: its hash}."""
+def _save_orbax(params: Tree, folder: Path, name: str) -> dict[str, dict[str, int]]:
+    """Writes a tree to `folder`/`name`; {name: its leaves' hashes}."""
     import orbax.checkpoint as ocp
 
     places.make_folder((folder / name).parent)
@@ -158,7 +161,7 @@ def _save_orbax(params: Tree, folder: Path, name: str) -> dict[str, str]:
     handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
     with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
         attempts.write(partial(checkpointer.save, places.absolute(folder / name), args=arguments))
-    return {name: hashes.of_tree(params)}
+    return {name: hashes.of_leaves(params)}
 
 
 def _save_safetensors(tree: Tree, path: Path) -> None:
@@ -176,7 +179,8 @@ def load(
 
     dtype: of floating tensors, cast one network at a time; None keeps what is stored. mesh: of devices that get the
     tensors, each by `sharding.RULES`, so that a process holds its own devices' shares alone; None: numpy arrays. only:
-    the parts to load, of those that it has; the others are missing from `params`.
+    the parts to load, of those that it has; the others are missing from `params`. What a student has of its teacher is
+    read once, and the same arrays stand in both.
     """
     folder, record, spec = _opened(path_or_name)
     parts = [part for part in record['parts'] if only is None or part in only]
@@ -188,7 +192,10 @@ def load(
         params = params if mesh is None else sharding.put_params(params, mesh)
     else:
         params = _load_orbax(folder, record, wanted, dtype, mesh)
-    return Bundle(spec, params, folder / 'tokenizer', record['info'], _tags_of(folder))
+    shared = same.read(record, parts)
+    if shared:
+        params[same.OF] = same.completed(same.without(params[same.OF], shared), params[same.WHOSE], shared)
+    return Bundle(spec, params, folder / 'tokenizer', record['info'], _tags_of(folder), shared)
 
 
 def described(path_or_name: str | Path) -> Bundle:
@@ -202,7 +209,8 @@ def described(path_or_name: str | Path) -> Bundle:
         shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), found)
     else:
         shapes = trees.unflatten({name: tree for name, _, tree in _stored(folder, wanted)})
-    return Bundle(spec, shapes, folder / 'tokenizer', record['info'], _tags_of(folder))
+    shared = same.read(record, record['parts'])
+    return Bundle(spec, shapes, folder / 'tokenizer', record['info'], _tags_of(folder), shared)
 
 
 def _tags_of(folder: Path) -> Path | None:
@@ -230,6 +238,7 @@ def _check_kept(record: Mapping[str, Any]) -> None:
     """A UserError where form, parts and info of a model.json are none."""
     form, parts = record['form'], options.typed(tuple[str, ...], record['parts'], 'parts')
     options.typed(dict[str, Any], record['info'], 'info')
+    same.read(record, parts)
     if form not in FORMS:
         raise UserError(f'form is {printable(repr(form))}: it must be one of {", ".join(FORMS)}')
     if len(set(parts)) < len(parts):
@@ -255,8 +264,9 @@ def _load_safetensors(folder: Path, record: Mapping[str, Any], parts: list[str],
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    params = {}
-    for part in parts:
+    params, shared = {}, same.read(record, parts)
+    made: dict[str, dict[str, int]] = {}  # hashes of tensors by part
+    for part in sorted(parts, key=lambda part: part == same.OF):
         path = folder / f'{part}.safetensors'
         check_header(path)
         try:
@@ -264,36 +274,36 @@ def _load_safetensors(folder: Path, record: Mapping[str, Any], parts: list[str],
                 stored = trees.unflatten(load_file(file))
         except (SafetensorError, OSError, ValueError) as error:
             raise UserError(f'{path} cannot be read ({error}): download or convert it again') from error
-        params[part] = checked(stored, record, f'params/{part}', path, dtype)
-    return params
-
-
-def checked(stored: Tree, record: Mapping[str, Any], name: str, path: Path, dtype: Any) -> Tree:
-    """The tree in `dtype`, after a look at whether it is what was written, and numbers."""
-    model_file.check(record, name, hashes.of_tree(stored), path)
-    finite.check(stored, path)
-    return trees.cast(stored, dtype)
+        made[part] = hashes.of_leaves(stored) | same.theirs(part, made, shared)
+        model_file.check(record, f'params/{part}', hashes.text(sum(made[part].values())), path)
+        finite.check(stored, path)
+        params[part] = trees.cast(stored, dtype)
+    return {part: params[part] for part in parts}
 
 
 def _load_orbax(
     folder: Path, record: Mapping[str, Any], wanted: dict[str, Tree], dtype: Any, mesh: Mesh | None
 ) -> dict[str, Tree]:
-    flat = {}
-    for network, path, stored in _stored(folder, wanted):
-        found: list[int] = []  # hashes of tensors
+    shared, flat = same.read(record, wanted), {}
+    made: dict[str, dict[str, int]] = {}  # hashes of tensors by network
+    for network, path, stored in sorted(_stored(folder, wanted), key=lambda found: found[0].startswith(same.OF)):
+        theirs = same.theirs(network, made, shared)
+        own = {name: shape for name, shape in trees.flatten(stored).items() if name not in theirs}
+        made[network] = theirs
 
         def kept(
-            arrays: restoring.Arrays, network: str = network, path: Path = path, found: list[int] = found
+            arrays: restoring.Arrays, network: str = network, path: Path = path, found: dict[str, int] = theirs
         ) -> restoring.Arrays:
-            found += [hashes.of_array(name, array) for name, array in arrays.items()]
+            found |= {name: hashes.of_array(name, array) for name, array in arrays.items()}
             finite.check(arrays, path)
             arrays = trees.cast(arrays, dtype)
             return arrays if mesh is None else sharding.put_params({network: arrays}, mesh)[network]
 
         with _readable(path):
-            flat[network] = restoring.restored(path, stored, kept)
-        model_file.check(record, f'params/{network}', hashes.text(sum(found)), path)
-    return trees.unflatten(flat)
+            flat[network] = restoring.restored(path, trees.unflatten(own), kept) if own else {}
+        model_file.check(record, f'params/{network}', hashes.text(sum(made[network].values())), path)
+    found = trees.unflatten(flat)
+    return {part: found[part] for part in wanted}
 
 
 def _stored(folder: Path, wanted: dict[str, Tree]) -> Iterator[tuple[str, Path, Tree]]:
@@ -375,4 +385,4 @@ def completed_spec(bundle: Bundle, size: ModelSpec) -> ModelSpec:
 def merged(bundle: Bundle, params: Mapping[str, Tree], spec: ModelSpec, info: dict[str, Any]) -> Bundle:
     """The bundle with other parts laid over its own; a part that is None goes."""
     parts = {name: tree for name, tree in {**bundle.params, **params}.items() if tree is not None}
-    return dataclasses.replace(bundle, params=parts, spec=spec, info=info)
+    return dataclasses.replace(bundle, params=parts, spec=spec, info=info, same=())

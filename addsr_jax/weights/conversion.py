@@ -43,7 +43,7 @@ def from_pytorch(
     _check_space(output, sum(t.nbytes for s in made.sources for t in s.tensors.values()))
     parts = sorted({source.network.split('/')[0] for source in made.sources})
     entries: list[dict[str, Any]] = []
-    written: dict[str, str] = {}
+    written: dict[str, dict[str, int]] = {}
     networks: dict[str, dict[str, str]] = {}
     for note in made.notes:
         report(note)

@@ -2,6 +2,7 @@
 
 `hashes` has an entry for every tree of tensors ('params/teacher/unet', 'training'), for every file beside them
 ('tokenizer/vocab.json') and for the rest of model.json itself. Folders of versions without it are taken as they are.
+`same`, where it is there, names what two parts share (`weights.same`).
 """
 
 import json
@@ -11,6 +12,7 @@ from typing import Any
 
 from addsr_jax import hashes, json_file, places
 from addsr_jax.errors import UserError, printable
+from addsr_jax.weights import same
 
 NAME = 'model.json'
 NOTES = ('README.md', 'LICENSE')  # a card and a licence, beside it
@@ -20,7 +22,7 @@ FILES = ('tokenizer/', 'lora/', 'tags/')  # folders of files, which are hashed a
 
 
 def write(folder: Path, record: Mapping[str, Any], made: Mapping[str, str]) -> None:
-    """Plain data with KEYS, the hashes of trees, and those of all files that lie in `folder` beside the trees."""
+    """Plain data with KEYS, perhaps `same`, hashes of trees, and those of all files in `folder` beside the trees."""
     files = [path for name in FILES for path in places.files(folder / name)]
     made = {**made, **{path.relative_to(folder).as_posix(): _hash_of(path) for path in files}}
     made[NAME] = hashes.of_json({**record, HASHES: made})
@@ -36,7 +38,7 @@ def read(folder: Path) -> dict[str, Any]:
     if HASHES not in record and set(record) <= KEYS:
         return {**record, HASHES: {}}
     made = record.get(HASHES)
-    if not isinstance(made, dict) or set(record) != {*KEYS, HASHES}:
+    if not isinstance(made, dict) or set(record) - {same.NAME} != {*KEYS, HASHES}:
         raise UserError(f'{path} holds other keys than {", ".join(sorted(KEYS))} and {HASHES}: copy the folder again')
     others = {name: value for name, value in made.items() if name != NAME}
     if made.get(NAME) != hashes.of_json({**record, HASHES: others}):

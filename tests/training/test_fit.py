@@ -40,7 +40,7 @@ def test_the_cheapest_layout_that_fits_is_taken():
     assert settled('TPU v5 lite', 16)[0] in ('data:-1', 'fsdp:-1')
     assert settled('TPU v5 lite', 16, batch_size=64) == ('fsdp:-1', 'blocks')
     wanted = options(batch_size=64)
-    needed = [fit.needed(wanted, SIZES, layout, 16) for layout in fit.layouts(wanted)]
+    needed = [fit.needed(wanted, SIZES, layout, 16) for layout in fit.layouts(wanted, 16)]
     assert len(needed) == 6
     assert needed[::2] == sorted(needed[::2], reverse=True), 'whole'
     assert needed[1::2] == sorted(needed[1::2], reverse=True), 'split'
@@ -73,9 +73,16 @@ def test_what_does_not_fit_is_refused_with_the_batch_that_does():
 
 def test_sizes_are_those_of_the_trees():
     small = config_file.train_options('configs/addsr.py:nano', [])
-    sizes = job.step_sizes(small, jax.devices())
-    _, shapes = job.abstract_step(small, sharding.make_mesh('data:1', jax.devices()[:1]))
+    small, start = job.abstract_start(small)
+    sizes = job.step_sizes(start, small, jax.devices())
+    _, shapes = job.abstract_step(small, start, sharding.make_mesh('data:1', jax.devices()[:1]))
     leaves = jax.tree.leaves(shapes.state.params)
     assert sizes.trained == sum(leaf.size for leaf in leaves) * 4
     assert sizes.state > 4 * sizes.trained  # average, two moments, and the discriminator
     assert sizes.frozen == sum(leaf.size * 4 for leaf in jax.tree.leaves(shapes.frozen))
+
+
+def test_one_device_has_nothing_to_split():
+    assert [layout[0] for layout in fit.layouts(options(), 1)] == ['data:-1'] * 3
+    assert [layout[0] for layout in fit.layouts(options(), 2)] == ['data:-1', 'fsdp:-1'] * 3
+    assert {layout[0] for layout in fit.layouts(options(mesh='fsdp:-1'), 1)} == {'fsdp:-1'}

@@ -13,6 +13,7 @@ import pytest
 
 from addsr_jax import sharding, sizes, train, trees
 from addsr_jax.data import pictures, sources
+from addsr_jax.data.batches import batch_shapes
 from addsr_jax.restoration import pipeline
 from addsr_jax.stages.base import resumable
 from addsr_jax.training import config as config_file
@@ -237,11 +238,11 @@ def test_the_extractor_is_trained_from_nothing(tmp_path):
 
 @pytest.mark.parametrize('stage', TRAINING)
 def test_the_step_is_lowered_from_shapes_alone_as_from_weights(weights, stage):
-    options = configured(weights, stage)
+    options, start = job.abstract_start(configured(weights, stage))
     mesh = sharding.make_mesh('data:2,fsdp:4')
-    made = job.make_stage(options, SPEC, mesh)
+    made, abstract = job.abstract_step(options, start, mesh)
     shapes = step.state_shapes(made, BUNDLE.params, mesh)
-    lowered = job.trace_step(options, mesh).lower()
+    lowered = step.trace_step(made, abstract, batch_shapes(options.data, options.batch_size), mesh).lower()
     (state, frozen, batch), _ = lowered.in_avals
     assert jax.tree.map(lambda a: (a.shape, a.dtype), (state, frozen)) == jax.tree.map(
         lambda a: (a.shape, a.dtype), (shapes.state, shapes.frozen)

@@ -125,14 +125,17 @@ def test_four_processes_end_with_the_parameters_of_one(tmp_path, weights, alone)
 
 
 @pytest.mark.torch
-def test_a_killed_process_ends_the_other_within_a_minute_and_one_process_goes_on(tmp_path, weights, alone):
-    run = Run(tmp_path / 'run', weights, processes=2)
+@pytest.mark.parametrize(('processes', 'mesh', 'then'), [(2, 'fsdp:2', 1), (4, 'data:2,fsdp:2', 2)])
+def test_a_killed_process_ends_the_others_within_a_minute_and_fewer_go_on(
+    tmp_path, weights, alone, processes, mesh, then
+):
+    run = Run(tmp_path / 'run', weights, processes=processes, mesh=mesh)
     run.until('step 6/')
-    run.children[1].send_signal(signal.SIGKILL)
-    assert run.end(60)[0] not in (0, None)
+    run.children[-1].send_signal(signal.SIGKILL)
+    assert 0 not in run.end(60)
     assert not (run.workdir / 'final').exists()
-    after = Run(run.workdir, weights, devices=2)
-    assert after.end() == [0], after.told()[-3000:]
+    after = Run(run.workdir, weights, processes=then, devices=2, mesh=mesh)
+    assert after.end() == [0] * then, after.told()[-3000:]
     assert 'resuming at step' in after.told()
     same(after, alone)
 
