@@ -144,13 +144,14 @@ def sums(rows: list[Row]) -> Iterator[Row]:
     for steps in STEPS:
         for form in dict.fromkeys(row.form for row in rows):
             parts = [(row, steps if row.case in SUMMED else 1) for row in rows if row.form == form]
-            wall, cpu = (
-                tuple(sum(count * getattr(row, kind)[i] for row, count in parts) for i in (0, 1))
-                for kind in ('wall', 'cpu')
-            )
-            error = max(row.error for row, _ in parts)
-            name = f'AddSR-{steps}, the sum'
-            yield Row(name, form, error, (*wall, wall[1] / wall[0]), (*cpu, cpu[1] / cpu[0]))
+            wall = summed([(count, row.wall) for row, count in parts])
+            cpu = summed([(count, row.cpu) for row, count in parts])
+            yield Row(f'AddSR-{steps}, the sum', form, max(row.error for row, _ in parts), wall, cpu)
+
+
+def summed(parts: list[tuple[int, tuple[float, float, float]]]) -> tuple[float, float, float]:
+    ours, theirs = (sum(count * figures[i] for count, figures in parts) for i in (0, 1))
+    return ours, theirs, theirs / ours
 
 
 if __name__ == '__main__':

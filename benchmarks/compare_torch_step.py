@@ -6,7 +6,7 @@ AdamW and the moving average, as `configs/addsr.py:nano` has them.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from addsr_jax.diffusion.schedule import alphas_cumprod
 from addsr_jax.sizes import NANO
 from addsr_jax.stages.addsr_draws import draw
 from addsr_jax.stages.addsr_objective import distillation_weight, step_index
+from addsr_jax.stages.objectives import AddsrObjective
 from addsr_jax.training import config, job, step
 from addsr_jax.training.options import TrainOptions
 from addsr_jax.trees import Tree
@@ -70,9 +71,9 @@ class Twin:
     """The same update in torch, with the draws of ours at step 0."""
 
     def __init__(self, options: TrainOptions, params: Tree, batch: Tree, place: Place) -> None:
-        o = options.optimizer
+        o, objective = options.optimizer, cast(AddsrObjective, options.objective)
         self.model, self.decay, self.clip = Model(NANO, params, place), options.ema, o.clip
-        self.psr = options.objective.psr_train
+        self.psr = objective.psr_train
         self.batch = {name: place.put(batch[name]) for name in ('hr', 'lq', 'tokens')}
         self.draws = drawn(options, batch, place)
         self.trained = [tensor.requires_grad_() for tensor in leaves(self.model.weights['student'])]
@@ -98,7 +99,7 @@ def leaves(w: Weights) -> list[torch.Tensor]:
 
 def drawn(options: TrainOptions, batch: Tree, place: Place) -> Weights:
     """What stage `addsr` draws in its first update."""
-    o = options.objective
+    o = cast(AddsrObjective, options.objective)
     draws = draw(jax.random.fold_in(jax.random.key(options.seed), 0), NANO, o, batch)
     chain, times = jnp.asarray(o.timesteps), draws.teacher_timesteps.T
     p = step_index(o, draws.one_step, draws.chain_start)

@@ -10,6 +10,7 @@ largest difference to ours. Needs torch: `make test-parity` installs it.
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -41,7 +42,7 @@ def differences(folder: Path) -> dict[str, float]:
     t, words = np.array([999], np.int32), rng.standard_normal((1, 77, spec.unet.text_dim), np.float32)
     seen = rng.standard_normal((1, 65, spec.prompt_extractor.token_dim), np.float32)
 
-    def ours(part: str, *inputs: np.ndarray, of: str = '', **options):
+    def ours(part: str, *inputs: np.ndarray, of: str = '', **options) -> Any:
         with jax.default_matmul_precision('highest'):
             params = model.params[of][part] if of else model.params[part]
             out = apply(getattr(model.networks, part), params, *inputs, **options)
@@ -52,7 +53,7 @@ def differences(folder: Path) -> dict[str, float]:
 
     latents = ours('autoencoder', image, method='encode')
     down, middle = ours('controlnet', z, t, words, seen, image, of='student')
-    given = (nchw(z), *(torch.from_numpy(x) for x in (t, words, seen)))
+    given = (nchw(z), torch.from_numpy(t), torch.from_numpy(words), torch.from_numpy(seen))
     with torch.no_grad():
         residuals = theirs.control(controlnet, spec.controlnet.unet, *given, nchw(image))
         pairs = {

@@ -15,8 +15,6 @@ from addsr_jax.weights import layout
 from benchmarks import torch_networks as networks
 from benchmarks.torch_networks import Weights
 
-Tensor = torch.Tensor
-
 
 @dataclass(frozen=True)
 class Place:
@@ -26,7 +24,7 @@ class Place:
     dtype: torch.dtype = torch.float32
     channels_last: bool = False
 
-    def put(self, x: Any, *, kernel: bool = False) -> Tensor:
+    def put(self, x: Any, *, kernel: bool = False) -> torch.Tensor:
         """An array of ours: pictures [B, H, W, C] as [B, C, H, W], kernels as they are; integers stay integers."""
         array = np.array(x, np.float32 if np.asarray(x).dtype.kind not in 'iub' else None)
         tensor = torch.from_numpy(array).to(self.device)
@@ -43,10 +41,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Condition:
-    image: Tensor  # [B, 3, H, W] in [0, 1]
-    tokens: Tensor
-    text: Tensor
-    latents: Tensor | None
+    image: torch.Tensor  # [B, 3, H, W] in [0, 1]
+    tokens: torch.Tensor
+    text: torch.Tensor
+    latents: torch.Tensor | None
 
 
 class Model:
@@ -63,31 +61,31 @@ class Model:
         self.abar = place.put(alphas_cumprod(spec.schedule))
         self.mean, self.std = (place.put(x).view(1, 3, 1, 1) for x in (IMAGENET_MEAN, IMAGENET_STD))
 
-    def encode(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
+    def encode(self, images: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
         moments = networks.encode(self.weights['autoencoder'], self.spec.autoencoder, images.to(self.dtype))
         mean, log_variance = moments.float().chunk(2, 1)
         drawn = mean if noise is None else mean + torch.exp(0.5 * log_variance.clamp(-30, 20)) * noise
         return drawn * self.spec.autoencoder.scaling_factor
 
-    def decode(self, latents: Tensor) -> Tensor:
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
         z = (latents / self.spec.autoencoder.scaling_factor).to(self.dtype)
         return networks.decode(self.weights['autoencoder'], self.spec.autoencoder, z).float().clamp(-1, 1)
 
-    def embed_text(self, ids: Tensor) -> Tensor:
+    def embed_text(self, ids: torch.Tensor) -> torch.Tensor:
         return networks.embed_text(self.weights['text_encoder'], self.spec.text_encoder.heads, ids)
 
-    def embed_image(self, images: Tensor, *, clip_view: bool = False) -> Tensor:
+    def embed_image(self, images: torch.Tensor, *, clip_view: bool = False) -> torch.Tensor:
         side = self.spec.prompt_extractor.swin.image_size
         seen = F.interpolate(images, (side, side), mode='bicubic')
         seen = ((seen.clamp(0, 1) if clip_view else seen) - self.mean) / self.std
         return networks.prompt_tokens(self.weights['prompt_extractor'], seen.to(self.dtype))
 
-    def condition(self, images: Tensor, text: Tensor, *, clip_view: bool = False) -> Condition:
+    def condition(self, images: torch.Tensor, text: torch.Tensor, *, clip_view: bool = False) -> Condition:
         takes = self.spec.unet.in_channels > self.spec.autoencoder.latent_channels
         latents = self.encode(images * 2 - 1) if takes else None
         return Condition(images, self.embed_image(images, clip_view=clip_view), text, latents)
 
-    def answer(self, part: str, z: Tensor, t: Tensor, c: Condition) -> Tensor:
+    def answer(self, part: str, z: torch.Tensor, t: torch.Tensor, c: Condition) -> torch.Tensor:
         """UNet and ControlNet at z_t, float32."""
         w = self.weights[part]
         z = (z if c.latents is None else torch.cat([z, c.latents], 1)).to(self.dtype)
@@ -95,22 +93,24 @@ class Model:
         residuals = networks.control(w['controlnet'], self.spec.controlnet.unet, z, t, c.text, c.tokens, image)
         return networks.unet(w['unet'], self.spec.unet, z, t, c.text, c.tokens, residuals).float()
 
-    def predict_z0(self, part: str, z: Tensor, t: Tensor, c: Condition) -> Tensor:
+    def predict_z0(self, part: str, z: torch.Tensor, t: torch.Tensor, c: Condition) -> torch.Tensor:
         signal, sigma = self.levels(t)
         output = self.answer(part, z, t, c)
         return (
             (z - sigma * output) / signal if self.spec.schedule.prediction == 'epsilon' else signal * z - sigma * output
         )
 
-    def levels(self, t: Tensor) -> tuple[Tensor, Tensor]:
+    def levels(self, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         a = self.abar[t].view(-1, 1, 1, 1)
         return a.sqrt(), (1 - a).sqrt()
 
-    def add_noise(self, z0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    def add_noise(self, z0: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         signal, sigma = self.levels(t)
         return signal * z0 + sigma * noise
 
-    def sample(self, lq: Tensor, ids: Tensor, noise: list[Tensor], timesteps: tuple[int, ...], psr: float) -> Tensor:
+    def sample(
+        self, lq: torch.Tensor, ids: torch.Tensor, noise: list[torch.Tensor], timesteps: tuple[int, ...], psr: float
+    ) -> torch.Tensor:
         """AddSR's sampler: lq [B, 3, H, W] in [-1, 1], noise of the posterior and of each step."""
         text, z0, shown = self.embed_text(ids), self.encode(lq, noise[0]), lq
         for i, timestep in enumerate(timesteps):
@@ -121,7 +121,7 @@ class Model:
         return shown
 
     @torch.no_grad()
-    def prepared(self, batch: Weights, draws: Weights, psr: float) -> tuple[Tensor, Condition, Condition]:
+    def prepared(self, batch: Weights, draws: Weights, psr: float) -> tuple[torch.Tensor, Condition, Condition]:
         """(z_s, the student's condition, the teacher's) of a second step, `stages.addsr.Losses.prepare`."""
         text = self.embed_text(batch['tokens'])
         low, high = (batch[name] / 2 + 0.5 for name in ('lq', 'hr'))
@@ -131,7 +131,7 @@ class Model:
         student = self.condition(psr * (self.decode(z0) / 2 + 0.5) + (1 - psr) * low, text)
         return self.add_noise(z0, draws['noise'], draws['second']), student, teacher
 
-    def distillation(self, batch: Weights, draws: Weights, psr: float) -> Tensor:
+    def distillation(self, batch: Weights, draws: Weights, psr: float) -> torch.Tensor:
         """L_distill with its graph to the student's weights; `draws` has the weights d(s, t) [K, B] as well."""
         z, student, teacher = self.prepared(batch, draws, psr)
         z0 = self.predict_z0('student', z, draws['second'], student)
