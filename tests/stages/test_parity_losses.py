@@ -34,7 +34,7 @@ def check(case, output, actual):
 class Echo(Projection):
     """A discriminator that answers with the "picture" itself: logits go in where pictures do."""
 
-    def features(self, images, draws, frozen, lq):
+    def features(self, images, draws, frozen, lq, embedding):
         return images, jnp.zeros(())
 
     def logits(self, params, spectral, features):
@@ -44,7 +44,7 @@ class Echo(Projection):
 class Lines(Echo):
     """Of the target the logits are tanh of the features by a matrix, here in place of the norm vectors."""
 
-    def features(self, images, draws, frozen, lq):
+    def features(self, images, draws, frozen, lq, embedding):
         return (images,), jnp.zeros(())
 
     def logits(self, params, spectral, features):
@@ -72,6 +72,7 @@ def sample(draws, **batch):
         student=nothing,
         teacher=nothing,
         lq=nothing,
+        embedding=nothing,
     )
 
 
