@@ -45,7 +45,7 @@ PAIRS = ('--lq', '{lq}', '--hr', '{hr}')
 NANO = ('benchmarks/nano.py', *PAIRS, '--workdir', '{work}/nano')
 PEERS = 'bicubic,realesr-animevideov3,realesrgan-x4plus,addsr-1,addsr-4'
 FLASH = ('--lengths', '1000,1025,1100', '--heads', '1', '--kernels', 'chunked,flash', '--interpret')
-TILES = ('--divide', '16', '--tile', '16', '--sides', '256', '--plan', '512,2048,8192')
+TILES = ('--divide', '16', '--tile', '16', '--sides', '256', '--plan', '512,1024,2048,4096,8192')
 PIECES = {
     'options': Piece(('benchmarks/upscale_docs.py', '--only', 'options')),
     'recipes': Piece(('benchmarks/upscale_docs.py', '--only', 'recipes')),
@@ -73,6 +73,8 @@ PIECES = {
         (('docs/performance.md', 'tiles'),),
     ),
     'upscale_tiles': Piece(('benchmarks/upscale_tiles.py',), (('docs/performance.md', 'upscale_tiles'),)),
+    'torch': Piece(('-m', 'benchmarks.compare_torch'), (('docs/performance.md', 'torch'),)),
+    'savings': Piece(('-m', 'benchmarks.savings'), (('docs/performance.md', 'savings'),)),
     'roofline': Piece(('benchmarks/roofline.py',), (('docs/performance.md', 'roofline'),), text=PRINTED),
     'start': Piece(('benchmarks/start.py',), (('docs/performance.md', 'start'),), text=PRINTED),
     'export': Piece(('-m', 'benchmarks.export', '--repeats', '9', '--side', '512'), (('docs/export.md', 'export'),)),

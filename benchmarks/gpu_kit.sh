@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What a GPU makes of Stable Diffusion 2 size, without anybody's weights: the train step, pictures of three methods alone and
-# eight at once, and the operations that take longest.
+# eight at once, the operations that take longest, and each network beside PyTorch's, eager and compiled, where torch is.
 #   [OUT=runs/gpu_kit] [TOTAL=540] [PHOTOS=DIR] benchmarks/gpu_kit.sh [sd2|nano]
 #
 # Every figure is in $OUT as soon as it is known, so that the script can be cut off at any moment; a part that takes
@@ -36,6 +36,7 @@ esac
 attention="${ATTENTION:-$attention}"
 # Seconds that a part may take, compiling included.
 train_limit="${TRAIN_LIMIT:-420}" students_limit="${STUDENTS_LIMIT:-240}" teacher_limit="${TEACHER_LIMIT:-240}"
+torch_limit="${TORCH_LIMIT:-180}"
 
 mkdir -p "$out"
 out="$(cd "$out" && pwd)"
@@ -88,6 +89,12 @@ pictures() {
     --side "$side" --batch "$at_once" --repeats "$repeats" --profile "$work/profile"
 }
 
+# Both have the GPU, so each gets less than half of its memory; a machine without torch is told so in one line.
+beside_torch() {
+  XLA_PYTHON_CLIENT_MEM_FRACTION=0.45 part torch "$torch_limit" "$python" -m benchmarks.compare_torch \
+    --networks "$size" --side "$side" --rounds "$repeats" --compile
+}
+
 # The embedded student goes on as its model card says, until the time is over; a signal makes it write a checkpoint.
 nano() {
   local seconds=$(($(left) - 60))
@@ -118,6 +125,7 @@ export python
 part machine 60 bash -c machine
 train "${batches[0]}"
 pictures students "$students_limit" addsr-1,addsr-4
+beside_torch
 train "${batches[1]}"
 pictures teacher "$teacher_limit" seesr-50
 for batch in "${batches[@]:2}"; do train "$batch"; done

@@ -117,7 +117,15 @@ class Denoiser:
 
     def encode(self, params: Tree, images: jax.Array, noise: jax.Array) -> jax.Array:
         """E: scaled latents [B, h, w, C] of images [B, H, W, 3] in [-1, 1]; `noise` is the posterior's."""
-        mean, std = posterior(apply(self.networks.autoencoder, params['autoencoder'], images, method='moments'))
+        return self.drawn(self.posterior(params, images), noise)
+
+    def posterior(self, params: Tree, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Mean and deviation that `drawn` makes latents of: one pass for as many draws as one likes."""
+        return posterior(apply(self.networks.autoencoder, params['autoencoder'], images, method='moments'))
+
+    def drawn(self, moments: tuple[jax.Array, jax.Array], noise: jax.Array) -> jax.Array:
+        """Scaled latents of a posterior and its noise."""
+        mean, std = moments
         return (mean + std * noise).astype(jnp.float32) * self.networks.spec.autoencoder.scaling_factor
 
     def decode(self, params: Tree, latents: jax.Array, lq: jax.Array) -> jax.Array:
@@ -148,11 +156,20 @@ class Denoiser:
             self.networks.prompt_extractor, params['prompt_extractor'], preprocess(images, size, clip=clip_view)
         )
 
-    def condition(self, params: Tree, images: jax.Array, text: jax.Array, *, clip_view: bool = False) -> Conditioning:
-        """The conditioning on images [B, H, W, 3] in [0, 1] and an embedded text."""
+    def condition(
+        self,
+        params: Tree,
+        images: jax.Array,
+        text: jax.Array,
+        *,
+        clip_view: bool = False,
+        latents: jax.Array | None = None,
+    ) -> Conditioning:
+        """The conditioning on images [B, H, W, 3] in [0, 1] and an embedded text; `latents` where they are known."""
         tokens = self.embed_image(params, images, clip_view=clip_view)
-        latents = None
-        if self.takes_condition_latents:
+        if not self.takes_condition_latents:
+            latents = None
+        elif latents is None:
             latents = self.encode(params, images * 2 - 1, jnp.zeros(()))
         return Conditioning(image=images, image_tokens=tokens, text=text, latents=latents)
 

@@ -64,6 +64,7 @@ class Sample:
     student: Conditioning  # the student's at s
     teacher: Conditioning
     lq: Conditioning
+    embedding: Any  # [B, E] of the LQ image, for the discriminator; None where it rests
 
 
 @struct.dataclass
@@ -103,8 +104,10 @@ class Losses:
         text = model.embed_text(frozen, batch['tokens'])
         lq = model.condition(frozen, to_unit(batch['lq']), text, clip_view=True)
         sees_hr = o.teacher_condition == 'hr'  # plain ADD tells the teacher the LQ image
-        teacher = model.condition(frozen, to_unit(batch['hr']), text, clip_view=True) if sees_hr else lq
-        z_hr = model.encode(frozen, batch['hr'], draws.posterior)
+        moments = model.posterior(frozen, batch['hr'])  # one pass for what is noised and for what the teacher sees
+        z_hr, latents = model.drawn(moments, draws.posterior), model.drawn(moments, jnp.zeros(()))
+        of_hr = partial(model.condition, frozen, to_unit(batch['hr']), text, clip_view=True, latents=latents)
+        teacher = of_hr() if sees_hr else lq
         chain = jnp.asarray(o.timesteps)
         s = jnp.where(draws.one_step, chain[0], chain[draws.chain_start + 1])
 
@@ -128,6 +131,7 @@ class Losses:
             student=student,
             teacher=teacher,
             lq=lq,
+            embedding=self.projection.embed(frozen, lq) if o.adversarial_weight else None,
         )
         return jax.lax.stop_gradient(sample)
 
@@ -177,11 +181,11 @@ class Losses:
         self, params: Tree, spectral: tuple[Tree, Tree], x: jax.Array, sample: Sample
     ) -> tuple[jax.Array, Metrics]:
         """mean(relu(1 - H(h))) + mean(relu(1 + H(sg(x_theta)))), eq. 3; vectors of the norm for each forward."""
-        draws, features, logits = sample.draws, self.projection.features, self.projection.logits
-        for_real, for_fake = spectral
-        of_real = features(sample.batch['hr'], draws.augment_real, sample.frozen, sample.lq)
+        draws, logits, (for_real, for_fake) = sample.draws, self.projection.logits, spectral
+        told = (sample.frozen, sample.lq, sample.embedding)
+        of_real = self.projection.features(sample.batch['hr'], draws.augment_real, *told)
         real = logits(params, for_real, of_real)
-        fake = logits(params, for_fake, features(x, draws.augment_fake, sample.frozen, sample.lq))
+        fake = logits(params, for_fake, self.projection.features(x, draws.augment_fake, *told))
         loss = jax.nn.relu(1 - real).mean(axis=1) + jax.nn.relu(1 + fake).mean(axis=1)
         if self.objective.r1:
             loss = loss + self.objective.r1 * gradient_penalty(partial(logits, params, for_real), of_real)
@@ -189,7 +193,8 @@ class Losses:
 
     def adversarial(self, prediction: Prediction, heads: Heads, sample: Sample) -> tuple[jax.Array, Metrics]:
         """-mean(H(x_theta)), eq. 4."""
-        features = self.projection.features(prediction.x, sample.draws.augment_student, sample.frozen, sample.lq)
+        told = (sample.frozen, sample.lq, sample.embedding)
+        features = self.projection.features(prediction.x, sample.draws.augment_student, *told)
         loss = -self.projection.logits(heads.params, heads.spectral, features).mean(axis=1)
         return loss, {'adversarial': loss.mean()}
 

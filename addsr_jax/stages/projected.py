@@ -26,18 +26,23 @@ Features = tuple[tuple[jax.Array, ...], jax.Array]  # of each hook [B, T, C], an
 
 @dataclass(frozen=True)
 class Projection:
-    """`features` of images, then `logits` of them: the heads' parameters and norm vectors -> [B, N]."""
+    """`features` of images, then `logits` of them: the heads' parameters and norm vectors -> [B, N].
+
+    `embed` looks at the LQ image alone: one pass serves all pictures that are judged.
+    """
 
     networks: Networks
     parts: tuple[str, ...]  # frozen parts beside those that every student needs
     extract: Callable[[Tree, jax.Array, Conditioning], tuple[jax.Array, ...]]
     embed: Callable[[Tree, Conditioning], jax.Array]
 
-    def features(self, images: jax.Array, draws: AugmentDraws, frozen: Tree, lq: Conditioning) -> Features:
-        """Features of augmented images [B, H, W, 3] in [-1, 1], and the embedding of the LQ image."""
+    def features(
+        self, images: jax.Array, draws: AugmentDraws, frozen: Tree, lq: Conditioning, embedding: jax.Array
+    ) -> Features:
+        """Features of augmented images [B, H, W, 3] in [-1, 1], beside what `embed` says of the LQ image."""
         images = to_unit(diff_augment(images, draws))
         images = to_feature_size(images, draws, self.networks.spec.discriminator.image_size)
-        return self.extract(frozen, images, lq), jax.lax.stop_gradient(self.embed(frozen, lq))
+        return self.extract(frozen, images, lq), embedding
 
     def logits(self, params: Tree, spectral: Tree, features: Features) -> jax.Array:
         return cast(jax.Array, self.networks.heads.apply({'params': params, 'spectral': spectral}, *features))

@@ -258,10 +258,19 @@ def parts_of(spec: ModelSpec, options: TrainOptions) -> list[str]:
 
 def make_stage(options: TrainOptions, spec: ModelSpec, mesh: Mesh) -> Stage:
     """The stage that the options name, with its objective and optimisers, computing on the devices of `mesh`."""
+    stage = STAGES[options.stage].make(recipe_of(options, spec, mesh), options.objective)
+    if options.precision == 'default':  # what JAX_DEFAULT_MATMUL_PRECISION says stays
+        return stage
+    exact = jax.default_matmul_precision(options.precision)
+    return dataclasses.replace(stage, update=exact(stage.update), preview=exact(stage.preview))
+
+
+def recipe_of(options: TrainOptions, spec: ModelSpec, mesh: Mesh) -> Recipe:
+    """What a stage is made from, beside its objective."""
     optimizers = Optimizers(
         make_optimizer(options.optimizer, options.steps), make_optimizer(options.discriminator_optimizer, options.steps)
     )
-    recipe = Recipe(
+    return Recipe(
         spec=spec,
         optimizers=optimizers,
         ema=options.ema,
@@ -272,7 +281,6 @@ def make_stage(options: TrainOptions, spec: ModelSpec, mesh: Mesh) -> Stage:
         remat=options.remat,
         attention=attention_of(options, mesh),
     )
-    return STAGES[options.stage].make(recipe, options.objective)
 
 
 def attention_of(options: TrainOptions, mesh: Mesh) -> str:

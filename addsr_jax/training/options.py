@@ -18,6 +18,7 @@ from addsr_jax.stages.objectives import (
 )
 
 MOST = 1_000_000_000  # updates
+PRECISIONS = ('default', 'high', 'highest')
 REMATS = ('none', 'blocks', 'full')  # in the order of memory that they leave free
 
 
@@ -141,6 +142,11 @@ class TrainOptions(LoopOptions):
         "of compute; 'auto': bfloat16 on accelerators, float32 on CPU",
         default='auto',
         choices=('auto', 'float32', 'bfloat16'),
+    )
+    precision: str = option(
+        "of products of float32 numbers; 'default': the device's, which on TPUs and tensor cores rounds them first",
+        default='default',
+        choices=PRECISIONS,
     )
     attention: str = option(
         "kernel of attention from 1,024 tokens on; 'auto': flash on TPUs, cudnn on GPUs in bfloat16, else chunked",

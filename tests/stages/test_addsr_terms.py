@@ -190,13 +190,40 @@ def test_the_weighting_switches_change_the_distillation_by_their_closed_form(pap
         assert np.abs(changed / loss - 1).max() > 0.1
 
 
+def test_a_step_encodes_the_target_once_and_looks_at_the_lq_picture_once_for_all_judgements():
+    encoded, embedded = [], []
+
+    class Counting(toy.ToyDenoiser):
+        def posterior(self, params, images):
+            encoded.append(images)
+            return super().posterior(params, images)
+
+    made = toy.losses()
+    projection, model = made.projection, made.student_model
+
+    def embed(frozen, lq):
+        embedded.append(lq)
+        return projection.embed(frozen, lq)
+
+    counting = Counting(model.networks, model.part, model.windows)
+    made = dataclasses.replace(made, projection=dataclasses.replace(projection, embed=embed), student_model=counting)
+    sample = made.prepare(TRAINED, toy.bundle(), BATCH, drawn())
+    first = toy.start(toy.stage('addsr')).discriminator
+    made.discriminator(first['params'], (first['spectral'],) * 2, BATCH['lq'], sample)
+    made.adversarial(prediction(sample), Heads(first['params'], first['spectral']), sample)
+    assert len(encoded) == 3  # target, LQ picture, and the prediction that is the second condition
+    assert len(embedded) == 1
+    wanted = counting.encode({}, BATCH['hr'], jnp.zeros(()))
+    np.testing.assert_allclose(sample.teacher.latents, wanted, atol=1e-6)
+
+
 def test_hinge_losses_push_pictures_up_and_predictions_down(paper):
     made, told = toy.losses(), prediction(paper)
     first = toy.start(toy.stage('addsr')).discriminator
     params, vectors = first['params'], first['spectral']
 
     def logits(x, augment):
-        features = made.projection.features(x, augment, paper.frozen, paper.lq)
+        features = made.projection.features(x, augment, paper.frozen, paper.lq, paper.embedding)
         return np.asarray(made.projection.logits(params, vectors, features))
 
     real, fake = logits(BATCH['hr'], paper.draws.augment_real), logits(told.x, paper.draws.augment_fake)

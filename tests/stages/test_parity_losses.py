@@ -35,7 +35,7 @@ def check(case, output, actual):
 class Echo(Projection):
     """A discriminator that answers with the "picture" itself: logits go in where pictures do."""
 
-    def features(self, images, draws, frozen, lq):
+    def features(self, images, draws, frozen, lq, embedding):
         return images, jnp.zeros(())
 
     def logits(self, params, spectral, features):
@@ -48,7 +48,7 @@ class Lines(Echo):
 
     heads: int = 1  # of one kind, on features of their own
 
-    def features(self, images, draws, frozen, lq):
+    def features(self, images, draws, frozen, lq, embedding):
         return (images,) * self.heads, jnp.zeros(())
 
     def logits(self, params, spectral, features):
@@ -78,6 +78,7 @@ def sample(draws, **batch):
         student=nothing,
         teacher=nothing,
         lq=nothing,
+        embedding=nothing,
     )
 
 

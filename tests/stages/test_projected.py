@@ -41,8 +41,9 @@ def setting(spec, c_norm='imagenet'):
     projection = make_projection(networks, c_norm)
     heads = projection.init(jax.random.key(0))
     draws = draw_augment(jax.random.key(1), 3, tiny.SIDE)
+    seen = (frozen, told, projection.embed(frozen, told))
     return (
-        lambda x: projection.logits(heads['params'], heads['spectral'], projection.features(x, draws, frozen, told)),
+        lambda x: projection.logits(heads['params'], heads['spectral'], projection.features(x, draws, *seen)),
         batch['hr'],
         projection,
     )

@@ -44,8 +44,11 @@ def pooled(images: jax.Array) -> jax.Array:
 class ToyDenoiser(Denoiser):
     """The real formulas of `Denoiser` around networks that are products."""
 
-    def encode(self, params, images, noise):
-        return pooled(images) + 0.1 * noise
+    def posterior(self, params, images):
+        return pooled(images), 0.1
+
+    def drawn(self, moments, noise):
+        return moments[0] + moments[1] * noise
 
     def decode(self, params, latents, lq):
         return jnp.clip(jnp.repeat(jnp.repeat(latents[..., :3], FACTOR, axis=1), FACTOR, axis=2), -1, 1)

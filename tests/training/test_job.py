@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -256,6 +257,17 @@ def test_the_devices_of_the_mesh_decide_the_precision(weights):
     for mesh, dtype in ((sharding.make_mesh('data:8'), 'float32'), (elsewhere, 'bfloat16')):
         frozen = job.make_stage(options, SPEC, mesh).freeze(BUNDLE.params)
         assert {str(leaf.dtype) for leaf in jax.tree.leaves(frozen)} == {dtype}
+
+
+@pytest.mark.parametrize(('precision', 'wanted'), [('default', 'HIGHEST'), ('high', 'HIGH')])
+def test_products_have_the_precision_that_a_config_asks_for_and_by_itself_what_jax_was_told(weights, precision, wanted):
+    options = dataclasses.replace(configured(weights, 'autoencoder'), precision=precision)
+    mesh = sharding.make_mesh('data:1', jax.devices()[:1])
+    made = job.make_stage(options, SPEC, mesh)
+    shapes = step.state_shapes(made, BUNDLE.params, mesh)
+    traced = step.trace_step(made, shapes, batch_shapes(options.data, 1), mesh)
+    told = re.findall(r'conv_general_dilated\[.*?\bprecision=(?:\(Precision\.)?(\w+)', str(traced.jaxpr), re.DOTALL)
+    assert set(told) == {wanted}
 
 
 def test_a_step_is_compiled_for_the_run_that_follows_and_nothing_is_written(tmp_path, weights):
