@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := $(if $(CI),-c requirements.lock,)
 # without what they ask for: jax2onnx names an older Orbax than the one that everything is tested with, and works with it
-ONNX := jax2onnx onnx onnx-ir onnxruntime dm_pix equinox jaxtyping wadler_lindig toolz chex
+ONNX := jax2onnx onnx onnx-ir onnxruntime dm_pix equinox jaxtyping wadler_lindig toolz chex sympy mpmath
 export JAX_PLATFORMS ?= cpu
 
 # gradio 6.31 asks for Pillow below 13 and runs with 13, as the tests of the page say: it goes without its requirements

@@ -118,8 +118,9 @@ class Stage:
 
 @dataclass(frozen=True)
 class StageKind:
-    """How the door makes a stage: the dataclass of its objective, and the maker."""
+    """How the door makes a stage: the part of a bundle that is new after it, its objective's dataclass, the maker."""
 
+    part: str
     objective: type
     make: Callable[[Recipe, Any], Stage]
 

@@ -4,9 +4,9 @@ from addsr_jax.stages import addsr, autoencoder, dape, objectives, seesr, tiny_d
 from addsr_jax.stages.base import StageKind
 
 STAGES = {
-    'dape': StageKind(objectives.DapeObjective, dape.make),
-    'autoencoder': StageKind(objectives.AutoencoderObjective, autoencoder.make),
-    'seesr': StageKind(objectives.SeesrObjective, seesr.make),
-    'addsr': StageKind(objectives.AddsrObjective, addsr.make),
-    'tiny_decoder': StageKind(objectives.TinyDecoderObjective, tiny_decoder.make),
+    'dape': StageKind('prompt_extractor', objectives.DapeObjective, dape.make),
+    'autoencoder': StageKind('autoencoder', objectives.AutoencoderObjective, autoencoder.make),
+    'seesr': StageKind('teacher', objectives.SeesrObjective, seesr.make),
+    'addsr': StageKind('student', objectives.AddsrObjective, addsr.make),
+    'tiny_decoder': StageKind('tiny_decoder', objectives.TinyDecoderObjective, tiny_decoder.make),
 }

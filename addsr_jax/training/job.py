@@ -320,7 +320,8 @@ def with_start(options: TrainOptions, start: Bundle) -> TrainOptions:
     objective = options.objective
     if not isinstance(objective, AddsrObjective) or objective.start != 'auto':
         return options
-    of_teacher = start.info.get('stage') == 'seesr' or options.weights == 'nano'
+    made_by = STAGES.get(start.info.get('stage', ''))
+    of_teacher = (made_by is not None and made_by.part == 'teacher') or options.weights == 'nano'
     part = 'student' if 'student' in start.params and not of_teacher else 'teacher'
     return dataclasses.replace(options, objective=dataclasses.replace(objective, start=part))
 

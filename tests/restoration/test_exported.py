@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import jax
@@ -132,9 +133,10 @@ def test_what_an_artefact_says_of_itself_is_looked_at_before_it_is_opened(artefa
     assert f'is no artefact of addsr export, or is damaged ({name}' in told.replace("('", '(')
 
 
+@pytest.mark.skipif(find_spec('jax2onnx') is None, reason="pip install 'addsr-jax[onnx]'")
 def test_nano_restores_by_onnx_runtime_as_by_the_pipeline(tmp_path, capsys):
-    onnxruntime = pytest.importorskip('onnxruntime', reason="pip install 'addsr-jax[onnx]'")
-    pytest.importorskip('jax2onnx', reason="pip install 'addsr-jax[onnx]'")
+    import onnxruntime
+
     words = ['nano', '-o', str(tmp_path / 'nano.onnx'), '--steps', '1', '--side', str(SIDE)]
     assert guard(export.main, words) == 0
     assert f'lq [1, {SIDE}, {SIDE}, 3], noise [1, 2, 16, 16, 4]' in capsys.readouterr().out
