@@ -89,7 +89,8 @@ class Twin:
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.trained, self.clip)
         self.optimizer.step()
-        torch._foreach_lerp_(self.average, [tensor.detach() for tensor in self.trained], 1 - self.decay)
+        for average, tensor in zip(self.average, self.trained, strict=True):
+            average.lerp_(tensor.detach(), 1 - self.decay)
         return np.array([loss.item(), norm.item()])
 
 
