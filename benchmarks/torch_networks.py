@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from addsr_jax import trees
 from addsr_jax.specs import AutoencoderSpec, UNetSpec
 
 Weights = dict[str, Any]  # names of modules and of tensors, as deep as the names have parts
@@ -19,14 +20,7 @@ Weights = dict[str, Any]  # names of modules and of tensors, as deep as the name
 
 def nested(state: Mapping[str, Any]) -> Weights:
     """{'a.b.weight': tensor} as {'a': {'b': {'weight': tensor}}}."""
-    tree: Weights = {}
-    for name, value in state.items():
-        *modules, last = name.split('.')
-        here = tree
-        for module in modules:
-            here = here.setdefault(module, {})
-        here[last] = value
-    return tree
+    return trees.unflatten({name.replace('.', '/'): value for name, value in state.items()})
 
 
 def each(w: Weights, name: str) -> list[Weights]:

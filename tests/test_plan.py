@@ -7,7 +7,7 @@ from unittest import mock
 import jax
 import pytest
 
-from addsr_jax import plan, sharding, sizes, trees
+from addsr_jax import plan, sharding, trees
 from addsr_jax.errors import UserError, guard
 from addsr_jax.planning import estimate as planning_estimate
 from addsr_jax.planning import hardware, programs
@@ -19,11 +19,7 @@ from tests import tiny
 SMALL = ('--config', 'configs/autoencoder.py:nano', '--config.batch_size=8', '--config.data.hr_size=80')
 
 
-@pytest.fixture(scope='module', autouse=True)
-def size():
-    """Size nano is as small as the tiny model."""
-    with mock.patch.dict(sizes.MODELS, nano=dataclasses.replace(tiny.SPEC, name='nano')):
-        yield
+size = tiny.standing_for_nano(tiny.SPEC)
 
 
 def test_a_train_step_is_planned_for_the_devices_of_this_machine(tmp_path, capsys):

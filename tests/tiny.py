@@ -2,9 +2,12 @@
 
 import dataclasses
 from functools import cache
+from typing import Any
+from unittest import mock
 
 import jax
 import numpy as np
+import pytest
 
 from addsr_jax import sizes, trees
 from addsr_jax.networks.build import build
@@ -109,3 +112,14 @@ class Batches:
 
 def on_device(tree):
     return jax.tree.map(jax.numpy.asarray, tree)
+
+
+def standing_for_nano(spec: ModelSpec) -> Any:
+    """A fixture of a module: size nano is `spec` there, named `nano`."""
+
+    @pytest.fixture(scope='module', autouse=True)
+    def size():
+        with mock.patch.dict(sizes.MODELS, nano=dataclasses.replace(spec, name='nano')):
+            yield
+
+    return size

@@ -141,7 +141,7 @@ def opened(content: bytes) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cores()
-    options.add_session_config_entry('session.intra_op.allow_spinning', '0')  # which took half as much again
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0')  # or what waits takes CPU from others
     options.log_severity_level = 3  # errors: its warnings are of how a graph could be smaller
     return onnxruntime.InferenceSession(content, options, providers=['CPUExecutionProvider'])
 

@@ -47,33 +47,32 @@ def finished(
     cuts = truncates and color != 'none' and kind is np.uint8
     filters = _filters(color, grain)
     if color == 'adain':
-        own = image_ops.moments(_bytes(part) if cuts else part for part in _strips(restored))
-        wanted = image_ops.moments(signed(part) for part in _strips(lq))
+        few = list(_few_rows(0, len(lq), lq.shape[1]))
+        own = image_ops.moments(_bytes(restored[part]) if cuts else restored[part] for part in few)
+        wanted = image_ops.moments(signed(lq[part]) for part in few)
         filters.insert(0, lambda block, lq: image_ops.with_moments(block, own, wanted))
     if cuts:
         filters.insert(0, lambda block, lq: _bytes(block))
     halo = HALO * max((color in FIXES) + bool(grain), plain is not None)
-    few = max(1, PIXELS // restored.shape[1])
     out = np.empty(restored.shape, kind)
     for rows, keep in _blocks(len(out), halo):
         strip = _strip(restored[rows], lq[rows], filters, halo)
-        for start in range(keep.start, keep.stop, few):
-            stop = min(start + few, keep.stop)
-            inside = slice(start - rows.start, stop - rows.start)
+        for few in _few_rows(keep.start, keep.stop, restored.shape[1]):
+            inside = slice(few.start - rows.start, few.stop - rows.start)
             part = strip[inside] if plain is None else plain.smoothed(strip, rows.start, inside)
-            part = part if bounds is None else bounds.clipped(part, start)
+            part = part if bounds is None else bounds.clipped(part, few.start)
             if calm is not None:
-                large = signed(lq[start:stop])
+                large = signed(lq[few])
                 near = np.clip(part, large - CALM, large + CALM)
-                part = part + calm.rows(start, stop) * (near - part)
-            out[start:stop] = (np.floor if cuts else np.rint)(_levels(part, white))
+                part = part + calm.rows(few.start, few.stop) * (near - part)
+            out[few] = (np.floor if cuts else np.rint)(_levels(part, white))
     return out
 
 
-def _strips(image: np.ndarray) -> Iterator[np.ndarray]:
-    """Rows of PIXELS or less."""
-    few = max(1, PIXELS // image.shape[1])
-    return (image[start : start + few] for start in range(0, len(image), few))
+def _few_rows(start: int, stop: int, width: int) -> Iterator[slice]:
+    """Rows from `start` to `stop` in pieces of PIXELS or less."""
+    count = max(1, PIXELS // width)
+    return (slice(first, min(first + count, stop)) for first in range(start, stop, count))
 
 
 def _filters(color: str, grain: float) -> list[Filter]:

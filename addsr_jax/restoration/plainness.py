@@ -49,7 +49,7 @@ class Plain:
         A guided filter of luma by itself (He, Sun & Tang 2013, as `ops.guided_filter`, for few rows at a time).
         """
         above, below = max(rows.start - 2 * RADIUS, 0), rows.stop + 2 * RADIUS
-        luma = strip[above:below] @ TO_YCBCR[0].astype(np.float32)
+        luma = strip[above:below] @ TO_YCBCR[0]
         level = _mean(luma)
         variance = np.maximum(_mean(luma * luma) - level * level, 0)
         slope = variance / (variance + np.float32((self.texture / 127.5) ** 2))
@@ -65,7 +65,7 @@ def calm_places(small: np.ndarray, below: float, width: int, height: int) -> Sha
     channel, as in areas of one colour, or where a clean gradient is rounded to bytes: there is nothing to restore. 0
     where one differs by a fifth more, as nearly everywhere in photographs.
     """
-    most = cv2.dilate(_away(small).max(-1), np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8))
+    most = cv2.dilate(_away(_levels(small)).max(-1), np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8))
     return Shares.enlarged(np.clip((1.2 * below - most) / (0.2 * below), 0, 1, dtype=np.float32), width, height)
 
 
@@ -75,16 +75,19 @@ def plain_places(small: np.ndarray, texture: float, width: int, height: int) -> 
     1 where luma differs from the mean of its neighbours by half of PLAIN or less, in the mean over WINDOW; 0 from PLAIN
     on.
     """
-    luma = (small.astype(np.float32) @ TO_YCBCR[0].astype(np.float32))[..., None]
-    away = cv2.blur(_away(luma, np.iinfo(small.dtype).max)[..., 0], (WINDOW, WINDOW))
+    away = cv2.blur(_away(_levels(small) @ TO_YCBCR[0]), (WINDOW, WINDOW))
     shares = Shares.enlarged(np.clip(2 - away / (0.5 * PLAIN), 0, 1, dtype=np.float32), width, height)
     return None if shares is None else Plain(shares, texture)
 
 
-def _away(image: np.ndarray, white: int = 0) -> np.ndarray:
-    """How far every pixel is from the mean of its neighbours, in levels of 255; the picture mirrored at its borders."""
-    levels = image.astype(np.float32) * np.float32(255 / (white or np.iinfo(image.dtype).max))
-    return np.abs(levels - cv2.blur(levels, (3, 3)).reshape(levels.shape))
+def _levels(image: np.ndarray) -> np.ndarray:
+    """uint8 or uint16 as float32 of 0..255."""
+    return image.astype(np.float32) * np.float32(255 / np.iinfo(image.dtype).max)
+
+
+def _away(levels: np.ndarray) -> np.ndarray:
+    """How far every pixel is from the mean of its neighbours; the picture is mirrored at its borders."""
+    return np.abs(levels - cv2.blur(levels, (3, 3)))
 
 
 def _mean(x: np.ndarray) -> np.ndarray:

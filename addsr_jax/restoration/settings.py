@@ -1,6 +1,7 @@
 """How to upscale one picture: every setting of `upscale`, declared once. Nothing here needs jax."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from addsr_jax.diffusion.methods import METHODS, STUDENT, Method, spelled
 from addsr_jax.errors import UserError
@@ -23,6 +24,11 @@ RESULT, SAMPLING, FINISH, WORDS, LARGE = (
     'words',
     'large pictures and memory',
 )
+
+
+def _levels(text: str) -> Any:
+    """An option of the finish that counts in levels of a byte, and is the model's own where nobody says it."""
+    return option(text, default=None, unset=OWN, low=0, high=20, unit='levels of 255', group=FINISH)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,14 +144,8 @@ class Settings(Options):
     )
     seed: int = option('of all random numbers', default=0, low=0, high=2**31 - 1, group=SAMPLING)
     color: str | None = option('colour fix', default=None, unset=OWN, choices=COLORS, group=FINISH)
-    grain: float | None = option(
+    grain: float | None = _levels(
         'smooths luma that varies by less; 0: nothing',
-        default=None,
-        unset=OWN,
-        low=0,
-        high=20,
-        unit='levels of 255',
-        group=FINISH,
     )
     overshoot: float | None = option(
         'how far the result goes beyond the range of the four nearest pixels of the picture, as a share of it; '
@@ -156,23 +156,11 @@ class Settings(Options):
         high=FREE,
         group=FINISH,
     )
-    calm: float | None = option(
+    calm: float | None = _levels(
         'where the picture varies by less, the result is the enlarged picture; 0: nowhere',
-        default=None,
-        unset=OWN,
-        low=0,
-        high=20,
-        unit='levels of 255',
-        group=FINISH,
     )
-    plain: float | None = option(
+    plain: float | None = _levels(
         'smooths luma that varies by less where the picture is plain: walls, skies, what is out of focus; 0: nothing',
-        default=None,
-        unset=OWN,
-        low=0,
-        high=20,
-        unit='levels of 255',
-        group=FINISH,
     )
     prompt: str = option('words about the picture', default='', group=WORDS)
     tags: str | None = option(

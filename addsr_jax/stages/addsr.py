@@ -36,19 +36,11 @@ from addsr_jax.networks.lora import Adapters
 from addsr_jax.networks.perceptual import lpips_from
 from addsr_jax.stages import base
 from addsr_jax.stages.addsr_draws import Draws, draw
-from addsr_jax.stages.addsr_objective import distillation_weight, step_index
+from addsr_jax.stages.addsr_objective import ADAPTED, PATTERNS, distillation_weight, step_index
 from addsr_jax.stages.base import Batch, Metrics, Recipe, Stage, State, Trainable
 from addsr_jax.stages.objectives import AddsrObjective
 from addsr_jax.stages.projected import Projection, gradient_penalty, make_projection
 from addsr_jax.trees import Tree
-
-# Published training set: image attentions of both networks and the condition encoder (reference: train_addsr.py).
-PATTERNS = {
-    'all': ('.*',),
-    'image_attentions': (r'.*image_attentions_\d+/.*', 'controlnet/controlnet_cond_embedding/.*'),
-}
-# Kernels that low-rank adapters are added to: every attention of both networks, to text and to image tokens.
-ADAPTED = (r'(unet|controlnet)/.*attentions_\d+/.*/(to_q|to_k|to_v|to_out_0)/kernel',)
 
 
 @struct.dataclass

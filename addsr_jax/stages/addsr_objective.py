@@ -1,10 +1,18 @@
-"""The numbers and switches of the `addsr` objective, and the weight d(s, t) of its distillation."""
+"""What of the student is trained, and the weight d(s, t) of its distillation: the `addsr` objective in numbers."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from addsr_jax.stages.objectives import AddsrObjective
+
+# Published training set: image attentions of both networks and the condition encoder (reference: train_addsr.py).
+PATTERNS = {
+    'all': ('.*',),
+    'image_attentions': (r'.*image_attentions_\d+/.*', 'controlnet/controlnet_cond_embedding/.*'),
+}
+# Kernels that low-rank adapters are added to: every attention of both networks, to text and to image tokens.
+ADAPTED = (r'(unet|controlnet)/.*attentions_\d+/.*/(to_q|to_k|to_v|to_out_0)/kernel',)
 
 
 def step_index(objective: AddsrObjective, one_step: jax.Array, chain_start: jax.Array) -> jax.Array:

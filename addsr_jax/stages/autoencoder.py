@@ -69,11 +69,8 @@ def make(recipe: Recipe, objective: AutoencoderObjective) -> Stage:
             'kl': kl.mean(),
             'psnr': -10 * jnp.log10(mse),
         }
-        if objective.lpips_weight:
-            pair = x.astype(recipe.dtype), hr.astype(recipe.dtype)
-            distance = lpips_from('vgg', frozen['lpips'], *pair, draws['corners'])
-            total, metrics['lpips'] = total + objective.lpips_weight * distance, distance.mean()
-        return total, metrics
+        term, told = likeness(recipe, objective.lpips_weight, frozen, draws, x, hr)
+        return total + term, {**metrics, **told}
 
     def init(key: jax.Array, bundle: Tree) -> State:
         begun = begin(key, bundle)
@@ -117,6 +114,16 @@ def make(recipe: Recipe, objective: AutoencoderObjective) -> Stage:
         spec_update=spec_update,
         distances=distances,
     )
+
+
+def likeness(
+    recipe: Recipe, weight: float, frozen: Tree, draws: Tree, x: jax.Array, wanted: jax.Array
+) -> tuple[jax.Array, base.Metrics]:
+    """LPIPS (VGG16) of x and `wanted` times its weight, [B], from corners of chance; nothing where that is 0."""
+    if not weight:
+        return jnp.zeros(()), {}
+    distance = lpips_from('vgg', frozen['lpips'], x.astype(recipe.dtype), wanted.astype(recipe.dtype), draws['corners'])
+    return weight * distance, {'lpips': distance.mean()}
 
 
 def draw(spec: ModelSpec, objective: AutoencoderObjective | TinyDecoderObjective, key: jax.Array, batch: Batch) -> Tree:

@@ -14,10 +14,9 @@ from addsr_jax import trees
 from addsr_jax.diffusion.denoiser import Denoiser
 from addsr_jax.errors import UserError
 from addsr_jax.networks.build import apply, build
-from addsr_jax.networks.perceptual import lpips_from
 from addsr_jax.specs import ModelSpec, TinyDecoderSpec
 from addsr_jax.stages import base
-from addsr_jax.stages.autoencoder import draw
+from addsr_jax.stages.autoencoder import draw, likeness
 from addsr_jax.stages.base import Batch, Recipe, Stage, State, Trainable
 from addsr_jax.stages.objectives import TinyDecoderObjective
 from addsr_jax.trees import Tree
@@ -42,11 +41,8 @@ def make(recipe: Recipe, objective: TinyDecoderObjective) -> Stage:
         x = tiny(trained['tiny_decoder'], latents).astype(jnp.float32)  # not clipped: what is too bright learns
         total = jnp.abs(x - wanted).mean(axis=(1, 2, 3))
         metrics = {'l1': total.mean(), 'psnr': -10 * jnp.log10(jnp.mean((x - wanted) ** 2) / 4)}
-        if objective.lpips_weight:
-            pair = x.astype(recipe.dtype), wanted.astype(recipe.dtype)
-            distance = lpips_from('vgg', frozen['lpips'], *pair, draws['corners'])
-            total, metrics['lpips'] = total + objective.lpips_weight * distance, distance.mean()
-        return total, metrics
+        term, told = likeness(recipe, objective.lpips_weight, frozen, draws, x, wanted)
+        return total + term, {**metrics, **told}
 
     def init(key: jax.Array, bundle: Tree) -> State:
         begun = begin(recipe.spec, spec, bundle) or networks.initial('tiny_decoder', key)

@@ -22,7 +22,7 @@ from addsr_jax.errors import UserError, printable
 from addsr_jax.ops.attention import chosen
 from addsr_jax.sizes import MODELS
 from addsr_jax.specs import ModelSpec
-from addsr_jax.stages import addsr
+from addsr_jax.stages.addsr_objective import PATTERNS
 from addsr_jax.stages.base import Optimizers, Recipe, Stage, State, resumable
 from addsr_jax.stages.objectives import AddsrObjective
 from addsr_jax.stages.table import STAGES
@@ -228,7 +228,7 @@ def abstract_start(options: TrainOptions) -> tuple[TrainOptions, Bundle]:
     else:
         spec = MODELS[options.size]
         params = bundles.expected(spec, parts_of(spec, options))
-        shared = trees.flatten(trees.remove(params['student'], addsr.PATTERNS['image_attentions']))
+        shared = trees.flatten(trees.remove(params['student'], PATTERNS['image_attentions']))
         start = Bundle(spec, params, bundles.NANO / 'tokenizer', {}, same=tuple(shared))
     return with_start(options, start), start
 

@@ -16,7 +16,7 @@ from addsr_jax.networks.lora import Adapters
 from addsr_jax.networks.text_encoder import TextEncoder
 from addsr_jax.networks.unet import UNet
 from addsr_jax.networks.vit import ViT
-from addsr_jax.stages.addsr import ADAPTED
+from addsr_jax.stages.addsr_objective import ADAPTED
 from addsr_jax.weights.adapters import FILE, write
 from tests.parity import common
 

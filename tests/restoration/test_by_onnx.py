@@ -14,19 +14,10 @@ from addsr_jax import keep, sharding, upscale
 from addsr_jax.errors import UserError, guard
 from addsr_jax.restoration import by_onnx, pipeline
 from addsr_jax.restoration.settings import Settings
-from addsr_jax.weights import bundle as bundles
-from tests import tiny
 
 SMALL = np.random.default_rng(0).integers(0, 256, (20, 60, 3)).astype(np.uint8)
 TILED = {'steps': 1, 'tile': 192}  # of 80 x 240 pixels: two tiles of 128 x 192
 needs_onnx = pytest.mark.skipif(importlib.util.find_spec('jax2onnx') is None, reason="pip install 'addsr-jax[onnx]'")
-
-
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-    place = tmp_path_factory.mktemp('model') / 'least'
-    bundles.save(tiny.bundle(tiny.LEAST), place, 'safetensors')
-    return place
 
 
 @pytest.fixture(scope='module')

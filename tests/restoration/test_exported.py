@@ -14,18 +14,9 @@ from addsr_jax.errors import UserError, guard
 from addsr_jax.restoration import exported, pipeline
 from addsr_jax.restoration.flat import flattened
 from addsr_jax.restoration.settings import Settings
-from addsr_jax.weights import bundle as bundles
-from tests import tiny
 
 SIDE = 64
 NEAR = 2 / 255  # of numbers in [-1, 1]: one of 255 levels
-
-
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-    place = tmp_path_factory.mktemp('model') / 'least'
-    bundles.save(tiny.bundle(tiny.LEAST), place, 'safetensors')
-    return place
 
 
 @pytest.fixture(scope='module')

@@ -2,15 +2,14 @@
 
 import dataclasses
 from pathlib import Path
-from unittest import mock
 
 import jax
 import numpy as np
 import pytest
 
-from addsr_jax import sharding, sizes, trees
+from addsr_jax import sharding, trees
 from addsr_jax.planning import hardware, programs
-from addsr_jax.stages.addsr import PATTERNS
+from addsr_jax.stages.addsr_objective import PATTERNS
 from addsr_jax.stages.base import Trainable
 from addsr_jax.training import config as config_file
 from addsr_jax.training import job, step
@@ -26,11 +25,7 @@ OWN = trees.bytes_of(trees.select(STUDENT, PUBLISHED))
 TEACHERS = trees.bytes_of({part: tree for part, tree in PARAMS.items() if part != 'student'})
 
 
-@pytest.fixture(scope='module', autouse=True)
-def size():
-    """Size nano is as small as can be."""
-    with mock.patch.dict(sizes.MODELS, nano=SPEC):
-        yield
+size = tiny.standing_for_nano(SPEC)
 
 
 @pytest.fixture(scope='module')

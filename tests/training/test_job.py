@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from addsr_jax import sharding, sizes, train, trees
+from addsr_jax import sharding, train, trees
 from addsr_jax.data import pictures, sources
 from addsr_jax.data.batches import batch_shapes
 from addsr_jax.restoration import pipeline
@@ -33,11 +33,7 @@ SPEC = dataclasses.replace(tiny.LEAST, name='nano')
 BUNDLE = tiny.bundle(SPEC)
 
 
-@pytest.fixture(scope='module', autouse=True)
-def size():
-    """Size nano is as small as can be."""
-    with mock.patch.dict(sizes.MODELS, nano=SPEC):
-        yield
+size = tiny.standing_for_nano(SPEC)
 
 
 @pytest.fixture(scope='module')

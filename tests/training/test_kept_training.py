@@ -3,13 +3,12 @@
 import dataclasses
 import gc
 from pathlib import Path
-from unittest import mock
 
 import jax
 import numpy as np
 import pytest
 
-from addsr_jax import sharding, sizes
+from addsr_jax import sharding
 from addsr_jax.errors import UserError
 from addsr_jax.stages.base import resumable
 from addsr_jax.training import config as config_file
@@ -22,11 +21,7 @@ SPEC = dataclasses.replace(tiny.LEAST, name='nano')
 NARROW = dataclasses.replace(SPEC, discriminator=dataclasses.replace(SPEC.discriminator, projection_dim=4))
 
 
-@pytest.fixture(scope='module', autouse=True)
-def size():
-    """Size nano is as small as can be."""
-    with mock.patch.dict(sizes.MODELS, nano=SPEC):
-        yield
+size = tiny.standing_for_nano(SPEC)
 
 
 def configured(weights, **changes):

@@ -7,7 +7,7 @@ from safetensors.numpy import load_file
 
 from addsr_jax import trees
 from addsr_jax.networks.lora import Adapters
-from addsr_jax.stages.addsr import ADAPTED
+from addsr_jax.stages.addsr_objective import ADAPTED
 from addsr_jax.weights import adapters as files
 from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights import layout

@@ -9,7 +9,7 @@ import pytest
 
 from addsr_jax import hashes, sharding, trees
 from addsr_jax.errors import UserError
-from addsr_jax.stages.addsr import PATTERNS
+from addsr_jax.stages.addsr_objective import PATTERNS
 from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights import restoring, same
 from tests import tiny
