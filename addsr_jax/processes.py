@@ -20,6 +20,7 @@ from addsr_jax.trees import Tree
 
 HEARTBEAT = 30  # seconds without a sign of life after which a process counts as dead, and the others end
 JOINING = 300  # seconds that the first one waits for the last
+PIECE = 8 * 2**20  # bytes that one process gives to the others at once, and that each device holds meanwhile
 
 
 def join(coordinator: str | None, processes: int | None, process: int | None) -> None:
@@ -71,6 +72,12 @@ def several() -> bool:
     return jax.process_count() > 1
 
 
+def sharing(mesh: Mesh | None) -> list[int]:
+    """Those that work for a mesh: every process where it has devices of all, else this one alone."""
+    found = set() if mesh is None else {device.process_index for device in mesh.devices.flat}
+    return sorted(found) if len(found) == jax.process_count() else [jax.process_index()]
+
+
 def wait(name: str) -> None:
     """Until every process has come here."""
     if several():
@@ -80,6 +87,25 @@ def wait(name: str) -> None:
 def from_all(value: np.ndarray) -> np.ndarray:
     """[processes, ...]: an array of every process, all of one shape and dtype; all ask together."""
     return np.asarray(multihost_utils.process_allgather(value)) if several() else value[None]
+
+
+def from_one(content: np.ndarray | None, size: int, giver: int) -> np.ndarray:
+    """[size] bytes that process `giver` gives and the others (None) get; all ask together.
+
+    They go through the devices' network in pieces of one size, so that one program serves all and little of a device's
+    memory is taken.
+    """
+    if not several():
+        raise ValueError('there is nobody to give to')
+    found = np.empty(size, np.uint8)
+    for start in range(0, size, PIECE):
+        piece = np.zeros(PIECE, np.uint8)
+        length = min(PIECE, size - start)
+        if content is not None:
+            piece[:length] = content[start : start + length]
+        words = multihost_utils.broadcast_one_to_all(piece.view(np.uint32), jax.process_index() == giver)
+        found[start : start + length] = np.asarray(words).view(np.uint8)[:length]
+    return found
 
 
 @contextmanager

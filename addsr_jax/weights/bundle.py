@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from addsr_jax import atomic, attempts, hashes, json_file, options, places, sharding, spec_json, trees
+from addsr_jax import atomic, attempts, hashes, json_file, options, places, processes, sharding, spec_json, trees
 from addsr_jax.errors import UserError, printable
 from addsr_jax.networks.prompt_extractor import dape
 from addsr_jax.specs import ModelSpec
@@ -178,7 +178,8 @@ def load(
     """The embedded model 'nano', or a folder; UserError says what is wrong with it.
 
     dtype: of floating tensors, cast one network at a time; None keeps what is stored. mesh: of devices that get the
-    tensors, each by `sharding.RULES`, so that a process holds its own devices' shares alone; None: numpy arrays. only:
+    tensors, each by `sharding.RULES`, so that a process holds its own devices' shares alone; where they are of several
+    processes, these load together, and an Orbax bundle is read once among them; None: numpy arrays. only:
     the parts to load, of those that it has; the others are missing from `params`. What a student has of its teacher is
     read once, and the same arrays stand in both.
     """
@@ -285,22 +286,20 @@ def _load_orbax(
     folder: Path, record: Mapping[str, Any], wanted: dict[str, Tree], dtype: Any, mesh: Mesh | None
 ) -> dict[str, Tree]:
     shared, flat = same.read(record, wanted), {}
+    readers = processes.sharing(mesh)
     made: dict[str, dict[str, int]] = {}  # hashes of tensors by network
     for network, path, stored in sorted(_stored(folder, wanted), key=lambda found: found[0].startswith(same.OF)):
         theirs = same.theirs(network, made, shared)
         own = {name: shape for name, shape in trees.flatten(stored).items() if name not in theirs}
-        made[network] = theirs
 
-        def kept(
-            arrays: restoring.Arrays, network: str = network, path: Path = path, found: dict[str, int] = theirs
-        ) -> restoring.Arrays:
-            found |= {name: hashes.of_array(name, array) for name, array in arrays.items()}
-            finite.check(arrays, path)
-            arrays = trees.cast(arrays, dtype)
+        def put(arrays: restoring.Arrays, network: str = network) -> restoring.Arrays:
             return arrays if mesh is None else sharding.put_params({network: arrays}, mesh)[network]
 
+        flat[network], found = {}, {}
         with _readable(path):
-            flat[network] = restoring.restored(path, trees.unflatten(own), kept) if own else {}
+            if own:
+                flat[network], found = restoring.restored(path, trees.unflatten(own), dtype, put, readers)
+        made[network] = theirs | found
         model_file.check(record, f'params/{network}', hashes.text(sum(made[network].values())), path)
     found = trees.unflatten(flat)
     return {part: found[part] for part in wanted}

@@ -1,4 +1,8 @@
-"""A network out of an Orbax folder, a few tensors at a time: what is on its way takes little of the host's memory."""
+"""A network out of an Orbax folder, a few tensors at a time: what is on its way takes little of the host's memory.
+
+Processes that load together share the work: each portion of tensors is read, looked at and cast by one of them, which
+gives it to the others, so that the disk or bucket is read once, however many they are.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,10 +13,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from addsr_jax import trees
+from addsr_jax import hashes, trees
 from addsr_jax.runtime import return_freed_memory
 from addsr_jax.trees import Tree
-from addsr_jax.weights import orbax_folder
+from addsr_jax.weights import finite, handing, orbax_folder
 
 TOGETHER = 64 * 2**20  # bytes that are read together; a larger tensor is read alone
 Arrays = dict[str, Any]  # by path: 'down/0/kernel'
@@ -28,23 +32,39 @@ def described(path: Path, most: int) -> Tree:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), dict(saved))
 
 
-def restored(path: Path, stored: Tree, keep: Callable[[Arrays], Arrays]) -> Tree:
-    """The network of the shapes `stored`: `keep` gets its tensors in portions, and returns what stays of them.
+def restored(
+    path: Path, stored: Tree, dtype: Any, put: Callable[[Arrays], Arrays], readers: Sequence[int]
+) -> tuple[Tree, dict[str, int]]:
+    """The network of the shapes `stored`, and its tensors' hashes by path.
 
-    While it does, the next portion is read.
+    dtype: of floating tensors; None keeps what is stored. put: gets the tensors in portions, as numpy's, and returns
+    what stays of them; meanwhile the next portion is read. readers: the processes that load together, this one among
+    them. A UserError names a tensor with a number that is not finite.
     """
-    flat, kept = trees.flatten(stored), {}
+    flat = trees.flatten(stored)
     portions = [{name: flat[name] for name in names} for names in portioned(flat)]
-    with ThreadPoolExecutor(1) as reader:
-        ahead = reader.submit(partial(_read, path), portions[0])
-        for following in [*portions[1:], None]:
-            arrays = ahead.result()
-            if following is not None:
-                ahead = reader.submit(partial(_read, path), following)
-            kept |= keep(arrays)
-            del arrays
-            return_freed_memory()
-    return trees.unflatten(kept)
+    me, turns = jax.process_index(), [readers[n % len(readers)] for n in range(len(portions))]
+    reads = _read_ahead(path, [portion for portion, turn in zip(portions, turns, strict=True) if turn == me])
+    kept, made = {}, {}
+    for portion, turn in zip(portions, turns, strict=True):
+        look = partial(_looked_at, reads, dtype, path)
+        if len(readers) == 1:
+            looked = look()
+        else:
+            looked = handing.shared(look if turn == me else None, trees.retyped(portion, dtype), turn)
+        kept |= put(looked.arrays)
+        made |= looked.made
+        del looked
+        return_freed_memory()
+    return trees.unflatten(kept), made
+
+
+def _looked_at(reads: Iterator[Arrays], dtype: Any, path: Path) -> handing.Looked:
+    """The next portion."""
+    arrays = next(reads)
+    made = {name: hashes.of_array(name, array) for name, array in arrays.items()}
+    finite.check(arrays, path)
+    return handing.Looked(trees.cast(arrays, dtype), made)
 
 
 def portioned(flat: Arrays) -> Iterator[Sequence[str]]:
@@ -59,13 +79,26 @@ def portioned(flat: Arrays) -> Iterator[Sequence[str]]:
     yield names
 
 
+def _read_ahead(path: Path, portions: Sequence[Arrays]) -> Iterator[Arrays]:
+    """Each portion's tensors; the one after it is being read."""
+    with ThreadPoolExecutor(1) as reader:
+        ahead = None
+        for portion in portions:
+            following = reader.submit(_read, path, portion)
+            if ahead is not None:
+                yield ahead.result()
+            ahead = following
+        if ahead is not None:
+            yield ahead.result()
+
+
 def _read(path: Path, flat: Arrays) -> Arrays:
     """Tensors of these names and shapes, as numpy's."""
     import orbax.checkpoint as ocp
 
     wanted = trees.unflatten({n: np.broadcast_to(np.zeros((), s.dtype), s.shape) for n, s in flat.items()})
     how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
-    me = jax.process_index()  # this process reads for its own devices, and waits for no other
+    me = jax.process_index()  # this process reads its own portions, and waits for no other
     alone = ocp.options.MultiprocessingOptions(me, {me}, 'weights')
     handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
     with ocp.Checkpointer(handler, multiprocessing_options=alone) as reader:

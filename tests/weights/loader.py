@@ -1,0 +1,34 @@
+"""Weights loaded by one of several processes: what it read, and what it has in the end.
+
+python -m tests.weights.loader FOLDER DTYPE PORT PROCESSES PROCESS
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from addsr_jax import hashes, processes, sharding
+from addsr_jax.weights import bundle as bundles
+from addsr_jax.weights import restoring
+
+
+def main(folder, dtype, port, count, process):
+    processes.join(f'localhost:{port}', int(count), int(process))
+    sharding.SMALL, restoring.TOGETHER = 2, 5_000  # as if the model were large
+    read, original = [], restoring._read
+
+    def noted(path, flat):
+        read.extend(f'{path.relative_to(folder)}/{name}' for name in flat)
+        return original(path, flat)
+
+    restoring._read = noted
+    with processes.ending_together():
+        mesh = sharding.make_mesh('fsdp:-1')
+        loaded = bundles.load(folder, None if dtype == 'stored' else dtype, mesh=mesh)
+        split = sum(not leaf.is_fully_replicated for leaf in hashes.jax.tree.leaves(loaded.params))
+        made = hashes.of_tree(processes.on_host(loaded.params, mesh))
+        print(json.dumps({'read': read, 'made': made, 'split': split}))  # noqa: T201
+
+
+if __name__ == '__main__':
+    main(Path(sys.argv[1]), *sys.argv[2:])
