@@ -48,6 +48,7 @@ class Plan(Options):
     seeds: tuple[str, ...] = option('runs that differ in the seed alone: their spread is the yardstick', least_items=2)
     runs: dict[str, tuple[str, ...]] = option('name: overrides KEY=VALUE', least_items=2)
     methods: tuple[str, ...] = option('every run is scored with these', least_items=1)
+    metrics: tuple[str, ...] = option('the figures to score with', least_items=1)
     without_psr: tuple[str, ...] = option('runs that restore with PSR weight 0')
     curve: tuple[str, ...] = option('the first seed is scored with these as well')
     teacher: str = option('scored once, from the weights that the runs start from')
@@ -75,11 +76,13 @@ def main(arguments: Sequence[str]) -> None:
     command = take(parser.parse_args(own), Command)
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
     require('train', 'clu', 'grain', 'matplotlib', 'ml_collections', 'tensorflow')
+    from addsr_jax.evaluation import figures
     from addsr_jax.restoration import comparison
     from addsr_jax.runtime import prepare
     from addsr_jax.training import config
 
     plan = read_plan(config.read(command.config, overrides, Plan).to_dict())
+    figures.chosen(','.join(plan.metrics))
     pairs = comparison.find_pairs(command.lq, command.hr, plan.pairs)
     trained = {name: train(plan, name, command.workdir / name) for name in plan.runs}
     prepare()
@@ -117,7 +120,7 @@ def score_all(
             return comparison.make_methods(left, settings, lambda: model)
 
         record = workdir / name / f'scores_{plan.steps}.json'
-        return comparison.scored(record, pairs, methods, make, lambda line: say(f'{name} {line}'))
+        return comparison.scored(record, pairs, methods, make, lambda line: say(f'{name} {line}'), plan.metrics)
 
     blind = dataclasses.replace(defaults, psr_weight=0.0)
     scored = {
@@ -138,16 +141,16 @@ def write_results(plan: Plan, scored: 'dict[str, list[report.Score]]', workdir: 
     table = {name: report.means(scored[name]) for name in order}
     others = report.means(scored['teacher'])
     curve = dict(sorted({**table[plan.seeds[0]], **report.means(scored['curve'])}.items()))
-    found = ablation.differences(table, plan.seeds, plan.methods)
+    found = ablation.differences(table, plan.seeds, plan.methods, plan.metrics)
     count = len({s.image for s in scored['curve']})
     text = '\n\n'.join(
         [
             f'Every run: `{plan.config}`, {plan.steps} updates, scored on {count} pairs.',
-            ablation.figures_table(table, plan.methods),
+            ablation.figures_table(table, plan.methods, plan.metrics),
             'Less the mean of the seeds; `none`: not more than the seeds differ among themselves.',
             ablation.differences_table(found),
             f'The run `{plan.seeds[0]}` by steps and PSR weight (after the @; 0.4 where none stands).',
-            ablation.curve_table({**others, **curve}),
+            ablation.curve_table({**others, **curve}, plan.metrics),
         ]
     )
     atomic.write_text(workdir / 'ablation.md', text + '\n')

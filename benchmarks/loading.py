@@ -5,12 +5,13 @@
 Nobody's weights are needed: 9 GB of random numbers, a student and all that it works with, are written to DIR once,
 which takes 10 GB of memory. Then each way of loading runs in a process of its own. On CPUs the devices' memory is the
 host's: the peak has the weights in it, 9.0 GB in float32. `read` is the same without jax: every file of DIR, byte by
-byte, which is what the disk takes.
+byte, which is what the disk takes. Of several processes each has a line; all run on this machine's cores.
 """
 
 import argparse
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ WAYS = {
     'float32': 'addsr_jax.load, one device',
     'bfloat16': 'addsr_jax.load, one device',
     'split': 'addsr_jax.load, float32 split over the devices',
+    'shared': 'addsr_jax.load, float32 split over two processes, each half of the devices',
     'dape': 'the start of `train`, stage dape, which needs the prompt extractor alone',
 }
 
@@ -61,14 +63,14 @@ def start_of_training(folder: Path) -> Any:
     return frozen, step.first_state(stage, given, shapes, 0)
 
 
-def run(way: str, folder: Path, devices: int) -> None:
+def run(way: str, folder: Path) -> None:
     """Prints the seconds of one way of loading, imports not counted."""
     import jax
 
     import addsr_jax
     from addsr_jax import sharding
 
-    mesh = sharding.make_mesh(f'fsdp:{devices}' if way == 'split' else 'data:1')
+    mesh = sharding.make_mesh('fsdp:-1' if way in ('split', 'shared') else 'data:1')
     began = time.monotonic()
     if way == 'read':
         read(folder)
@@ -86,27 +88,47 @@ def main() -> None:
     parser.add_argument('--ways', default=','.join(WAYS), help='of %(default)s')
     parser.add_argument('--keep', action='store_true', help='leave DIR there for another time')
     parser.add_argument('--way', help=argparse.SUPPRESS)
+    parser.add_argument('--join', nargs=3, help=argparse.SUPPRESS)
     values = parser.parse_args()
+    if values.join:
+        from addsr_jax import processes
+
+        processes.join(values.join[0], *map(int, values.join[1:]))
     if values.way == 'write':
         write(values.folder)
     elif values.way:
-        run(values.way, values.folder, values.devices)
+        run(values.way, values.folder)
     if values.way:
         return
-    ways = ['write'] * (not values.folder.exists()) + values.ways.split(',')
-    for way in ways:
-        devices = values.devices if way == 'split' else 1
-        flags = f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count={devices}'
-        command = [sys.executable, __file__, str(values.folder), '--devices', str(devices), '--way', way]
-        print(f'{way} ({WAYS.get(way, "random weights")}): ', end='', flush=True)  # noqa: T201
-        process = subprocess.Popen(command, env={**os.environ, 'XLA_FLAGS': flags})
-        _, status, usage = os.wait4(process.pid, 0)
+    for way in ['write'] * (not values.folder.exists()) + values.ways.split(','):
+        print(f'{way} ({WAYS.get(way, "random weights")})', flush=True)  # noqa: T201
+        measure(way, values.folder, values.devices)
+    if not values.keep:
+        shutil.rmtree(values.folder)
+
+
+def measure(way: str, folder: Path, devices: int) -> None:
+    """Each process of one way in a line, when it has ended: its seconds, those of CPU, and its memory at the peak."""
+    count = 2 if way == 'shared' else 1
+    own = devices // count if way in ('split', 'shared') else 1
+    flags = f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count={own}'
+    command = [sys.executable, __file__, str(folder), '--way', way]
+    with socket.socket() as found:
+        found.bind(('localhost', 0))
+        place = f'localhost:{found.getsockname()[1]}'
+    children = [
+        subprocess.Popen(
+            [*command, *(['--join', place, str(count), str(process)] if count > 1 else [])],
+            env={**os.environ, 'XLA_FLAGS': flags},
+        )
+        for process in range(count)
+    ]
+    for child in children:
+        _, status, usage = os.wait4(child.pid, 0)
         cpu = usage.ru_utime + usage.ru_stime
         print(f'{cpu:.0f} s of CPU, {usage.ru_maxrss * 1024 / 1e9:.1f} GB at most', flush=True)  # noqa: T201
         if status:
             sys.exit(f'{way} failed')
-    if not values.keep:
-        shutil.rmtree(values.folder)
 
 
 if __name__ == '__main__':

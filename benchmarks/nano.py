@@ -22,7 +22,7 @@ from PIL import Image
 from addsr_jax import atomic
 from addsr_jax.data import pictures, sources
 from addsr_jax.data.batches import degrade_image
-from addsr_jax.evaluation import report
+from addsr_jax.evaluation import figures, report
 from addsr_jax.evaluation.ablation import curve_table
 from addsr_jax.evaluation.plot import perception_distortion
 from addsr_jax.flags import say
@@ -94,7 +94,7 @@ def frontier(pairs, workdir: Path, load) -> str:
     scores = comparison.scored(workdir / 'scores.json', pairs, FRONTIER, make, say)
     curve = report.means(scores)
     perception_distortion(ROOT / 'docs' / 'frontier.png', curve, {}, PSR_WEIGHT)
-    return curve_table(curve)
+    return curve_table(curve, figures.BASIC)
 
 
 def ablation_tables(workdir: Path) -> str:

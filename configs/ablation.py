@@ -2,8 +2,8 @@
 
     addsr ablate --config configs/ablation.py --workdir runs/ablation --lq LQ --hr HR --config.photos=REDUCED
 
-Ten runs of configs/addsr.py:nano; on two CPU cores about three minutes of training each. What a run changes is written
-as config overrides of that run; the runs named in `seeds` change the seed only, and a difference that is
+Nineteen runs of configs/addsr.py:nano; on two CPU cores about three minutes of training each. What a run changes is
+written as config overrides of that run; the runs named in `seeds` change the seed only, and a difference that is
 smaller than theirs is reported as none.
 """
 
@@ -14,6 +14,15 @@ PLAIN_ADD = (
     'objective.second_step_latent=hr',
     'objective.teacher_condition=lq',
     'objective.ta_form=constant',
+)
+PUBLISHED = (
+    'objective.ta_index=first_step',
+    'objective.second_step_latent=hr',
+    'objective.psr_range=signed',
+    'objective.noise=shared',
+    'objective.branch=per_pair',
+    'objective.spectral_steps=3',
+    'objective.d_grad_leak=True',
 )
 
 
@@ -37,8 +46,19 @@ def get_config():
                 'plain_add': PLAIN_ADD,
                 # the student's adversarial weight was chosen for AddSR: plain ADD gets half of it as well
                 'plain_add_half': (*PLAIN_ADD, 'objective.adversarial_weight=0.001'),
+                # what the published script has instead of our defaults (docs/differences.md), one at a time, then all
+                'second_step_hr': ('objective.second_step_latent=hr',),
+                'psr_signed': ('objective.psr_range=signed',),
+                'noise_shared': ('objective.noise=shared',),
+                'branch_per_pair': ('objective.branch=per_pair',),
+                'branch_per_batch': ('objective.branch=per_batch',),
+                'spectral_steps_3': ('objective.spectral_steps=3',),
+                'd_grad_leak': ('objective.d_grad_leak=True',),
+                'released': PUBLISHED,
+                'batch_16': ('batch_size=16', 'steps=30'),  # as many photographs, in half the updates
             },
             'methods': ('addsr-1', 'addsr-2', 'addsr-4'),  # every run is scored with these
+            'metrics': ('psnr', 'ssim', 'niqe', 'lpips', 'dists'),  # by these; the last two need the extra [metrics]
             'without_psr': ('no_psr', 'plain_add', 'plain_add_half'),  # and these restore with PSR weight 0
             # The perception-distortion curve: the first seed, over steps and over PSR weights (after the @).
             'curve': (

@@ -22,7 +22,8 @@ def get_config():
     return ConfigDict({
         'config': 'configs/addsr.py:nano', 'photos': '', 'steps': 3, 'pairs': 2, 'seeds': ('whole', 'again'),
         'runs': {'whole': (), 'again': ('seed=1',), 'no_psr': ('objective.psr_train=0.0',)},
-        'methods': ('addsr-1', 'addsr-2'), 'without_psr': ('no_psr',), 'curve': ('addsr-2@1',), 'teacher': 'seesr-2',
+        'methods': ('addsr-1', 'addsr-2'), 'metrics': ('psnr', 'niqe'),
+        'without_psr': ('no_psr',), 'curve': ('addsr-2@1',), 'teacher': 'seesr-2',
     })
 """
 
@@ -63,6 +64,7 @@ def test_ablate_trains_scores_and_tabulates_and_scores_nothing_twice(asked, caps
     runs = result['runs']
     assert runs['whole']['addsr-2']['psnr'] == runs['again']['addsr-2']['psnr']
     assert runs['whole']['addsr-1']['psnr'] == runs['no_psr']['addsr-1']['psnr']
+    assert set(runs['whole']['addsr-2']) == {'psnr', 'niqe', 'seconds'}
     assert runs['whole']['addsr-2']['psnr'] != runs['no_psr']['addsr-2']['psnr']
     assert Path('run/ablation.md').read_text() in capsys.readouterr().out
     assert np.asarray(Image.open('run/curve.png')).ndim == 3
@@ -89,6 +91,7 @@ BAD = [
     (["'seed=1'", "'seed'"], 'write KEY=VALUE'),
     (["'whole': (), ", "'whole': (), 'curve': (), "], 'choose another'),
     (["'pairs': 2, ", ''], 'config.pairs is missing'),
+    (["'niqe'", "'fid'"], "there is no figure 'fid'"),
 ]
 
 

@@ -110,14 +110,16 @@ def scored(
     names: Sequence[str],
     methods: Callable[[Sequence[str]], Mapping[str, Restore]],
     tell: Callable[[str], None],
+    metrics: Sequence[str] = BASIC,
 ) -> list[report.Score]:
     """Scores of every named method on every pair, kept in a file: what it holds already is not run again."""
     wanted = {(pair.name, name) for pair in pairs for name in names}
-    found = report.read_json(record) if record.exists() else []
+    kept = report.read_json(record) if record.exists() else []
+    found = [s for s in kept if set(metrics) <= set(s.figures)]
     missing = wanted - {(s.image, s.method) for s in found}
     left = [name for name in names if any(name == method for _, method in missing)]
     rest = [pair for pair in pairs if any(pair.name == image for image, _ in missing)]
-    for i, trial in enumerate(compare(rest, methods(left)) if rest else (), 1):
+    for i, trial in enumerate(compare(rest, methods(left), metrics) if rest else (), 1):
         found += [s for s in trial.scores if (s.image, s.method) in missing]
         report.write_json(record, found)
         tell(f'[{i}/{len(rest)}] {trial.pair.name}')

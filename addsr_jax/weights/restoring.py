@@ -4,6 +4,7 @@ Processes that load together share the work: each portion of tensors is read, lo
 gives it to the others, so that the disk or bucket is read once, however many they are.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -19,6 +20,7 @@ from addsr_jax.trees import Tree
 from addsr_jax.weights import finite, handing, orbax_folder
 
 TOGETHER = 64 * 2**20  # bytes that are read together; a larger tensor is read alone
+READERS = 2  # threads, each with a portion
 Arrays = dict[str, Any]  # by path: 'down/0/kernel'
 
 
@@ -38,33 +40,25 @@ def restored(
     """The network of the shapes `stored`, and its tensors' hashes by path.
 
     dtype: of floating tensors; None keeps what is stored. put: gets the tensors in portions, as numpy's, and returns
-    what stays of them; meanwhile the next portion is read. readers: the processes that load together, this one among
+    what stays of them; meanwhile the next ones are read. readers: the processes that load together, this one among
     them. A UserError names a tensor with a number that is not finite.
     """
     flat = trees.flatten(stored)
     portions = [{name: flat[name] for name in names} for names in portioned(flat)]
     me, turns = jax.process_index(), [readers[n % len(readers)] for n in range(len(portions))]
-    reads = _read_ahead(path, [portion for portion, turn in zip(portions, turns, strict=True) if turn == me])
+    ahead = _ahead(path, dtype, [portion for portion, turn in zip(portions, turns, strict=True) if turn == me])
     kept, made = {}, {}
     for portion, turn in zip(portions, turns, strict=True):
-        look = partial(_looked_at, reads, dtype, path)
         if len(readers) == 1:
-            looked = look()
+            looked = next(ahead)
         else:
-            looked = handing.shared(look if turn == me else None, trees.retyped(portion, dtype), turn)
+            look = partial(next, ahead) if turn == me else None
+            looked = handing.shared(look, trees.retyped(portion, dtype), turn)
         kept |= put(looked.arrays)
         made |= looked.made
         del looked
         return_freed_memory()
     return trees.unflatten(kept), made
-
-
-def _looked_at(reads: Iterator[Arrays], dtype: Any, path: Path) -> handing.Looked:
-    """The next portion."""
-    arrays = next(reads)
-    made = {name: hashes.of_array(name, array) for name, array in arrays.items()}
-    finite.check(arrays, path)
-    return handing.Looked(trees.cast(arrays, dtype), made)
 
 
 def portioned(flat: Arrays) -> Iterator[Sequence[str]]:
@@ -79,17 +73,23 @@ def portioned(flat: Arrays) -> Iterator[Sequence[str]]:
     yield names
 
 
-def _read_ahead(path: Path, portions: Sequence[Arrays]) -> Iterator[Arrays]:
-    """Each portion's tensors; the one after it is being read."""
-    with ThreadPoolExecutor(1) as reader:
-        ahead = None
+def _ahead(path: Path, dtype: Any, portions: Sequence[Arrays]) -> Iterator[handing.Looked]:
+    """The portions in their order, while those that come next are read and looked at."""
+    with ThreadPoolExecutor(READERS) as readers:
+        waiting = deque()
         for portion in portions:
-            following = reader.submit(_read, path, portion)
-            if ahead is not None:
-                yield ahead.result()
-            ahead = following
-        if ahead is not None:
-            yield ahead.result()
+            if len(waiting) > READERS:
+                yield waiting.popleft().result()
+            waiting.append(readers.submit(_looked_at, path, dtype, portion))
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _looked_at(path: Path, dtype: Any, portion: Arrays) -> handing.Looked:
+    arrays = _read(path, portion)
+    made = {name: hashes.of_array(name, array) for name, array in arrays.items()}
+    finite.check(arrays, path)
+    return handing.Looked(trees.cast(arrays, dtype), made)
 
 
 def _read(path: Path, flat: Arrays) -> Arrays:
