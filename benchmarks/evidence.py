@@ -75,6 +75,7 @@ PIECES = {
     'upscale_tiles': Piece(('benchmarks/upscale_tiles.py',), (('docs/performance.md', 'upscale_tiles'),)),
     'torch': Piece(('-m', 'benchmarks.compare_torch'), (('docs/performance.md', 'torch'),)),
     'savings': Piece(('-m', 'benchmarks.savings'), (('docs/performance.md', 'savings'),)),
+    'int8': Piece(('-m', 'benchmarks.switches', 'int8', *PAIRS, '--limit', '8'), (('docs/performance.md', 'int8'),)),
     'roofline': Piece(('benchmarks/roofline.py',), (('docs/performance.md', 'roofline'),), text=PRINTED),
     'start': Piece(('benchmarks/start.py',), (('docs/performance.md', 'start'),), text=PRINTED),
     'export': Piece(('-m', 'benchmarks.export', '--repeats', '9', '--side', '512'), (('docs/export.md', 'export'),)),

@@ -1,12 +1,12 @@
 """What each saving of stage `addsr`'s step spares: the step as it is, and written without one saving at a time.
 
-    python -m benchmarks.savings [--runs 3]
+    python -m benchmarks.savings [--runs 7]
 
 Forward and both gradients, before the optimisers. TFLOP: of Stable Diffusion 2's step, counted in its traced program,
 one picture of 512 pixels. The other columns are those of a small model, run on two pictures of 128 pixels: the embedded
 one's networks, of UNet and ControlNet one level, with small DINO and DINOv2. MB is planned beside inputs and weights,
-CPU-s the median of --runs, loss and gradient the largest differences to the step as it is, of the largest value. A
-compiler may see by itself that two passes are one: then only the count of FLOPs tells them apart.
+CPU-s the median of --runs, which take turns, loss and gradient the largest differences to the step as it is, of the
+largest value. A compiler may see by itself that two passes are one: then only the count of FLOPs tells them apart.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from addsr_jax import sharding, sizes
 from addsr_jax.benchmark import random_batch
 from addsr_jax.data.batches import batch_shapes
 from addsr_jax.diffusion.denoiser import Denoiser
+from addsr_jax.evaluation.ablation import markdown
 from addsr_jax.flags import say
 from addsr_jax.planning.flops import flops
 from addsr_jax.runtime import compiler_options, prepare
@@ -33,7 +34,6 @@ from addsr_jax.specs import ModelSpec
 from addsr_jax.stages import addsr
 from addsr_jax.stages.addsr import Heads, Losses, Prediction
 from addsr_jax.stages.addsr_draws import draw
-from addsr_jax.stages.addsr_objective import distillation_weight
 from addsr_jax.stages.objectives import AddsrObjective
 from addsr_jax.stages.projected import Projection
 from addsr_jax.training import config, job
@@ -121,31 +121,10 @@ class EncodesEachTime(Denoiser):
         return super().condition(params, images, text, clip_view=clip_view)
 
 
-class TeachersAtOnce(Losses):
-    """All K samples of the teacher in one batch, decodes too: no saving of work, and the memory of K."""
-
-    def distillation(self, prediction: Prediction, heads: Heads, sample: addsr.Sample) -> tuple[jax.Array, Tree]:
-        model, z0 = self.teacher_model, jax.lax.stop_gradient(prediction.z0)
-        times, noises = sample.draws.teacher_timesteps, sample.draws.teacher_noise
-        count = times.shape[1]
-
-        def repeated(x: jax.Array) -> jax.Array:
-            return jnp.repeat(x, count, axis=0)
-
-        z_t = model.add_noise(repeated(z0), noises.reshape(-1, *noises.shape[2:]), times.reshape(-1))
-        teacher, low = jax.tree.map(repeated, (sample.teacher, sample.batch['lq']))
-        predicted = model.predict_z0(sample.frozen, z_t, times.reshape(-1), teacher)
-        x_psi = jax.lax.stop_gradient(model.decode(sample.frozen, predicted, low))
-        error = ((repeated(prediction.x) - x_psi) ** 2 / 4).mean(axis=(1, 2, 3)).reshape(times.shape)
-        weights = distillation_weight(self.objective, model.abar, sample.p[:, None], times)
-        loss = (weights * error).mean(axis=1)
-        return loss, {'distill': loss.mean()}
-
-
 def changed(losses: Losses, name: str) -> tuple[Losses, Step]:
     """The step without one saving."""
     projection, model = losses.projection, losses.student_model
-    own = {field.name: getattr(losses, field.name) for field in dataclasses.fields(losses)}
+    at_once = dataclasses.replace(losses.objective, teacher_together=losses.objective.teacher_samples)
     parts = (projection.networks, projection.parts, projection.extract, projection.embed)
     return {
         'as it is': (losses, step),
@@ -159,7 +138,7 @@ def changed(losses: Losses, name: str) -> tuple[Losses, Step]:
         ),
         'a forward for each player': (losses, forward_each),
         'backward passes that end in zeros': (losses, through_zeros),
-        "the teacher's samples in one batch": (TeachersAtOnce(**own), step),
+        "the teacher's samples in one batch": (dataclasses.replace(losses, objective=at_once), step),
     }[name]
 
 
@@ -195,26 +174,31 @@ def prepared(spec: ModelSpec, config_name: str, size: int, side: int) -> tuple[L
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--runs', type=int, default=3)
+    parser.add_argument('--runs', type=int, default=7)
     parser.add_argument('--small', action='store_true', help='without the FLOPs of Stable Diffusion 2')
     values = parser.parse_args()
     prepare()
     small, shapes = prepared(SMALL, 'configs/addsr.py:nano', 2, 128)
     given = numbers(small, shapes)
     large = None if values.small else prepared(sizes.SD2, 'configs/addsr.py', 1, 512)
-    say('| step | TFLOP, SD-2 | GFLOP | MB | CPU-s | loss | gradient |\n| --- | --- | --- | --- | --- | --- | --- |')
-    wanted = None
+    rows, programs, wanted = {}, {}, None
     for name in STEPS:
         told = '' if large is None else f'{flops(traced(*large, name).jaxpr) / 1e12:.2f}'
         program = traced(small, shapes, name)
         count = flops(program.jaxpr) / 1e9
-        compiled = program.lower().compile()
-        found = jax.tree.map(np.asarray, compiled(*given))
+        programs[name] = program.lower().compile()
+        found = jax.tree.map(np.asarray, programs[name](*given))
         wanted = found if wanted is None else wanted
-        seconds = statistics.median(cpu_seconds(compiled, given) for _ in range(values.runs))
-        memory = compiled.memory_analysis().temp_size_in_bytes / 1e6
+        memory = programs[name].memory_analysis().temp_size_in_bytes / 1e6
         apart = [f'{difference(found[i], wanted[i]):.0e}' for i in (0, 1)]
-        say(f'| {name} | {told} | {count:.1f} | {memory:.0f} | {seconds:.2f} | {" | ".join(apart)} |')
+        rows[name] = ([told, f'{count:.1f}', f'{memory:.0f}'], apart)
+    seconds = {name: [] for name in STEPS}
+    for _ in range(values.runs):  # in turn: what else this machine does is shared among them
+        for name, program in programs.items():
+            seconds[name].append(cpu_seconds(program, given))
+    header = ['step', 'TFLOP, SD-2', 'GFLOP', 'MB', 'CPU-s', 'loss', 'gradient']
+    table = [[name, *own, f'{statistics.median(seconds[name]):.2f}', *apart] for name, (own, apart) in rows.items()]
+    say(markdown([header, *table]))
 
 
 def traced(losses: Losses, shapes: tuple[Any, ...], name: str) -> Any:

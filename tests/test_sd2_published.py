@@ -129,6 +129,7 @@ DISCRIMINATOR = {f'discriminator_optimizer.{name}': value for name, value in ADA
 # config key -> ours, of which the publications say nothing
 OURS = {
     'addsr': {
+        'objective.teacher_together': 1,
         'objective.lora_rank': 16,
         'objective.lora_alpha': 16.0,
         'objective.lpips_weight': 0.0,

@@ -152,21 +152,24 @@ class Losses:
 
     def distillation(self, prediction: Prediction, heads: Heads, sample: Sample) -> tuple[jax.Array, Metrics]:
         """mean_k d(s, t_k) mean((x_theta - x_psi,k)^2 / 4): the teacher sees h and repairs the re-noised student."""
-        model, z0, low = self.teacher_model, jax.lax.stop_gradient(prediction.z0), sample.batch['lq']
+        model, g = self.teacher_model, self.objective.teacher_together
+        told = (prediction.x, jax.lax.stop_gradient(prediction.z0), sample.p, sample.teacher, sample.batch['lq'])
+        x, z0, p, condition, low = jax.tree.map(lambda leaf: jnp.repeat(leaf, g, axis=0), told)  # [B * g, ...]
 
-        def one_teacher(total, k):
-            t, noise = k
+        def some_teachers(total, some):
+            t, noise = some  # [B * g], [B * g, h, w, C]
             z_t = model.add_noise(z0, noise, t)
-            z_psi = model.predict_z0(sample.frozen, z_t, t, sample.teacher)
+            z_psi = model.predict_z0(sample.frozen, z_t, t, condition)
             small = self.objective.teacher_decoder == 'tiny'
             x_psi = model.decode_tiny(sample.frozen, z_psi) if small else model.decode(sample.frozen, z_psi, low)
-            error = ((prediction.x - jax.lax.stop_gradient(x_psi)) ** 2 / 4).mean(axis=(1, 2, 3))
-            return total + distillation_weight(self.objective, model.abar, sample.p, t) * error, None
+            error = ((x - jax.lax.stop_gradient(x_psi)) ** 2 / 4).mean(axis=(1, 2, 3))
+            weighed = distillation_weight(self.objective, model.abar, p, t) * error
+            return total + weighed.reshape(-1, g).sum(axis=1), None
 
-        times = sample.draws.teacher_timesteps.T  # [K, B]
-        noises = sample.draws.teacher_noise.swapaxes(0, 1)
-        loss, _ = jax.lax.scan(one_teacher, jnp.zeros(len(prediction.x)), (times, noises))
-        loss = loss / times.shape[0]
+        times, noises = sample.draws.teacher_timesteps, sample.draws.teacher_noise  # [B, K, ...]
+        some = _in_groups(times, g), _in_groups(noises, g)
+        loss, _ = jax.lax.scan(some_teachers, jnp.zeros(len(prediction.x)), some)
+        loss = loss / times.shape[1]
         return loss, {'distill': loss.mean()}
 
     def discriminator(
@@ -388,6 +391,12 @@ def preview(losses: Losses, recipe: Recipe, state: State, frozen: Tree, batch: B
         inputs = Inputs(lq=batch['lq'], tokens=batch['tokens'], noise=noise, psr_weight=o.psr_preview)
         images[name] = sampler.sample(losses.student_model.networks, sampling, params, inputs)
     return {'LQ': batch['lq'], **images, 'HR': batch['hr']}
+
+
+def _in_groups(of_teachers: jax.Array, size: int) -> jax.Array:
+    """[B, K, ...] -> [K / size, B * size, ...]: what a batch of so many teacher samples needs, sample by sample."""
+    b, k, *rest = of_teachers.shape
+    return of_teachers.reshape(b, k // size, size, *rest).swapaxes(0, 1).reshape(k // size, b * size, *rest)
 
 
 def _where(choose_first: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:

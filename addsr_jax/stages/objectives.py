@@ -96,6 +96,12 @@ class AddsrObjective(Options):
         "S, the student's chain, falling", default=(999, 749, 499, 249), low=0, high=999, least_items=2
     )
     teacher_samples: int = option('K, timesteps at which the teacher answers', default=4, low=1, high=1000)
+    teacher_together: int = option(
+        'how many of the K answers are computed in one batch: quicker where there is memory for them',
+        default=1,
+        low=1,
+        high=1000,
+    )
     one_step_probability: float = option('chance that the first step is trained', default=0.5, low=0, high=1)
     distillation_weight: float = option(
         'weight of the distillation, 1 in the paper; 0: the teacher is not asked', default=1.0, low=0, high=1e6
@@ -185,3 +191,7 @@ class AddsrObjective(Options):
         weights = ('distillation_weight', 'adversarial_weight', 'lpips_weight', 'pixel_weight')
         if not any(getattr(self, name) for name in weights):
             raise UserError(f'nothing would be learned: give one of {", ".join(weights)} more than 0')
+        if self.teacher_samples % self.teacher_together:
+            raise UserError(
+                f'teacher_together={self.teacher_together} does not divide teacher_samples={self.teacher_samples}'
+            )

@@ -150,9 +150,18 @@ def prediction(sample):
     return Prediction(jnp.asarray(x), jnp.asarray(toy.pooled(x)))
 
 
-@pytest.mark.parametrize(('decoder', 'part'), [('whole', 1), ('tiny', 0.5)])  # the toy's small one halves
-def test_distillation_is_the_weighted_mean_distance_from_what_the_teacher_makes_of_the_student(paper, decoder, part):
-    losses, told = toy.losses(teacher_decoder=decoder), prediction(paper)
+# the toy's small decoder halves
+@pytest.mark.parametrize(
+    ('changes', 'part'),
+    [
+        ({}, 1),
+        ({'teacher_decoder': 'tiny'}, 0.5),
+        ({'teacher_together': 2}, 1),
+    ],
+    ids=str,
+)
+def test_distillation_is_the_weighted_mean_distance_from_what_the_teacher_makes_of_the_student(paper, changes, part):
+    losses, told = toy.losses(**changes), prediction(paper)
     loss, metrics = losses.distillation(told, Heads({}, {}), paper)
     wanted, to_x = np.zeros(4), np.zeros(told.x.shape)
     for k in range(losses.objective.teacher_samples):
@@ -256,6 +265,11 @@ def test_players_without_weight_rest():
         float(jnp.abs(a - b).max()) for a, b in zip(*map(jax.tree.leaves, (after.params, before.params)), strict=True)
     ]
     assert min(moved) > 0
+
+
+def test_teacher_samples_that_do_not_fill_their_batches_are_refused():
+    with pytest.raises(UserError, match=r'teacher_together=3 does not divide teacher_samples=2'):
+        toy.losses(teacher_together=3)
 
 
 def test_an_update_teaches_the_discriminator_and_then_the_student_by_what_was_just_taught():
