@@ -13,12 +13,8 @@ medians: above 1 ours is the quicker. Error: the largest difference of the large
 import argparse
 import importlib.util
 import os
-import statistics
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
@@ -27,38 +23,12 @@ from addsr_jax import sharding, sizes
 from addsr_jax.errors import UserError, guard
 from addsr_jax.flags import say
 from addsr_jax.runtime import prepare
+from benchmarks.side_by_side import TITLES, Row, told
 
 CLOSE = {'float32': 1e-3, 'bfloat16': 0.1}
 STEPS = (1, 4)  # of the sums for AddSR's sampler
 SUMMED = ('prompt extractor', 'UNet and ControlNet', 'decoder')  # what each of its steps takes
 ONCE = ('encoder', 'text encoder')
-
-
-@dataclass(frozen=True)
-class Case:
-    """One piece of work: ours and PyTorch's in several forms; all return numbers that are there."""
-
-    name: str
-    ours: Callable[[], np.ndarray]
-    theirs: dict[str, Callable[[], np.ndarray]]
-
-
-@dataclass(frozen=True)
-class Row:
-    """Medians of a case and a form of PyTorch's: seconds and CPU-seconds, ours, PyTorch's, and their ratio."""
-
-    case: str
-    form: str
-    error: float
-    wall: tuple[float, float, float]
-    cpu: tuple[float, float, float]
-
-    def cells(self) -> list[str]:
-        figures = [f'{x:.4g}' for x in (*self.wall[:2], *self.cpu[:2])]
-        return [self.case, self.form, f'{self.error:.0e}', *figures, f'{self.wall[2]:.2f}', f'{self.cpu[2]:.2f}']
-
-
-TITLES = ('work', 'PyTorch', 'error', 's ours', 's PyTorch', 'CPU-s ours', 'CPU-s PyTorch', 'ratio of s', 'of CPU-s')
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -97,46 +67,6 @@ def check_torch() -> None:
 
     if jax.default_backend() == 'gpu' and not torch.cuda.is_available():
         raise UserError(f'torch {torch.__version__} sees no GPU: install a build for CUDA')
-
-
-def told(cases: Iterator[Case], close: float, rounds: int) -> Iterator[Row]:
-    """Rows of one case after the other, each said as soon as it is known."""
-    for case in cases:
-        for row in measured(case, close, rounds):
-            say(f'| {" | ".join(row.cells())} |')
-            yield row
-
-
-def measured(case: Case, close: float, rounds: int) -> list[Row]:
-    """Compared first, which compiles and warms up; then timed in turn."""
-    wanted = case.ours()
-    errors = {form: apart(run(), wanted) for form, run in case.theirs.items()}
-    for form, error in errors.items():
-        if not error <= close:
-            raise UserError(f'{case.name}: {form} differs by {error:.1e} of the largest value: it is other work')
-    times = [{form: timed(run) for form, run in {'': case.ours, **case.theirs}.items()} for _ in range(rounds)]
-    return [
-        Row(case.name, form, error, *(medians([(at[''][i], at[form][i]) for at in times]) for i in (0, 1)))
-        for form, error in errors.items()
-    ]
-
-
-def apart(a: np.ndarray, b: np.ndarray) -> float:
-    """Largest difference of the largest value."""
-    return float(np.abs(a - b).max() / np.abs(b).max()) if a.shape == b.shape else float('inf')
-
-
-def timed(run: Callable[[], Any]) -> tuple[float, float]:
-    """Seconds, and those of all cores together."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    run()
-    return time.perf_counter() - wall, time.process_time() - cpu
-
-
-def medians(pairs: list[tuple[float, float]]) -> tuple[float, float, float]:
-    """(ours, theirs, theirs by ours)."""
-    ours, theirs = zip(*pairs, strict=True)
-    return statistics.median(ours), statistics.median(theirs), statistics.median(b / a for a, b in pairs)
 
 
 def sums(rows: list[Row]) -> Iterator[Row]:

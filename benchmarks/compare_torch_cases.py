@@ -27,7 +27,7 @@ from addsr_jax.trees import Tree
 from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights.random import random_params
 from benchmarks import torch_networks
-from benchmarks.compare_torch import Case
+from benchmarks.side_by_side import Case
 from benchmarks.torch_model import Condition, Model, Place
 
 PARTS = ('autoencoder', 'text_encoder', 'prompt_extractor', 'student')

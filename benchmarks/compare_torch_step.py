@@ -25,7 +25,7 @@ from addsr_jax.training.options import TrainOptions
 from addsr_jax.trees import Tree
 from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights.random import random_params
-from benchmarks.compare_torch import Case
+from benchmarks.side_by_side import Case
 from benchmarks.torch_model import Model, Place
 from benchmarks.torch_networks import Weights
 

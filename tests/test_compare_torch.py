@@ -8,7 +8,7 @@ import pytest
 
 from addsr_jax.errors import UserError
 from benchmarks import compare_torch
-from benchmarks.compare_torch import Case, Row, measured
+from benchmarks.side_by_side import Case, Row, measured
 
 ANSWER = np.arange(1.0, 5.0)
 

@@ -32,7 +32,8 @@ def setting():
 
 @pytest.mark.parametrize('spec', [tiny.SPEC, SMALL], ids=['nano', 'sd2'])
 def test_networks_and_sampler_answer_alike(setting, spec, monkeypatch):
-    from benchmarks import compare_torch, compare_torch_cases
+    from benchmarks import compare_torch_cases
+    from benchmarks.side_by_side import measured
 
     monkeypatch.setitem(sizes.MODELS, 'small', spec)
     params = compare_torch_cases.random_model(spec, setting.dtype)
@@ -41,7 +42,7 @@ def test_networks_and_sampler_answer_alike(setting, spec, monkeypatch):
         compare_torch_cases.autoencoder(setting, spec, params, 64),
         compare_torch_cases.whole_sampler(setting, spec, params, 64),
     ]
-    rows = [row for case in cases for row in compare_torch.measured(case, 1e-4, 1)]
+    rows = [row for case in cases for row in measured(case, 1e-4, 1)]
     assert {row.form for row in rows} == {'eager', 'channels_last'}
     assert len(rows) == 14
 
