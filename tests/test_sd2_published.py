@@ -134,6 +134,7 @@ OURS = {
         'objective.lora_alpha': 16.0,
         'objective.lpips_weight': 0.0,
         'objective.pixel_weight': 0.0,
+        'objective.spectrum_weight': 0.0,
         'objective.train_decoder': False,
     },
     'seesr': {'checkpoint_every': 1000, **DISCRIMINATOR},

@@ -34,6 +34,7 @@ from addsr_jax.networks.build import build
 from addsr_jax.networks.discriminator import power_iteration
 from addsr_jax.networks.lora import Adapters
 from addsr_jax.networks.perceptual import lpips_from
+from addsr_jax.ops.spectrum import excess
 from addsr_jax.stages import base
 from addsr_jax.stages.addsr_draws import Draws, draw
 from addsr_jax.stages.addsr_objective import ADAPTED, PATTERNS, distillation_weight, step_index
@@ -204,6 +205,11 @@ class Losses:
         loss = jnp.abs(prediction.x - sample.batch['hr']).mean(axis=(1, 2, 3)) / 2
         return loss, {'pixels': loss.mean()}
 
+    def spectrum(self, prediction: Prediction, heads: Heads, sample: Sample) -> tuple[jax.Array, Metrics]:
+        """Texture of x_theta that h has not, by local spectra: no part of the paper (docs/differences.md)."""
+        loss = excess(prediction.x, sample.batch['hr'])
+        return loss, {'spectrum': loss.mean()}
+
     @property
     def terms(self) -> tuple[tuple[float, Term], ...]:
         """L_G: a weight and a function of x_theta in a row each; a row without weight is left out."""
@@ -212,6 +218,7 @@ class Losses:
             (self.objective.adversarial_weight, self.adversarial),
             (self.objective.lpips_weight, self.likeness),
             (self.objective.pixel_weight, self.pixels),
+            (self.objective.spectrum_weight, self.spectrum),
         )
         return tuple(row for row in rows if row[0])
 

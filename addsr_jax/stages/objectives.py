@@ -118,6 +118,12 @@ class AddsrObjective(Options):
     pixel_weight: float = option(
         'weight of |x_theta - h|, pictures in [0, 1], which the paper does not have', default=0.0, low=0, high=1e6
     )
+    spectrum_weight: float = option(
+        'weight of texture that the target has not, by local spectra of luma, which the paper does not have',
+        default=0.0,
+        low=0,
+        high=1e6,
+    )
     train_decoder: bool = option(
         "the autoencoder's decoder learns with the student, which the paper's does not", default=False
     )
@@ -188,7 +194,7 @@ class AddsrObjective(Options):
     def check_together(self) -> None:
         if any(a <= b for a, b in zip(self.timesteps, self.timesteps[1:], strict=False)):
             raise UserError(f'timesteps must fall: {self.timesteps}')
-        weights = ('distillation_weight', 'adversarial_weight', 'lpips_weight', 'pixel_weight')
+        weights = ('distillation_weight', 'adversarial_weight', 'lpips_weight', 'pixel_weight', 'spectrum_weight')
         if not any(getattr(self, name) for name in weights):
             raise UserError(f'nothing would be learned: give one of {", ".join(weights)} more than 0')
         if self.teacher_samples % self.teacher_together:

@@ -12,6 +12,7 @@ from addsr_jax.diffusion import schedule
 from addsr_jax.errors import UserError
 from addsr_jax.networks.lora import Adapters
 from addsr_jax.networks.perceptual import lpips
+from addsr_jax.ops.spectrum import CHANCE, excess
 from addsr_jax.stages.addsr import Heads, Prediction
 from addsr_jax.stages.addsr_draws import draw
 from addsr_jax.stages.addsr_objective import distillation_weight, step_index
@@ -447,6 +448,20 @@ def test_the_distance_of_pixels_is_a_row_with_its_weight_of_pictures_between_0_a
     np.testing.assert_allclose(loss, np.abs((x + 1) / 2 - (h + 1) / 2).mean(axis=(1, 2, 3)), rtol=1e-5)
     assert set(told) == {'pixels'}
     assert len(toy.losses().terms) == len(losses.terms) - 1
+
+
+def test_texture_that_the_target_has_not_is_a_row_with_its_weight(paper):
+    rng = np.random.default_rng(0)
+    h, x = (rng.normal(0, scale, (2, 32, 48, 3)).astype(np.float32) for scale in (0.1, 0.4))
+    losses = toy.losses(spectrum_weight=0.7)
+    (weight, term), *more = [row for row in losses.terms if row[1] == losses.spectrum]
+    assert (weight, more) == (0.7, [])
+    loss, told = term(Prediction(x, x), Heads({}, {}), dataclasses.replace(paper, batch={'hr': h}))
+    np.testing.assert_array_equal(loss, excess(x, h))
+    assert float(told['spectrum']) == pytest.approx(np.log(16) - CHANCE, rel=0.1)
+    np.testing.assert_array_equal(
+        term(Prediction(h, h), Heads({}, {}), dataclasses.replace(paper, batch={'hr': x}))[0], 0
+    )
 
 
 def test_only_a_stage_with_lpips_asks_for_its_network():
