@@ -97,7 +97,7 @@ class AddsrObjective(Options):
     )
     teacher_samples: int = option('K, timesteps at which the teacher answers', default=4, low=1, high=1000)
     teacher_together: int = option(
-        'how many of the K answers are computed in one batch: quicker where there is memory for them',
+        'how many of the K answers are computed in one batch, which takes memory for so many',
         default=1,
         low=1,
         high=1000,
