@@ -115,7 +115,7 @@ def scored(
     """Scores of every named method on every pair, kept in a file: what it holds already is not run again."""
     wanted = {(pair.name, name) for pair in pairs for name in names}
     kept = report.read_json(record) if record.exists() else []
-    found = [s for s in kept if set(metrics) <= set(s.figures)]
+    found = [s for s in kept if set(metrics) <= set(s.figures) or (s.image, s.method) not in wanted]
     missing = wanted - {(s.image, s.method) for s in found}
     left = [name for name in names if any(name == method for _, method in missing)]
     rest = [pair for pair in pairs if any(pair.name == image for image, _ in missing)]

@@ -31,7 +31,7 @@ from addsr_jax.diffusion.denoiser import Conditioning, Denoiser, to_unit
 from addsr_jax.diffusion.methods import STUDENT, TEACHER
 from addsr_jax.diffusion.sampler import Inputs, Sampling
 from addsr_jax.networks.build import build
-from addsr_jax.networks.discriminator import power_iteration
+from addsr_jax.networks.discriminator import power_iteration, spectral_vectors
 from addsr_jax.networks.lora import Adapters
 from addsr_jax.networks.perceptual import lpips_from
 from addsr_jax.ops.spectrum import excess
@@ -167,10 +167,8 @@ class Losses:
             weighed = distillation_weight(self.objective, model.abar, p, t) * error
             return total + weighed.reshape(-1, g).sum(axis=1), None
 
-        times, noises = sample.draws.teacher_timesteps, sample.draws.teacher_noise  # [B, K, ...]
-        some = _in_groups(times, g), _in_groups(noises, g)
-        loss, _ = jax.lax.scan(some_teachers, jnp.zeros(len(prediction.x)), some)
-        loss = loss / times.shape[1]
+        loss, _ = jax.lax.scan(some_teachers, jnp.zeros(len(prediction.x)), sample.draws.of_teachers(g))
+        loss = loss / sample.draws.teacher_timesteps.shape[1]
         return loss, {'distill': loss.mean()}
 
     def discriminator(
@@ -305,7 +303,7 @@ def make(recipe: Recipe, objective: AddsrObjective) -> Stage:
         params = state.discriminator['params']
         if not objective.adversarial_weight:
             return Heads(params, state.discriminator['spectral']), state.discriminator_optimizer, {}
-        vectors = spectral_vectors(objective, state.discriminator)
+        vectors = spectral_vectors(params, state.discriminator['spectral'], objective.spectral_steps)
         gradient, metrics = over(partial(discriminator_gradient, losses, params, vectors))
         leaked = jax.tree.map(jnp.add, gradient, state.discriminator['leak']) if objective.d_grad_leak else gradient
         params, optimizer = base.apply_gradients(
@@ -376,13 +374,6 @@ def make_losses(recipe: Recipe, objective: AddsrObjective) -> Losses:
     )
 
 
-def spectral_vectors(objective: AddsrObjective, discriminator: Tree) -> tuple[Tree, Tree]:
-    """Norm vectors for D's forward on h and on x_theta: power iteration depends on the weights alone."""
-    first = power_iteration(discriminator['params'], discriminator['spectral'])
-    second = power_iteration(discriminator['params'], first) if objective.spectral_steps == 3 else first
-    return first, second
-
-
 def preview(losses: Losses, recipe: Recipe, state: State, frozen: Tree, batch: Batch) -> dict[str, jax.Array]:
     """The held-out pictures by the averaged student's chain and by ten steps of the teacher."""
     o, spec, params = losses.objective, recipe.spec, base.assemble(state.ema, frozen, losses.trains)
@@ -398,12 +389,6 @@ def preview(losses: Losses, recipe: Recipe, state: State, frozen: Tree, batch: B
         inputs = Inputs(lq=batch['lq'], tokens=batch['tokens'], noise=noise, psr_weight=o.psr_preview)
         images[name] = sampler.sample(losses.student_model.networks, sampling, params, inputs)
     return {'LQ': batch['lq'], **images, 'HR': batch['hr']}
-
-
-def _in_groups(of_teachers: jax.Array, size: int) -> jax.Array:
-    """[B, K, ...] -> [K / size, B * size, ...]: what a batch of so many teacher samples needs, sample by sample."""
-    b, k, *rest = of_teachers.shape
-    return of_teachers.reshape(b, k // size, size, *rest).swapaxes(0, 1).reshape(k // size, b * size, *rest)
 
 
 def _where(choose_first: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:

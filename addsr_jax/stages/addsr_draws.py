@@ -30,6 +30,16 @@ class Draws:
     augment_student: AugmentDraws
     corners: jax.Array  # [B, 2] int32, where LPIPS begins to look
 
+    def of_teachers(self, together: int) -> tuple[jax.Array, jax.Array]:
+        """Timesteps [K / together, B * together] and noise, for a batch of so many teacher samples after the other."""
+
+        def grouped(drawn: jax.Array) -> jax.Array:
+            b, k, *rest = drawn.shape
+            groups = drawn.reshape(b, k // together, together, *rest).swapaxes(0, 1)
+            return groups.reshape(k // together, b * together, *rest)
+
+        return grouped(self.teacher_timesteps), grouped(self.teacher_noise)
+
 
 def draw(key: jax.Array, spec: ModelSpec, objective: AddsrObjective, batch: Batch) -> Draws:
     """Draws for a batch of hr [B, H, W, 3]; sample i's are the same whatever the batch around it."""

@@ -109,3 +109,28 @@ def test_what_a_record_holds_is_not_run_again_and_comes_in_the_asked_order(pairs
     run.clear()
     assert comparison.scored(record, pairs[:2], ['two', 'one'], methods, lines.append) == both
     assert not run
+    (again, _) = comparison.scored(record, pairs[:2], ['one'], methods, lines.append, ['psnr'])
+    assert not run
+    assert set(again.figures) >= {'psnr', 'ssim'}
+
+
+def test_a_figure_that_a_record_lacks_is_measured_and_what_it_holds_of_others_stays(pairs, tmp_path):
+    record = tmp_path / 'scores.json'
+
+    def score(name, metrics):
+        return comparison.scored(
+            record,
+            pairs[:2],
+            [name],
+            lambda names: dict.fromkeys(names, comparison.bicubic),
+            lambda line: None,
+            metrics,
+        )
+
+    other, old = score('other', ['psnr']), score('one', ['psnr'])
+    new = score('one', ['psnr', 'ssim'])
+    assert [set(s.figures) for s in new] == [{'psnr', 'ssim'}] * 2
+    assert [s.figures['psnr'] for s in new] == [s.figures['psnr'] for s in old]
+    kept = report.read_json(record)
+    assert [s for s in kept if s.method == 'other'] == other
+    assert len(kept) == 4
