@@ -117,18 +117,21 @@ def until_all_are_done(name: str) -> Iterator[None]:
     wait(name)
 
 
-def on_host(tree: Tree, mesh: Mesh) -> Tree:
-    """Leaves that lie on devices of several processes, whole and on this host; all processes ask together.
+def on_first_host(tree: Tree, mesh: Mesh) -> Tree | None:
+    """Leaves that lie on devices of several processes, whole and on the host of the first one; elsewhere None.
 
-    One leaf after the other, so that no device holds more than one of them whole.
+    All processes ask together. One leaf after the other, so that no device holds more than one of them whole.
     """
-    return jax.tree.map(lambda leaf: _whole(leaf, mesh), tree) if several() else tree
+    if not several():
+        return tree
+    whole = jax.tree.map(lambda leaf: _whole(leaf, mesh), tree)
+    return whole if first() else None
 
 
-def _whole(leaf: jax.Array | np.ndarray, mesh: Mesh) -> np.ndarray:
+def _whole(leaf: jax.Array | np.ndarray, mesh: Mesh) -> np.ndarray | None:
     if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable and not leaf.is_fully_replicated:
         leaf = jax.device_put(leaf, sharding.replicated(mesh))
-    return np.asarray(leaf)
+    return np.asarray(leaf) if first() else None
 
 
 @contextmanager

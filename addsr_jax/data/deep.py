@@ -113,8 +113,8 @@ def encoded_png(values: np.ndarray, said: PngImagePlugin.PngInfo, compression: i
     Image.new('L', (1, 1)).save(small, 'PNG', pnginfo=said, **options)
     beside = b''.join(chunk for kind, chunk in chunks(small.getvalue()) if kind not in (b'IHDR', b'IDAT', b'IEND'))
     whole = _opencv('.png', values, (cv2.IMWRITE_PNG_COMPRESSION, compression))
-    after = len(whole[:8]) + 25  # the signature and IHDR
-    return whole[:after] + beside + whole[after:]
+    after = 8 + 25  # the signature and IHDR
+    return b''.join((whole[:after], beside, whole[after:]))
 
 
 def chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -126,7 +126,7 @@ def chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
         at += size
 
 
-def _opencv(ending: str, values: np.ndarray, options: tuple[int, ...]) -> bytes:
+def _opencv(ending: str, values: np.ndarray, options: tuple[int, ...]) -> memoryview:
     channels = values.shape[2]
     if channels == 2:  # OpenCV has no grey with alpha
         values = values[..., [0, 0, 0, 1]]
@@ -134,7 +134,7 @@ def _opencv(ending: str, values: np.ndarray, options: tuple[int, ...]) -> bytes:
     done, buffer = cv2.imencode(ending, values[..., order], options)
     if not done:
         raise OSError('OpenCV cannot encode it')
-    return buffer.tobytes()
+    return memoryview(buffer)
 
 
 def encoded_tiff(
@@ -146,7 +146,7 @@ def encoded_tiff(
     """
     height, width, channels = values.shape
     rows = max(1, (1 << 20) // (width * channels * values.itemsize))
-    little = values.astype(values.dtype.newbyteorder('<'))
+    little = values.astype(values.dtype.newbyteorder('<'), copy=False)
     strips = [zlib.compress(little[top : top + rows].tobytes(), compression) for top in range(0, height, rows)]
     tags[TAGS.ImageWidth], tags[TAGS.ImageLength] = width, height
     tags[TAGS.BitsPerSample] = (8 * values.itemsize,) * channels

@@ -1,10 +1,13 @@
 """Fixed-shape tiles of an image of any size, and their seamless sum (numpy, host side)."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
 OVERLAP = 48  # pixels that neighbours share at least
+STEPS = 1 << 14  # of 1, in which restored rows are held: a hundredth of a level of 255
+LARGEST = 2 - 1 / STEPS  # number that is held so
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,8 @@ def _starts(length: int, side: int, grid: int) -> list[int]:
 
 def pad(image: np.ndarray, plan: Plan) -> np.ndarray:
     """[H, W, C] -> [*padded, C], mirrored to the right and below."""
-    h, w = image.shape[:2]
-    return np.pad(image, ((0, plan.padded[0] - h), (0, plan.padded[1] - w), (0, 0)), mode='symmetric')
+    more = [(0, n - have) for n, have in zip(plan.padded, image.shape[:2], strict=True)]
+    return np.pad(image, (*more, (0, 0)), mode='symmetric') if any(after for _, after in more) else image
 
 
 def tile(array: np.ndarray, plan: Plan, number: int, factor: int = 1) -> np.ndarray:
@@ -55,35 +58,87 @@ def tile(array: np.ndarray, plan: Plan, number: int, factor: int = 1) -> np.ndar
     return array[..., top // factor : (top + h) // factor, left // factor : (left + w) // factor, :]
 
 
+@dataclass(frozen=True)
+class Strips:
+    """Rows [H, W, C] of a picture in [-1, 1], held as 16-bit whole numbers, in the pieces in which they were made.
+
+    What is read for the last time can be let go, piece by piece, while what is made of it grows.
+    """
+
+    shape: tuple[int, int, int]
+    pieces: dict[int, np.ndarray]  # [h, W or more, C] by first row, in order
+
+    def __getitem__(self, part: slice | tuple[slice, slice]) -> np.ndarray:
+        """[h, w, C] of rows, or of rows and columns, float32."""
+        rows, columns = part if isinstance(part, tuple) else (part, slice(None))
+        height, width, _ = self.shape
+        start, stop, _ = rows.indices(height)
+        left, right, _ = columns.indices(width)
+        parts = [
+            piece[max(start - first, 0) : stop - first, left:right]
+            for first, piece in self.pieces.items()
+            if first < stop and first + len(piece) > start
+        ]
+        return np.concatenate(parts) * np.float32(1 / STEPS)
+
+    def let_go(self, row: int) -> None:
+        """Nothing above that row is read again."""
+        for first in [first for first, piece in self.pieces.items() if first + len(piece) <= row]:
+            del self.pieces[first]
+
+
 class Canvas:
-    """Tiles [h, w, C] put together as they come: means weighted by the distance from the tile's border."""
+    """Tiles [h, w, C] put together as they come: means weighted by the distance from the tile's border.
+
+    Tiles stand in rows and columns. Sums are held of rows of tiles that are not complete; of the others, 16 bits.
+    """
 
     def __init__(self, plan: Plan, channels: int = 3) -> None:
-        self.plan, self.missing = plan, set(range(len(plan.offsets)))
-        self.total = np.zeros((*plan.padded, channels), np.float32)
-        self.ramps = [_ramp(n)[:, None] for n in plan.shape]  # [h, 1], [w, 1]
+        self.plan, self.channels = plan, channels
+        self.missing = set(range(len(plan.offsets)))
+        self._down, self._across = (_ramp(n)[:, None] for n in plan.shape)  # [h, 1], [w, 1]
+        self._weights = [_total(plan, axis) for axis in (0, 1)]  # [H], [W]
+        self._tops = sorted({top for top, _ in plan.offsets})  # of rows of tiles that are not complete
+        self._coming = Counter(top for top, _ in plan.offsets)  # tiles
+        self._sums: dict[int, np.ndarray] = {}  # [h, W, C] by top
+        self._below = np.zeros((0, plan.padded[1], channels), np.float32)  # what the next row of tiles reaches into
+        self._pieces: dict[int, np.ndarray] = {}  # of `Strips`
 
     def add(self, number: int, tile: np.ndarray) -> None:
-        rows, columns = self.ramps
         self.missing.discard(number)
         top, left = self.plan.offsets[number]
-        h, w = self.plan.shape
-        self.total[top : top + h, left : left + w] += (rows * columns.T)[..., None] * tile
+        height, width = self.plan.shape
+        if top not in self._sums:
+            self._sums[top] = np.zeros((height, self.plan.padded[1], self.channels), np.float32)
+        self._sums[top][:, left : left + width] += self._across * tile
+        self._coming[top] -= 1
+        while self._tops and not self._coming[self._tops[0]]:
+            self._put_away(self._tops.pop(0))
 
-    def image(self, height: int, width: int) -> np.ndarray:
-        """[height, width, C], without what was padded; the canvas is used up, so that its memory can go."""
-        total, self.total = self.total, self.total[:0]
-        rows, columns = (self._weights(axis) for axis in (0, 1))  # tiles stand in rows and columns
-        for row, weight in zip(total, rows, strict=True):
-            row /= (weight * columns)[:, None]
-        return total[:height, :width]
+    def _put_away(self, top: int) -> None:
+        """A complete row of tiles: its rows above the next one are means now, the others wait for that one."""
+        total = self._sums.pop(top)
+        total *= self._down[..., None]
+        total[: len(self._below)] += self._below
+        count = self._tops[0] - top if self._tops else len(total)
+        self._below = total[count:].copy()
+        total = total[:count]
+        total /= self._weights[0][top : top + count, None, None] * self._weights[1][:, None]
+        np.clip(total, -LARGEST, LARGEST, out=total)
+        total *= STEPS
+        self._pieces[top] = np.rint(total, out=total).astype(np.int16)
 
-    def _weights(self, axis: int) -> np.ndarray:
-        """Sum of the ramps along one side."""
-        total, ramp = np.zeros(self.plan.padded[axis], np.float32), self.ramps[axis][:, 0]
-        for start in sorted({offset[axis] for offset in self.plan.offsets}):
-            total[start : start + len(ramp)] += ramp
-        return total
+    def image(self, height: int, width: int) -> Strips:
+        """[height, width, C], without what was padded, of a canvas that misses no tile."""
+        return Strips((height, width, self.channels), self._pieces)
+
+
+def _total(plan: Plan, axis: int) -> np.ndarray:
+    """Sum of the tiles' ramps along one side of the picture."""
+    total, ramp = np.zeros(plan.padded[axis], np.float32), _ramp(plan.shape[axis])
+    for start in {offset[axis] for offset in plan.offsets}:
+        total[start : start + len(ramp)] += ramp
+    return total
 
 
 def _ramp(length: int) -> np.ndarray:

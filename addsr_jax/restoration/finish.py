@@ -8,6 +8,7 @@ import numpy as np
 
 from addsr_jax.ops import guided_filter
 from addsr_jax.ops import image as image_ops
+from addsr_jax.ops.tiling import Strips
 from addsr_jax.restoration.bounds import Bounds
 from addsr_jax.restoration.plainness import Plain, Shares
 
@@ -24,7 +25,7 @@ Filter = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of a block of the res
 
 
 def finished(
-    restored: np.ndarray,
+    restored: np.ndarray | Strips,
     lq: np.ndarray,
     color: str,
     grain: float,
@@ -34,14 +35,15 @@ def finished(
     calm: Shares | None = None,
     plain: Plain | None = None,
     kind: type[np.unsignedinteger] = np.uint8,
+    let_go: Callable[[int], None] = lambda row: None,
 ) -> np.ndarray:
     """`restored` with the colours of `lq`, both [H, W, 3] in [-1, 1] or `lq` in whole numbers, as `kind`.
 
     color: a name of FIXES, 'adain', or 'none'. grain: luma that varies by less, in levels of 255, is smoothed; 0: none.
     truncates: as the original, whose colour fix takes bytes and cuts off the fractions of its result; more bits are
     rounded. bounds: what the result stays inside; None: nothing. calm: where `restored` is kept within a level of
-    `lq`, plain: where its luma is smoothed; None: nowhere. kind: uint8 or uint16. Floats of a strip of blocks are all
-    that is held beside these.
+    `lq`, plain: where its luma is smoothed; None: nowhere. kind: uint8 or uint16. let_go: is told above which row
+    `restored` is not read again. Floats of a strip of blocks are all that is held beside these.
     """
     white = np.iinfo(kind).max
     cuts = truncates and color != 'none' and kind is np.uint8
@@ -56,7 +58,8 @@ def finished(
     halo = HALO * max((color in FIXES) + bool(grain), plain is not None)
     out = np.empty(restored.shape, kind)
     for rows, keep in _blocks(len(out), halo):
-        strip = _strip(restored[rows], lq[rows], filters, halo)
+        let_go(rows.start)
+        strip = _strip(restored, lq, rows, filters, halo)
         for few in _few_rows(keep.start, keep.stop, restored.shape[1]):
             inside = slice(few.start - rows.start, few.stop - rows.start)
             part = strip[inside] if plain is None else plain.smoothed(strip, rows.start, inside)
@@ -87,13 +90,13 @@ def _filters(color: str, grain: float) -> list[Filter]:
     return filters
 
 
-def _strip(restored: np.ndarray, lq: np.ndarray, filters: list[Filter], halo: int) -> np.ndarray:
+def _strip(restored: np.ndarray | Strips, lq: np.ndarray, rows: slice, filters: list[Filter], halo: int) -> np.ndarray:
     """[h, W, 3] of rows that are one block high, after all filters, block by block."""
     if not filters:
-        return restored
-    out = np.empty(restored.shape, np.float32)
+        return restored[rows]
+    out = np.empty((rows.stop - rows.start, *restored.shape[1:]), np.float32)
     for columns, keep in _blocks(restored.shape[1], halo):
-        block, large = restored[:, columns], lq[:, columns]
+        block, large = restored[rows, columns], lq[rows, columns]
         for applied in filters:
             block = applied(block, large)
         out[:, keep] = block[:, keep.start - columns.start : keep.stop - columns.start]

@@ -18,10 +18,11 @@ def drawn(key: jax.Array, shape: tuple[int, int, int, int], side: int) -> np.nda
     """Normal numbers [N, h, w, C], the upper left part of the endless field; `side` of a block, in latents."""
     fields, height, width, channels = shape
 
-    def block(row: int, column: int) -> np.ndarray:
-        own = jax.random.fold_in(jax.random.fold_in(key, row), column) if row or column else key
-        return np.asarray(jax.random.normal(own, (fields, side, side, channels)))
-
-    rows, columns = range(-(-height // side)), range(-(-width // side))
-    field = np.concatenate([np.concatenate([block(r, c) for c in columns], axis=2) for r in rows], axis=1)
-    return field[:, :height, :width]
+    field = np.empty(shape, np.float32)
+    for row, top in enumerate(range(0, height, side)):
+        for column, left in enumerate(range(0, width, side)):
+            own = jax.random.fold_in(jax.random.fold_in(key, row), column) if row or column else key
+            place = field[:, top : top + side, left : left + side]
+            block = jax.random.normal(own, (fields, side, side, channels))
+            place[:] = np.asarray(block)[:, : place.shape[1], : place.shape[2]]
+    return field

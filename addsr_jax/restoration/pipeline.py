@@ -206,7 +206,10 @@ class Pipeline(DeviceModel):
         return self.vocabulary
 
     def joined(self, cut: Cut, canvas: tiling.Canvas) -> np.ndarray:
-        """The canvas of all restored tiles of a cut picture -> the result, uint8 or uint16 [H, W, 3] as the picture."""
+        """The canvas of all restored tiles of a cut picture -> the result, uint8 or uint16 [H, W, 3] as the picture.
+
+        The canvas is used up.
+        """
         (height, width), settings, scale = cut.given.shape[:2], cut.settings, cut.scale
         done = self._finished(canvas.image(*cut.size), cut.large[: cut.size[0], : cut.size[1]], cut.small, settings)
         done = views.sized(done, *(views.times(n, scale) for n in cut.small.shape[1::-1]))
@@ -263,13 +266,13 @@ class Pipeline(DeviceModel):
             tokens,
         )
 
-    def _finished(self, restored: np.ndarray, lq: np.ndarray, small: np.ndarray, settings: Settings) -> np.ndarray:
+    def _finished(self, restored: tiling.Strips, lq: np.ndarray, small: np.ndarray, settings: Settings) -> np.ndarray:
         view = self.networks.spec.view
         color = settings.chosen.color or view.color
         grain = view.grain if settings.grain is None else settings.grain
         below = view.calm if settings.calm is None else settings.calm
         overshoot = view.overshoot if settings.overshoot is None else settings.overshoot
-        bounds = Bounds.around(small, overshoot, lq.shape[:2]) if overshoot < FREE else None
+        bounds = Bounds(small, overshoot, lq.shape[:2]) if overshoot < FREE else None
         texture = view.plain if settings.plain is None else settings.plain
         calm = plainness.calm_places(small, below, lq.shape[1], lq.shape[0]) if below else None
         plain = plainness.plain_places(small, texture, lq.shape[1], lq.shape[0]) if texture else None
@@ -283,6 +286,7 @@ class Pipeline(DeviceModel):
             calm=calm,
             plain=plain,
             kind=small.dtype.type,
+            let_go=restored.let_go,
         )
 
     def _plan_of(self, size: tuple[int, int], settings: Settings) -> tiling.Plan:

@@ -1,5 +1,6 @@
 """Where a small picture shows nothing that could be restored, and what becomes of its enlargement there."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -10,6 +11,7 @@ from addsr_jax.ops.ycbcr import TO_YCBCR
 REACH = 5  # pixels of the small picture that have to be calm around a calm one
 PLAIN = 0.6  # levels of 255 by which pixels differ from their neighbours' mean where a place is plain no more
 WINDOW = 5  # pixels of the small picture over which that is the mean
+PIXELS = 1 << 20  # that are looked at at a time, since floats of a large picture would take much memory
 RADIUS = 4  # of the smoothing, in pixels of the enlargement, which therefore sees twice as many on every side
 
 
@@ -65,7 +67,9 @@ def calm_places(small: np.ndarray, below: float, width: int, height: int) -> Sha
     channel, as in areas of one colour, or where a clean gradient is rounded to bytes: there is nothing to restore. 0
     where one differs by a fifth more, as nearly everywhere in photographs.
     """
-    most = cv2.dilate(_away(_levels(small)).max(-1), np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8))
+    most = cv2.dilate(
+        _by_rows(small, lambda levels: _away(levels).max(-1)), np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8)
+    )
     return Shares.enlarged(np.clip((1.2 * below - most) / (0.2 * below), 0, 1, dtype=np.float32), width, height)
 
 
@@ -75,9 +79,19 @@ def plain_places(small: np.ndarray, texture: float, width: int, height: int) -> 
     1 where luma differs from the mean of its neighbours by half of PLAIN or less, in the mean over WINDOW; 0 from PLAIN
     on.
     """
-    away = cv2.blur(_away(_levels(small) @ TO_YCBCR[0]), (WINDOW, WINDOW))
+    away = cv2.blur(_by_rows(small, lambda levels: _away(levels @ TO_YCBCR[0])), (WINDOW, WINDOW))
     shares = Shares.enlarged(np.clip(2 - away / (0.5 * PLAIN), 0, 1, dtype=np.float32), width, height)
     return None if shares is None else Plain(shares, texture)
+
+
+def _by_rows(small: np.ndarray, measure: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """[h, w] that a measure says of levels [h, w, 3], of rows at a time; it sees no further than the next row."""
+    count, parts = max(1, PIXELS // small.shape[1]), []
+    for first in range(0, len(small), count):
+        above = max(first - 1, 0)
+        found = measure(_levels(small[above : first + count + 1]))
+        parts.append(found[first - above : first - above + count])
+    return np.concatenate(parts)
 
 
 def _levels(image: np.ndarray) -> np.ndarray:

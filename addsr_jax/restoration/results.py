@@ -278,7 +278,7 @@ def _pillow(pixels: np.ndarray, profile: bytes) -> Image.Image:
     mode = {1: 'L', 2: 'LA', 3: 'RGB', 4: 'RGBA'}[channels]
     if channels == 4 and _is_print(profile):
         mode = 'CMYK'
-    return Image.frombytes(mode, (width, height), np.ascontiguousarray(pixels).tobytes())
+    return Image.frombuffer(mode, (width, height), np.ascontiguousarray(pixels), 'raw', mode, 0, 1)
 
 
 def _is_print(profile: bytes) -> bool:

@@ -14,7 +14,8 @@ from addsr_jax.restoration.files import Job
 from addsr_jax.restoration.settings import SMALLEST_TILE, Settings
 from addsr_jax.runtime import free_memory
 
-HELD = 30  # bytes of memory for every pixel of a result that is under way, most of them floats before the finish
+HELD = 24  # bytes of memory for every pixel of a result of 16 bits that is under way; 8 bits take half
+ENCODERS = {'AVIF': 48, 'HEIF': 48}  # the same, where the encoder takes more
 UNDER_WAY = 64_000_000  # pixels of results that are read or written at a time; always one picture
 SHARE = 0.9  # of what is free, that is taken
 # Bytes on disk for every pixel, a little more than photographs take
@@ -85,11 +86,22 @@ def choose(model: Any, jobs: Sequence[Job], settings: Settings, limit: float | N
             )
     free = limit or SHARE * free_memory()
     left = max(free - needed, 0) if model.on_cpu else free
-    if largest.pixels * HELD > left:
+    most = max(jobs, key=held)
+    if held(most) > left:
         raise UserError(
-            f'the result of {largest.source} has {largest.pixels / 1e6:.0f} megapixels, which takes about '
-            f'{largest.pixels * HELD / 1e9:.1f} GB of memory, and {left / 1e9:.1f} GB may be used: choose a smaller '
-            '--scale or --max_side'
+            f'the result of {most.source} has {most.pixels / 1e6:.0f} megapixels, which takes about '
+            f'{held(most) / 1e9:.1f} GB of memory, and {left / 1e9:.1f} GB may be used: choose a smaller '
+            '--scale or --max_side' + (', or --format png' if most.format in ENCODERS else '')
         )
     tiles = sum(model.tiles(job.size, settings) for job in jobs if job.pixels)
-    return Room(settings, tiles, int(needed), int(min(UNDER_WAY, left / HELD / 2)))
+    each = max(_bytes_a_pixel(job) for job in jobs)
+    return Room(settings, tiles, int(needed), int(min(UNDER_WAY, left / each / 2)))
+
+
+def held(job: Job) -> int:
+    """Bytes of memory that a result takes at most until it is written."""
+    return job.pixels * _bytes_a_pixel(job)
+
+
+def _bytes_a_pixel(job: Job) -> int:
+    return ENCODERS.get(job.format, HELD)

@@ -49,8 +49,9 @@ def sized(image: np.ndarray, width: int, height: int) -> np.ndarray:
         return image
     if image.dtype == np.uint8:
         return np.asarray(Image.fromarray(image).resize((width, height), BICUBIC))
-    planes = [image[..., c] for c in range(image.shape[2])] if image.ndim == 3 else [image]
-    floats = (Image.fromarray(plane.astype(np.float32)) for plane in planes)
-    done = [np.asarray(plane.resize((width, height), BICUBIC)) for plane in floats]
-    rounded = np.rint(np.clip(np.stack(done, -1), 0, np.iinfo(image.dtype).max)).astype(image.dtype)
-    return rounded if image.ndim == 3 else rounded[..., 0]
+    planes = image if image.ndim == 3 else image[..., None]
+    out = np.empty((height, width, planes.shape[2]), image.dtype)
+    for c in range(planes.shape[2]):  # one after the other: Pillow resizes floats, which take much memory
+        plane = np.array(Image.fromarray(planes[..., c].astype(np.float32)).resize((width, height), BICUBIC))
+        out[..., c] = np.rint(np.clip(plane, 0, np.iinfo(image.dtype).max, out=plane), out=plane)
+    return out if image.ndim == 3 else out[..., 0]

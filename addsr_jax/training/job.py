@@ -101,8 +101,7 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
             first = {name: value for name, value in next(again).items() if name != 'replaced'}
             prefetch.close(again)
             spec = stage.spec_update(result.state, result.frozen, sharding.put_batch(first, mesh))
-            whole = dataclasses.replace(bundles.load(options.weights), spec=start.spec) if options.weights else start
-            write_final(stage, result.state, whole, spec, options, mesh, workdir / 'final')
+            write_final(stage, result.state, start, spec, options, mesh, workdir / 'final')
             report(f'{workdir / "final"} holds the result')
     return result.finished
 
@@ -141,13 +140,16 @@ def rates(options: TrainOptions, step: int, steps: int) -> dict[str, float]:
 def write_final(
     stage: Stage, state: State, start: Bundle, spec: ModelSpec, options: TrainOptions, mesh: Mesh, folder: Path
 ) -> None:
-    """The model that a run has made, with what a later run goes on from; gathered by all processes, written by one."""
-    params = processes.on_host(stage.export(state, start.params), mesh)
-    final = bundles.merged(start, params, spec, config.describe(options))
-    lora = None if stage.adapters is None else processes.on_host(stage.adapters(state), mesh)
-    beside = {'training': processes.on_host(resumable(state), mesh)}
-    if processes.first():
-        bundles.save(final, folder, 'orbax', beside=beside, lora=lora)
+    """The model that a run has made, with what a later run goes on from; gathered by all processes, written by one.
+
+    That one reads what the run started from again, since no device has kept it whole; no other host holds a model.
+    """
+    state_here = processes.on_first_host(dataclasses.replace(state, params=None), mesh)
+    if state_here is not None:
+        whole = dataclasses.replace(bundles.load(options.weights), spec=start.spec) if options.weights else start
+        final = bundles.merged(whole, stage.export(state_here, whole.params), spec, config.describe(options))
+        lora = None if stage.adapters is None else stage.adapters(state_here)
+        bundles.save(final, folder, 'orbax', beside={'training': resumable(state_here)}, lora=lora)
     processes.wait('final')
 
 

@@ -59,7 +59,7 @@ def test_a_large_picture_is_finished_in_blocks_as_it_is_whole(monkeypatch, color
 def test_bounds_and_what_is_calm_or_plain_are_the_same_whatever_the_strips(monkeypatch):
     small = RNG.integers(0, 255, (10, 12, 3), np.uint8)
     shares = [Shares(RNG.random((10, 48)).astype(np.float32), 40) for _ in range(2)]
-    own = {'bounds': Bounds.around(small, 0.3, (40, 48)), 'calm': shares[0], 'plain': Plain(shares[1], 30.0)}
+    own = {'bounds': Bounds(small, 0.3, (40, 48)), 'calm': shares[0], 'plain': Plain(shares[1], 30.0)}
     whole = finished(RESTORED, LQ, 'none', 0, truncates=False, **own).astype(int)
     monkeypatch.setattr(finish, 'PIXELS', 7 * 48)
     monkeypatch.setattr(finish, 'BLOCK', 24)

@@ -1,6 +1,7 @@
 """Memory and disk are looked at before work starts: what does not fit is made to fit, or refused in one line."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -49,8 +50,15 @@ def test_a_result_larger_than_memory_is_refused_by_name():
         room.choose(Nearest(), [SMALL, HUGE], Settings(), limit=4e9)
 
 
+def test_of_kinds_whose_encoders_take_more_memory_results_are_smaller():
+    limit = HUGE.pixels * 30
+    room.choose(Nearest(), [HUGE], Settings(), limit=limit)
+    with pytest.raises(UserError, match=r'or --format png'):
+        room.choose(Nearest(), [replace(HUGE, target=Path('out/b_x4.avif'))], Settings(), limit=limit)
+
+
 def test_pictures_under_way_share_what_is_left():
-    assert room.choose(Nearest(), [SMALL], Settings(), limit=1e8).pixels < 2_000_000
+    assert room.choose(Nearest(), [SMALL], Settings(), limit=1e8).pixels == int(1e8 / 24 / 2)
     assert room.choose(Nearest(), [SMALL], Settings(), limit=1e12).pixels == room.UNDER_WAY
 
 

@@ -26,7 +26,8 @@ def main(folder, dtype, port, count, process):
         mesh = sharding.make_mesh('fsdp:-1')
         loaded = bundles.load(folder, None if dtype == 'stored' else dtype, mesh=mesh)
         split = sum(not leaf.is_fully_replicated for leaf in hashes.jax.tree.leaves(loaded.params))
-        made = hashes.of_tree(processes.on_host(loaded.params, mesh))
+        whole = processes.on_first_host(loaded.params, mesh)
+        made = None if whole is None else hashes.of_tree(whole)
         print(json.dumps({'read': read, 'made': made, 'split': split}))  # noqa: T201
 
 

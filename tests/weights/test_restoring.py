@@ -49,7 +49,8 @@ def test_two_processes_read_each_tensor_once_and_have_what_one_has(tmp_path, dty
     codes = load_together(tmp_path / 'model', dtype)
     assert [code for code, _ in codes] == [0, 0], codes
     first, second = (json.loads(text.splitlines()[-1]) for _, text in codes)
-    assert first['made'] == second['made'] == hashes.of_tree(alone)
+    assert first['made'] == hashes.of_tree(alone)
+    assert second['made'] is None, 'no other host holds a model'
     assert first['split'] > 50
     read = [*first['read'], *second['read']]
     twice = {f'params/student/unet/conv_in/{name}' for name in ('kernel', 'bias')}
