@@ -134,7 +134,7 @@ def _opencv(ending: str, values: np.ndarray, options: tuple[int, ...]) -> memory
     done, buffer = cv2.imencode(ending, values[..., order], options)
     if not done:
         raise OSError('OpenCV cannot encode it')
-    return memoryview(buffer)
+    return buffer.data
 
 
 def encoded_tiff(
