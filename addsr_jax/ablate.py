@@ -83,6 +83,8 @@ def main(arguments: Sequence[str]) -> None:
 
     plan = read_plan(config.read(command.config, overrides, Plan).to_dict())
     figures.chosen(','.join(plan.metrics))
+    if 'psnr' not in plan.metrics or not {'lpips', 'niqe'} & set(plan.metrics):
+        raise UserError('metrics lacks psnr, or both of lpips and niqe, which the plot shows: add them')
     pairs = comparison.find_pairs(command.lq, command.hr, plan.pairs)
     trained = {name: train(plan, name, command.workdir / name) for name in plan.runs}
     prepare()
@@ -157,7 +159,8 @@ def write_results(plan: Plan, scored: 'dict[str, list[report.Score]]', workdir: 
     verdicts = [{**dataclasses.asdict(d), 'verdict': d.verdict} for d in found]
     record = {'runs': table, 'curve': curve, 'others': others, 'differences': verdicts}
     atomic.write_json(workdir / 'ablation.json', record)
-    perception_distortion(workdir / 'curve.png', curve, others, PSR_WEIGHT)
+    seen = next(metric for metric in ('lpips', 'niqe') if metric in plan.metrics)
+    perception_distortion(workdir / 'curve.png', curve, others, PSR_WEIGHT, seen)
     say(text)
     say(f'\n{workdir / "ablation.md"}, ablation.json and curve.png hold the result')
 

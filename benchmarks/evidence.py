@@ -54,7 +54,7 @@ PIECES = {
     'serve': Piece(('-m', 'benchmarks.serve'), (('docs/serve.md', 'serve'),)),
     'plans': Piece(('benchmarks/plan_table.py',), (('docs/tpu.md', 'plans'),)),
     'contact_sheet': Piece((*NANO, '--limit', '8', '--only', 'contact_sheet')),
-    'frontier': Piece((*NANO, '--limit', '8', '--only', 'frontier')),
+    'frontier': Piece((*NANO, '--limit', '16', '--only', 'frontier')),
     'autoencoder': Piece((*NANO, '--limit', '8', '--only', 'autoencoder')),
     'peers': Piece(
         ('benchmarks/peers.py', *PAIRS, '--methods', PEERS, '--workdir', '{work}/peers'),

@@ -82,6 +82,8 @@ BAD = [
     ),
     (["'seeds': ('whole', 'again')", "'seeds': ('whole', 'whole')"], 'seeds names one run twice'),
     (["'seeds': ('whole', 'again')", "'seeds': ('whole', 'other')"], 'name other'),
+    (["'psnr', 'niqe'", "'ssim', 'niqe'"], 'metrics lacks psnr'),
+    (["'psnr', 'niqe'", "'psnr', 'ssim'"], 'both of lpips and niqe'),
     (["'addsr-2@1'", "'seesr-2@1'"], 'is no method'),
     (["'addsr-2@1'", "'addsr-2@7'"], 'psr_weight is 7.0'),
     (["'addsr-2@1'", "'bicubic'"], 'leave it out'),

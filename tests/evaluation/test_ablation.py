@@ -55,7 +55,7 @@ def test_pictures_too_small_for_niqe_are_refused():
 
 def test_the_plot_is_a_picture_and_needs_no_display(tmp_path):
     curve = {'addsr-4@0': figures(28.5), 'addsr-4': figures(28.0, niqe=6.8), 'addsr-1': figures(29, niqe=7.5)}
-    perception_distortion(tmp_path / 'curve.png', curve, {'bicubic': figures(30, niqe=10)}, 0.4)
+    perception_distortion(tmp_path / 'curve.png', curve, {'bicubic': figures(30, niqe=10)}, 0.4, 'niqe')
     with Image.open(tmp_path / 'curve.png') as image:
         assert min(image.size) > 300
     assert [p.name for p in tmp_path.iterdir()] == ['curve.png']
