@@ -35,9 +35,11 @@ browser:
 demo: install
 	$(BIN)/python -m addsr_jax.demo
 
-# tables and pictures of the documents, for hours: make evidence LQ=FOLDER HR=FOLDER [ABLATION=WORKDIR]
+# tables and pictures of the documents, for hours:
+# make evidence LQ=FOLDER HR=FOLDER [ABLATION=WORKDIR] [PHOTOS=FOLDER LEFT_OUT=FOLDER]
 evidence: install
-	$(BIN)/python -m benchmarks.evidence $(if $(LQ),--lq $(LQ)) $(if $(HR),--hr $(HR)) $(if $(ABLATION),--ablation $(ABLATION))
+	$(BIN)/python -m benchmarks.evidence $(if $(LQ),--lq $(LQ)) $(if $(HR),--hr $(HR)) \
+		$(if $(ABLATION),--ablation $(ABLATION)) $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(LEFT_OUT),--left_out $(LEFT_OUT))
 
 lint: install
 	$(BIN)/ruff check .

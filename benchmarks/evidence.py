@@ -1,12 +1,15 @@
 """Every table and picture of README and docs, made again by the commands that stand beside them.
 
-    make evidence LQ=... HR=... [ABLATION=...]
-    python -m benchmarks.evidence [--workdir DIR] [--lq LQ --hr HR] [--ablation DIR] [--only NAME ...] [--again]
+    make evidence LQ=... HR=... [ABLATION=...] [PHOTOS=... LEFT_OUT=...]
+    python -m benchmarks.evidence [--workdir DIR] [--lq LQ --hr HR] [--ablation DIR] [--photos DIR --left_out DIR]
+        [--only NAME ...] [--again]
 
 LQ and HR are folders of pairs that nobody trained on (the documents' are the DRealSR test crops), ABLATION the workdir
-of `addsr ablate --config configs/ablation.py`. What a command printed is kept in --workdir: after a stop the same call
-goes on with what is missing, and --again begins anew. At the end it prints what changed in the documents; what could
-not be made, for want of pairs or a machine, is named. Hours, on two CPU cores; --only makes a part of it.
+of `addsr ablate --config configs/ablation.py`, PHOTOS and LEFT_OUT two sets of photographs (the documents' are Urban100
+and Kodak). What a command printed is kept in --workdir: after a stop the same call goes on with what is missing, and
+--again begins anew. At the end it prints what changed in the documents; what could not be made, for want of pairs or a
+machine, is named. Hours, on two CPU cores; --only makes a part of it. Tables without a mark around them are records of
+experiments, with the commands of that day beside them.
 """
 
 import argparse
@@ -25,6 +28,7 @@ from benchmarks.blocks import last_table, replace_block
 
 ROOT = Path(__file__).parents[1]
 PRINTED = 'printed'
+FOLDERS = ('lq', 'hr', 'ablation', 'photos', 'left_out')  # that whoever asks has
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Piece:
 
     @property
     def needs(self) -> set[str]:
-        return {name for name in ('lq', 'hr', 'ablation') if any(f'{{{name}}}' in word for word in self.command)}
+        return {name for name in FOLDERS if any(f'{{{name}}}' in word for word in self.command)}
 
 
 PAIRS = ('--lq', '{lq}', '--hr', '{hr}')
@@ -81,6 +85,10 @@ PIECES = {
     'export': Piece(('-m', 'benchmarks.export', '--repeats', '9', '--side', '512'), (('docs/export.md', 'export'),)),
     'five_ways': Piece(('-m', 'benchmarks.five_ways'), (('docs/export.md', 'five_ways'),)),
     'ablation': Piece((*NANO, '--ablation', '{ablation}', '--only', 'ablation')),
+    'finetune': Piece(
+        ('benchmarks/finetune.py', '--photos', '{photos}', '--left_out', '{left_out}', '--workdir', '{work}/finetune')
+    ),
+    'loading': Piece(('benchmarks/loading.py', '{work}/sd2'), (('docs/performance.md', 'loading'),)),
     'damage': Piece(('-m', 'benchmarks.damage'), (('docs/trust.md', 'damage'),)),
     'kill': Piece(('benchmarks/kill.py',), (('docs/trust.md', 'kill'),)),
     'hashes': Piece(('benchmarks/hashes.py',), (('docs/trust.md', 'hashes'),)),
@@ -95,7 +103,7 @@ PIECES = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
     parser.add_argument('--workdir', type=Path, default=Path('runs/evidence'))
-    for name in ('lq', 'hr', 'ablation'):
+    for name in FOLDERS:
         parser.add_argument(f'--{name}', type=Path)
     parser.add_argument('--only', nargs='+', choices=tuple(PIECES), default=tuple(PIECES))
     parser.add_argument('--again', action='store_true', help='forget what earlier calls made')
@@ -103,7 +111,7 @@ def main() -> None:
     if values.again:
         shutil.rmtree(values.workdir, ignore_errors=True)
     values.workdir.mkdir(parents=True, exist_ok=True)
-    folders = {name: path.resolve() for name in ('lq', 'hr', 'ablation') if (path := getattr(values, name))}
+    folders = {name: path.resolve() for name in FOLDERS if (path := getattr(values, name))}
     documents = sorted({*ROOT.glob('*.md'), *ROOT.glob('docs/*.md')})
     before = {path: path.read_text(encoding='utf-8') for path in documents}
     missing = made(values.only, values.workdir.resolve(), folders)

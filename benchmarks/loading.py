@@ -18,15 +18,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+from addsr_jax.flags import say
+
 PARTS = ('prompt_extractor', 'autoencoder', 'text_encoder', 'student')
 WAYS = {
-    'read': 'files alone',
-    'float32': 'addsr_jax.load, one device',
-    'bfloat16': 'addsr_jax.load, one device',
-    'split': 'addsr_jax.load, float32 split over the devices',
-    'shared': 'addsr_jax.load, float32 split over two processes, each half of the devices',
-    'dape': 'the start of `train`, stage dape, which needs the prompt extractor alone',
+    'read': 'the files alone, byte by byte',
+    'float32': 'float32, one device',
+    'bfloat16': 'bfloat16, one device',
+    'split': 'float32, split over {devices} devices',
+    'shared': 'float32, split over two processes with {half} devices each',
+    'dape': 'the prompt extractor alone, with which stage `dape` starts',
 }
+HEAD = '| what is loaded | s | CPU-s | GB at most |\n| --- | --- | --- | --- |'
 
 
 def write(folder: Path) -> None:
@@ -64,7 +67,7 @@ def start_of_training(folder: Path) -> Any:
 
 
 def run(way: str, folder: Path) -> None:
-    """Prints the seconds of one way of loading, imports not counted."""
+    """Prints the seconds of one way of loading, imports not counted: the child's whole output."""
     import jax
 
     import addsr_jax
@@ -78,7 +81,7 @@ def run(way: str, folder: Path) -> None:
         jax.block_until_ready(start_of_training(folder))
     else:
         jax.block_until_ready(addsr_jax.load(folder, mesh, 'bfloat16' if way == 'bfloat16' else 'float32').params)
-    print(f'{time.monotonic() - began:.1f} s', end=', ', flush=True)  # noqa: T201
+    print(time.monotonic() - began)  # noqa: T201
 
 
 def main() -> None:
@@ -100,15 +103,20 @@ def main() -> None:
         run(values.way, values.folder)
     if values.way:
         return
-    for way in ['write'] * (not values.folder.exists()) + values.ways.split(','):
-        print(f'{way} ({WAYS.get(way, "random weights")})', flush=True)  # noqa: T201
-        measure(way, values.folder, values.devices)
+    if not values.folder.exists():
+        measured('write', values.folder, values.devices)
+    say(HEAD)
+    for way in values.ways.split(','):
+        children = measured(way, values.folder, values.devices)
+        what = WAYS[way].format(devices=values.devices, half=values.devices // 2)
+        cpu, memory = (' and '.join(f'{child[i]:.{i - 1}f}' for child in children) for i in (1, 2))
+        say(f'| {what} | {max(seconds for seconds, *_ in children):.1f} | {cpu} | {memory} |')
     if not values.keep:
         shutil.rmtree(values.folder)
 
 
-def measure(way: str, folder: Path, devices: int) -> None:
-    """Each process of one way in a line, when it has ended: its seconds, those of CPU, and its memory at the peak."""
+def measured(way: str, folder: Path, devices: int) -> list[tuple[float, float, float]]:
+    """Of each process of one way: its seconds, those of CPU, and its memory at the peak, in GB."""
     count = 2 if way == 'shared' else 1
     own = devices // count if way in ('split', 'shared') else 1
     flags = f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count={own}'
@@ -120,15 +128,20 @@ def measure(way: str, folder: Path, devices: int) -> None:
         subprocess.Popen(
             [*command, *(['--join', place, str(count), str(process)] if count > 1 else [])],
             env={**os.environ, 'XLA_FLAGS': flags},
+            stdout=subprocess.PIPE,
+            text=True,
         )
         for process in range(count)
     ]
+    found = []
     for child in children:
+        assert child.stdout is not None
+        printed = child.stdout.read()
         _, status, usage = os.wait4(child.pid, 0)
-        cpu = usage.ru_utime + usage.ru_stime
-        print(f'{cpu:.0f} s of CPU, {usage.ru_maxrss * 1024 / 1e9:.1f} GB at most', flush=True)  # noqa: T201
         if status:
             sys.exit(f'{way} failed')
+        found.append((float(printed or 0), usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e9))
+    return found
 
 
 if __name__ == '__main__':
