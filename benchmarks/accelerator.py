@@ -1,6 +1,6 @@
 """Seconds of one 512 x 512 picture at Stable Diffusion 2 size on this machine's accelerator, without anybody's weights.
 
-    python benchmarks/accelerator.py [--attention cudnn] [--methods addsr-4,seesr-50,addsr-1] [--size sd2] [--batch 1,8]
+    python -m benchmarks.accelerator [--attention cudnn] [--methods addsr-4,seesr-50,addsr-1] [--size sd2] [--batch 1,8]
 
 Weights are random numbers of the published shapes (what they are changes no time), in bfloat16 but on CPU. Every
 method is compiled, then timed --repeats times. TFLOP are counted in the traced program; their share of the peak is told

@@ -1,6 +1,6 @@
 """Every kernel of attention beside the whole matrix: error, memory and time over lengths, for docs/performance.md.
 
-    python benchmarks/attention.py [--lengths 1000,1023,1024,1100,4096] [--heads 5] [--width 64] [--kernels chunked]
+    python -m benchmarks.attention [--lengths 1000,1023,1024,1100,4096] [--heads 5] [--width 64] [--kernels chunked]
 
 Self-attention of one picture in float32: result and gradients to q, k and v under random weights. Error: the largest
 difference from `einsum` of any of them. Memory: temporary bytes by the compiler's plan, of the result alone and of

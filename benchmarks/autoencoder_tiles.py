@@ -1,6 +1,6 @@
 """The autoencoder tile by tile beside the whole one: error, peak memory and compile time over sizes of pictures.
 
-    python benchmarks/autoencoder_tiles.py [--size sd2] [--sides 512,1024,2048] [--plan 4096,8192] [--divide 4]
+    python -m benchmarks.autoencoder_tiles [--size sd2] [--sides 512,1024,2048] [--plan 4096,8192] [--divide 4]
 
 Random weights, a picture of coarse noise whose parts differ in contrast and brightness. Of --sides both are run: error
 is the largest difference, of decoded pictures in levels of 255, of latents in their deviations. For --plan

@@ -1,6 +1,6 @@
 """Every file of a checkpoint, of weights and of exported files damaged in every way: the same numbers, or said.
 
-    python benchmarks/damage.py
+    python -m benchmarks.damage
 
 Prints a table. A line of its right half that is not 0 is a fault: numbers that changed in silence, or an exception.
 """

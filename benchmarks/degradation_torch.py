@@ -1,6 +1,6 @@
 """The two-stage degradation: our numpy and OpenCV pipeline beside the same chain of torch functions, per core.
 
-    python benchmarks/degradation_torch.py [--size 512] [--images 32]
+    python -m benchmarks.degradation_torch [--size 512] [--images 32]
 
 The torch side does what the published data script does, one operation after the other on a batch of one: blur as a
 grouped convolution, F.interpolate, noise, JPEG as tensor arithmetic, unsharp mask as two 51 x 51 convolutions. Both

@@ -46,52 +46,105 @@ class Piece:
 
 
 PAIRS = ('--lq', '{lq}', '--hr', '{hr}')
-NANO = ('benchmarks/nano.py', *PAIRS, '--workdir', '{work}/nano')
+NANO = ('-m', 'benchmarks.nano', *PAIRS, '--workdir', '{work}/nano')
 PEERS = 'bicubic,realesr-animevideov3,realesrgan-x4plus,addsr-1,addsr-4'
 FLASH = ('--lengths', '1000,1025,1100', '--heads', '1', '--kernels', 'chunked,flash', '--interpret')
 TILES = ('--divide', '16', '--tile', '16', '--sides', '256', '--plan', '512,1024,2048,4096,8192')
 PIECES = {
-    'options': Piece(('benchmarks/upscale_docs.py', '--only', 'options')),
-    'recipes': Piece(('benchmarks/upscale_docs.py', '--only', 'recipes')),
-    'kinds': Piece(('benchmarks/kinds.py', '--docs')),
+    'options': Piece(('-m', 'benchmarks.upscale_docs', '--only', 'options')),
+    'recipes': Piece(('-m', 'benchmarks.upscale_docs', '--only', 'recipes')),
+    'kinds': Piece(('-m', 'benchmarks.kinds', '--docs')),
     'page': Piece(('-m', 'benchmarks.page')),
     'serve': Piece(('-m', 'benchmarks.serve'), (('docs/serve.md', 'serve'),)),
-    'plans': Piece(('benchmarks/plan_table.py',), (('docs/tpu.md', 'plans'),)),
+    'plans': Piece(
+        (
+            '-m',
+            'benchmarks.plan_table',
+        ),
+        (('docs/tpu.md', 'plans'),),
+    ),
     'contact_sheet': Piece((*NANO, '--limit', '8', '--only', 'contact_sheet')),
     'frontier': Piece((*NANO, '--limit', '16', '--only', 'frontier')),
     'autoencoder': Piece((*NANO, '--limit', '8', '--only', 'autoencoder')),
     'peers': Piece(
-        ('benchmarks/peers.py', *PAIRS, '--methods', PEERS, '--workdir', '{work}/peers'),
+        ('-m', 'benchmarks.peers', *PAIRS, '--methods', PEERS, '--workdir', '{work}/peers'),
         (('docs/nano.md', 'peers'), ('README.md', 'peers')),
         text='{work}/peers/table.md',
         pictures=(('{work}/peers/crops.jpg', 'docs/peers.jpg'),),
     ),
-    'finish': Piece(('benchmarks/finish.py', *PAIRS, '--limit', '16'), (('docs/nano.md', 'finish'),)),
-    'attention': Piece(('benchmarks/attention.py',), (('docs/performance.md', 'attention'),)),
+    'finish': Piece(('-m', 'benchmarks.finish', *PAIRS, '--limit', '16'), (('docs/nano.md', 'finish'),)),
+    'attention': Piece(
+        (
+            '-m',
+            'benchmarks.attention',
+        ),
+        (('docs/performance.md', 'attention'),),
+    ),
     'flash': Piece(
-        ('benchmarks/attention.py', *FLASH),
+        ('-m', 'benchmarks.attention', *FLASH),
         (('docs/performance.md', 'flash'),),
     ),
     'tiles': Piece(
-        ('benchmarks/autoencoder_tiles.py', *TILES),
+        ('-m', 'benchmarks.autoencoder_tiles', *TILES),
         (('docs/performance.md', 'tiles'),),
     ),
-    'upscale_tiles': Piece(('benchmarks/upscale_tiles.py',), (('docs/performance.md', 'upscale_tiles'),)),
+    'upscale_tiles': Piece(
+        (
+            '-m',
+            'benchmarks.upscale_tiles',
+        ),
+        (('docs/performance.md', 'upscale_tiles'),),
+    ),
     'torch': Piece(('-m', 'benchmarks.compare_torch'), (('docs/performance.md', 'torch'),)),
     'savings': Piece(('-m', 'benchmarks.savings'), (('docs/performance.md', 'savings'),)),
     'int8': Piece(('-m', 'benchmarks.switches', 'int8', *PAIRS, '--limit', '8'), (('docs/performance.md', 'int8'),)),
-    'roofline': Piece(('benchmarks/roofline.py',), (('docs/performance.md', 'roofline'),), text=PRINTED),
-    'start': Piece(('benchmarks/start.py',), (('docs/performance.md', 'start'),), text=PRINTED),
+    'roofline': Piece(
+        (
+            '-m',
+            'benchmarks.roofline',
+        ),
+        (('docs/performance.md', 'roofline'),),
+        text=PRINTED,
+    ),
+    'start': Piece(
+        (
+            '-m',
+            'benchmarks.start',
+        ),
+        (('docs/performance.md', 'start'),),
+        text=PRINTED,
+    ),
     'export': Piece(('-m', 'benchmarks.export', '--repeats', '9', '--side', '512'), (('docs/export.md', 'export'),)),
     'five_ways': Piece(('-m', 'benchmarks.five_ways'), (('docs/export.md', 'five_ways'),)),
     'ablation': Piece((*NANO, '--ablation', '{ablation}', '--only', 'ablation')),
     'finetune': Piece(
-        ('benchmarks/finetune.py', '--photos', '{photos}', '--left_out', '{left_out}', '--workdir', '{work}/finetune')
+        (
+            '-m',
+            'benchmarks.finetune',
+            '--photos',
+            '{photos}',
+            '--left_out',
+            '{left_out}',
+            '--workdir',
+            '{work}/finetune',
+        )
     ),
-    'loading': Piece(('benchmarks/loading.py', '{work}/sd2'), (('docs/performance.md', 'loading'),)),
+    'loading': Piece(('-m', 'benchmarks.loading', '{work}/sd2'), (('docs/performance.md', 'loading'),)),
     'damage': Piece(('-m', 'benchmarks.damage'), (('docs/trust.md', 'damage'),)),
-    'kill': Piece(('benchmarks/kill.py',), (('docs/trust.md', 'kill'),)),
-    'hashes': Piece(('benchmarks/hashes.py',), (('docs/trust.md', 'hashes'),)),
+    'kill': Piece(
+        (
+            '-m',
+            'benchmarks.kill',
+        ),
+        (('docs/trust.md', 'kill'),),
+    ),
+    'hashes': Piece(
+        (
+            '-m',
+            'benchmarks.hashes',
+        ),
+        (('docs/trust.md', 'hashes'),),
+    ),
     'bombs': Piece(('-m', 'benchmarks.bombs'), (('docs/trust.md', 'bombs'),)),
     'fuzz': Piece(
         ('-m', 'benchmarks.fuzz', 'weights', 'pictures', '--minutes', '60', '--seed', '5000'),

@@ -1,6 +1,6 @@
 """What going on from the embedded student with pairs of one's own brings: the example of docs/finetune.md.
 
-    python benchmarks/finetune.py --photos PHOTOS --left_out OTHERS --workdir DIR    # pip install '.[metrics]'
+    python -m benchmarks.finetune --photos PHOTOS --left_out OTHERS --workdir DIR    # pip install '.[metrics]'
 
 The first 100 photographs of PHOTOS get low-quality pictures that a poor scanner might have made; the student goes on
 with the pairs, and is compared with what it was on pairs of the middles of OTHERS, which are made the same way. A call
@@ -19,8 +19,6 @@ from PIL import Image
 from addsr_jax.data import pictures
 from addsr_jax.data.photographs import photographs
 from addsr_jax.train import run_apart
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.blocks import replace_block
 
 ROOT = Path(__file__).parents[1]

@@ -1,6 +1,6 @@
 """Grain and colours of finished pictures: what is left on flat areas, and how near chroma is to the photograph's.
 
-    python benchmarks/finish.py --lq LQ --hr HR [--limit N] [--methods bicubic,addsr-4]
+    python -m benchmarks.finish --lq LQ --hr HR [--limit N] [--methods bicubic,addsr-4]
         [--color wavelet] [--grain 0] [--overshoot 0.3]
 
 Prints a table, with the bounds of the finish and without them (docs/nano.md). Grain: the mean standard deviation of

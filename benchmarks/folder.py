@@ -1,6 +1,6 @@
 """A folder left alone: mixed small pictures through `upscale`, killed in the middle and started again.
 
-python benchmarks/folder.py [--pictures 1000] [--workdir DIR] [--batch 4]
+python -m benchmarks.folder [--pictures 1000] [--workdir DIR] [--batch 4]
 
 Prints how many results each start made, that none is half and none was made twice, images a second, and for which part
 of the time the devices waited for pictures.

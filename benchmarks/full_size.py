@@ -1,6 +1,6 @@
 """Stable Diffusion 2 size on this machine: conversion and one AddSR sample, each with its seconds and peak memory.
 
-    python benchmarks/full_size.py DIR [--steps 4]
+    python -m benchmarks.full_size DIR [--steps 4]
 
 Nobody's weights are needed: files with random numbers of every published name and shape are written to DIR (13 GB),
 converted (13 GB more), loaded, and one 512 x 512 picture is sampled. Each part runs in a process of its own.
@@ -125,7 +125,16 @@ def main() -> None:
     values.folder.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
         start = time.monotonic()
-        command = [sys.executable, __file__, str(values.folder), '--steps', str(values.steps), '--part', part]
+        command = [
+            sys.executable,
+            '-m',
+            'benchmarks.full_size',
+            str(values.folder),
+            '--steps',
+            str(values.steps),
+            '--part',
+            part,
+        ]
         process = subprocess.Popen(command)
         _, status, usage = os.wait4(process.pid, 0)
         seconds, peak = time.monotonic() - start, usage.ru_maxrss / 2**20

@@ -1,6 +1,6 @@
 """What hashes cost at Stable Diffusion 2 size: seconds for the state of the student's training, and for weights.
 
-    python benchmarks/hashes.py
+    python -m benchmarks.hashes
 
 Arrays of the very shapes and dtypes, filled with random bits and larger together than any cache; on one core, as a
 process that saves or loads does it.

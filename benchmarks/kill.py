@@ -1,6 +1,6 @@
 """Every write killed (SIGKILL) at every operation on the disk: the old or the new is left, whole, and work goes on.
 
-    python benchmarks/kill.py [--only final] [--sample N]
+    python -m benchmarks.kill [--only final] [--sample N]
 
 Linux with gcc. Prints a table; a number under NEITHER or FAULT that is not 0 is a fault. A library that is loaded
 before libc (`kill.c`) counts what a process changes on the disk and ends it there; half of a write is written then.

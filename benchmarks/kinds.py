@@ -1,6 +1,6 @@
 """Every kind of picture file through `addsr upscale`: what went in, what came out, and how far colours moved.
 
-    python benchmarks/kinds.py [--workdir runs/kinds] [--steps 1] [--docs]
+    python -m benchmarks.kinds [--workdir runs/kinds] [--steps 1] [--docs]
 
 Makes the files out of one photograph, restores them with the embedded model in one command, and prints a table, which
 --docs puts into docs/upscale.md. The
@@ -12,7 +12,6 @@ import argparse
 import contextlib
 import io
 import struct
-import sys
 import zlib
 from pathlib import Path
 
@@ -25,8 +24,6 @@ from addsr_jax.data import formats, heif, sources
 from addsr_jax.errors import guard
 from addsr_jax.evaluation.ablation import markdown
 from addsr_jax.flags import say
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.blocks import replace_block
 
 DOCUMENT = Path(__file__).parents[1] / 'docs' / 'upscale.md'

@@ -1,6 +1,6 @@
 """Weights of Stable Diffusion 2 size from disk to the devices of this machine: seconds, and host memory at its peak.
 
-    python benchmarks/loading.py DIR [--devices 8] [--keep]
+    python -m benchmarks.loading DIR [--devices 8] [--keep]
 
 Nobody's weights are needed: 9 GB of random numbers, a student and all that it works with, are written to DIR once,
 which takes 10 GB of memory. Then each way of loading runs in a process of its own. On CPUs the devices' memory is the
@@ -120,7 +120,7 @@ def measured(way: str, folder: Path, devices: int) -> list[tuple[float, float, f
     count = 2 if way == 'shared' else 1
     own = devices // count if way in ('split', 'shared') else 1
     flags = f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count={own}'
-    command = [sys.executable, __file__, str(folder), '--way', way]
+    command = [sys.executable, '-m', 'benchmarks.loading', str(folder), '--way', way]
     with socket.socket() as found:
         found.bind(('localhost', 0))
         place = f'localhost:{found.getsockname()[1]}'

@@ -1,6 +1,6 @@
 """Pictures and figures of docs/nano.md, and the ablation of docs/experiments.md, made again.
 
-    python benchmarks/nano.py --lq LQ --hr HR --workdir runs/nano [--limit N] [--ablation runs/ablation] [--only BLOCK]
+    python -m benchmarks.nano --lq LQ --hr HR --workdir runs/nano [--limit N] [--ablation runs/ablation] [--only BLOCK]
 
 LQ and HR are folders of pairs that nobody trained on (the document's are the DRealSR test crops). With the workdir of
 `addsr ablate --config configs/ablation.py`, the ablation's tables and plot become part of the document. Scores are kept
@@ -10,7 +10,6 @@ in --workdir: the same command goes on where it stopped.
 import argparse
 import json
 import shutil
-import sys
 from functools import cache, partial
 from pathlib import Path
 
@@ -30,8 +29,6 @@ from addsr_jax.networks.build import apply
 from addsr_jax.restoration import comparison, files, pipeline
 from addsr_jax.restoration.settings import PSR_WEIGHT, Settings
 from addsr_jax.runtime import prepare
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.blocks import replace_block
 
 ROOT = Path(__file__).parents[1]

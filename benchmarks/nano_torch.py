@@ -1,7 +1,7 @@
 """The embedded model's networks in torch, beside ours.
 
     addsr convert to_pytorch nano -o FOLDER
-    python benchmarks/nano_torch.py FOLDER
+    python -m benchmarks.nano_torch FOLDER
 
 unet/ and controlnet/ of FOLDER are for the original's classes, whose sizes are free; the other three networks have no
 such class at this size. `benchmarks/torch_networks.py` runs all of them from the files' tensors, and this prints the

@@ -1,6 +1,6 @@
 """Batches from a folder of photographs and from the same photographs packed: are they the same, and how fast is each?
 
-    python benchmarks/packed.py PHOTOS [--hr_size 512] [--rounds 5] [--batches 8]
+    python -m benchmarks.packed PHOTOS [--hr_size 512] [--rounds 5] [--batches 8]
 
 Packs PHOTOS into a temporary folder. Both sources make the same batches in turns, so that a busy machine slows both;
 after them single records are read at random places and not decoded. Medians of all rounds, both kinds of figures.

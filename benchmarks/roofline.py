@@ -1,6 +1,6 @@
 """What Stable Diffusion 2's networks and samplers compute, and how quick they could be: modelled, nothing is run.
 
-    python benchmarks/roofline.py [--side 512]
+    python -m benchmarks.roofline [--side 512]
 
 FLOPs are counted in the traced programs (`planning.flops`). The least time of a call on a chip is the longer of two:
 its FLOPs at the chip's peak in bfloat16, or reading its weights once at the peak of the chip's memory. What activations

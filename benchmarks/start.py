@@ -1,6 +1,6 @@
 """Where the seconds and the memory of a first picture go, at a start that finds its programs and at one that does not.
 
-    python benchmarks/start.py [--pictures 5]
+    python -m benchmarks.start [--pictures 5]
 
 One picture of 128 x 128, four times larger, by the embedded model in one step; the rows follow one another in a
 process of their own. Seconds of wall time; memory as the system counts it (resident, and its highest so far). Then what
@@ -36,7 +36,7 @@ def main() -> int:
             ('Networks', 'networks', ('what', 'GFLOP', 'ms', 'GFLOP/s')),
         ):
             tell(f'\n{name}:\n\n| {" | ".join(titles)} |\n| {" | ".join(["---"] * len(titles))} |\n')
-            command = [sys.executable, __file__, '--here', what, '--pictures', str(values.pictures)]
+            command = [sys.executable, '-m', 'benchmarks.start', '--here', what, '--pictures', str(values.pictures)]
             done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
             tell(''.join(line for line in done.stdout.splitlines(True) if line.startswith(MARK)))
     return 0

@@ -1,11 +1,10 @@
 """The parts of docs/upscale.md that are made: the table of options, and the sheet of recipes.
 
-python benchmarks/upscale_docs.py [--only options|recipes]
+python -m benchmarks.upscale_docs [--only options|recipes]
 """
 
 import argparse
 import dataclasses
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +20,6 @@ from addsr_jax.restoration import pipeline
 from addsr_jax.restoration.computing import Computing
 from addsr_jax.restoration.settings import Settings
 from addsr_jax.runtime import prepare
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.blocks import replace_block
 
 DOCUMENT = Path(__file__).parents[1] / 'docs' / 'upscale.md'

@@ -1,6 +1,6 @@
 """Pixels that the tiles of a square result compute, of the result's own, for docs/performance.md.
 
-    python benchmarks/upscale_tiles.py [--tile 512]
+    python -m benchmarks.upscale_tiles [--tile 512]
 
 Before: tiles of one size that share 64 pixels. Now: as `upscale` cuts with the embedded model.
 """

@@ -55,6 +55,8 @@ class DataOptions(Options):
     )
 
     def check_together(self) -> None:
+        if self.path and self.source == 'sample_photos':
+            raise UserError('path is not of source=sample_photos: set source=folder, pairs, packed or tfds with it')
         if self.lq_path and self.source != 'pairs':
             raise UserError(f'lq_path is of source=pairs, not of source={self.source}: leave it out')
         if self.image_key != 'image' and self.source != 'tfds':
