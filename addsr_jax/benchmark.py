@@ -91,13 +91,13 @@ def sample(values: Command) -> None:
     from PIL import Image
 
     from addsr_jax.restoration import pipeline
-    from addsr_jax.runtime import memory, prepare
+    from addsr_jax.runtime import cores, memory, prepare
 
     methods = named(values.methods)
     prepare()
     model = pipeline.load(values.weights)
     rng = np.random.default_rng(0)
-    say(f'{jax.devices()[0].device_kind}, {len(os.sched_getaffinity(0))} cores; seconds per image, one image a call')
+    say(f'{jax.devices()[0].device_kind}, {cores()} cores; seconds per image, one image a call')
     say(f'{"input":>9} {"output":>9} {"method":>18} {"s/image":>9} {"images/s":>9} {"first call s":>13} {"peak GB":>8}')
     for side in values.sizes:
         image = Image.fromarray(rng.integers(0, 256, (side // 4, side // 4, 3), np.uint8)).resize((side, side))

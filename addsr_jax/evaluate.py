@@ -87,6 +87,11 @@ def main(arguments: Sequence[str]) -> None:
 
     for text in () if command.pred else command.methods.split(','):
         parse_method(text, settings)  # a wrong one is said before pictures are looked at
+    scored = ['pred'] if command.pred else [name.strip() for name in command.methods.split(',')]
+    if command.against not in (None, report.TRUTH, *scored):
+        raise UserError(f'--against {command.against} has no scores here: choose one of {", ".join(scored)}')
+    if command.output:
+        files.check_folder(command.output)
     names = figures.chosen(command.metrics) if command.metrics else figures.there()
     if command.with_pyiqa:
         say(with_pyiqa.introduced())
@@ -107,17 +112,17 @@ def main(arguments: Sequence[str]) -> None:
         scores, rows = score_finished(pairs, names), []
     else:
         scores, rows = run_methods(pairs, command, settings, names)
+    if command.output:
+        report.write_json(command.output / 'scores.json', scores)
+        report.write_csv(command.output / 'scores.csv', scores)
+        if rows:
+            files.write_image(command.output / 'side_by_side.png', report.side_by_side(rows))
     say(report.table(scores, comparison.slowest(scores)))
     if command.with_pyiqa:
         for method, folder in kept(command).items():
             say(f'FID of {method}: {with_pyiqa.fid(folder, command.hr):.2f}')
     if command.against:
         say('\n' + report.differences_table(scores, command.against))
-    if command.output:
-        report.write_json(command.output / 'scores.json', scores)
-        report.write_csv(command.output / 'scores.csv', scores)
-        if rows:
-            files.write_image(command.output / 'side_by_side.png', report.side_by_side(rows))
 
 
 def kept(command: Command) -> dict[str, Path]:

@@ -159,6 +159,11 @@ EVALUATE = [
     (['--lq', '.', '--hr', '.', '--limit', '0'], '--limit is 0: it must be'),
     (['--lq', '.', '--hr', '.', '--metrics', 'psnr,fid'], "no figure 'fid': choose among psnr"),
     (['--lq', '.', '--hr', '.', '--tile', '0'], 'unrecognized arguments'),
+    (
+        ['--lq', '.', '--hr', '.', '--methods', 'bicubic', '--against', 'bicubik'],
+        'choose one of bicubic',
+    ),
+    (['--pred', '.', '--hr', '.', '--output', 'photo.png'], 'photo.png cannot be a folder'),
     (['--lq', '.', '--hr', '.', '--methods', 'bicubic'], 'is 40 x 40, not 160 x 160'),
 ]
 

@@ -23,6 +23,7 @@ from addsr_jax.data.quiet import QUIET
 from addsr_jax.errors import PictureError, printable
 
 NEARLY_BLACK = 16.0  # of 255
+LYING = (5, 6, 7, 8)  # orientations of pictures whose rows are stored as columns
 APART = 'each of its channels of more than 8 bits lies apart (PlanarConfiguration 2), which is not read'
 
 
@@ -129,15 +130,34 @@ def eight_bits(values: np.ndarray) -> np.ndarray:
     return np.rint(scaled, out=scaled).astype(np.uint8)
 
 
-def size_of(path: Path) -> tuple[int, int] | None:
-    """Width and height that the head of a file says, before it is turned; None where it says none."""
+@dataclass(frozen=True)
+class Head:
+    """What the head of a file says."""
+
+    size: tuple[int, int]  # width and height, upright
+    deep: bool  # more than 8 bits
+
+
+def head_of(path: Path) -> Head | None:
+    """None where a file has no head that is understood: it is named when it is read."""
     try:
         data = path.read_bytes() if path.is_file() else b''
         containers.check(data)
         with QUIET, Image.open(io.BytesIO(data), formats=formats.readable()) as image:
-            return image.size
-    except Exception:  # a file that cannot be read is named when it is read
+            deep = image.mode[0] in 'IF' or _bits(image, data) > 8
+            # Pillow says a TIFF's size upright, and decodes a PNG to look for EXIF behind its pixels
+            knows = image.format != 'TIFF' and (image.format != 'PNG' or 'exif' in image.info)
+            lies = knows and metadata.orientation(image) in LYING
+            width, height = image.size
+            return Head((height, width) if lies else (width, height), deep)
+    except Exception:  # decoders raise nearly everything
         return None
+
+
+def size_of(path: Path) -> tuple[int, int] | None:
+    """Width and height that the head of a file says, upright; None where it says none."""
+    head = head_of(path)
+    return None if head is None else head.size
 
 
 def _content(path: Path, limit: int) -> bytes:
@@ -203,11 +223,15 @@ def _deep(image: Image.Image, data: bytes) -> tuple[int, np.ndarray | None]:
 
     Of an opened picture that is not yet decoded.
     """
+    bits = _bits(image, data)
     if heif.is_one(image):
-        bits = heif.bits(image, data)
         return bits, heif.decoded(image, data) if bits > 8 and heif.is_decoded(image) else None
-    bits = deep.white(image, data).bit_length()
     return bits, deep.colours(image, data) if bits > 8 else None
+
+
+def _bits(image: Image.Image, data: bytes) -> int:
+    """Of a channel of colours, as the file of an opened picture says."""
+    return heif.bits(image, data) if heif.is_one(image) else deep.white(image, data).bit_length()
 
 
 def _shallow(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
@@ -347,7 +371,7 @@ def _in_srgb(pixels: np.ndarray, profile: bytes) -> tuple[np.ndarray, bytes, np.
 
 def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """[H, W, ...] upright, by EXIF's orientation."""
-    if orientation in (5, 6, 7, 8):
+    if orientation in LYING:
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 OVERLAP = 48  # pixels that neighbours share at least
-STEPS = 1 << 14  # of 1, in which restored rows are held: a hundredth of a level of 255
-LARGEST = 2 - 1 / STEPS  # number that is held so
+STEPS = 32767  # of 1, in which restored rows are held: a level of 16 bits
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,13 @@ def pad(image: np.ndarray, plan: Plan) -> np.ndarray:
 
 def tile(array: np.ndarray, plan: Plan, number: int, factor: int = 1) -> np.ndarray:
     """[..., H / f, W / f, C] -> the tile of that number, [..., h / f, w / f, C]."""
+    return array[..., *place(plan, number, factor), :]
+
+
+def place(plan: Plan, number: int, factor: int = 1) -> tuple[slice, slice]:
+    """Rows and columns of a tile, of an array that is `factor` times smaller than the picture."""
     (h, w), (top, left) = plan.shape, plan.offsets[number]
-    return array[..., top // factor : (top + h) // factor, left // factor : (left + w) // factor, :]
+    return slice(top // factor, (top + h) // factor), slice(left // factor, (left + w) // factor)
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class Strips:
             for first, piece in self.pieces.items()
             if first < stop and first + len(piece) > start
         ]
-        return np.concatenate(parts) * np.float32(1 / STEPS)
+        return np.concatenate(parts) / np.float32(STEPS)
 
     def let_go(self, row: int) -> None:
         """Nothing above that row is read again."""
@@ -90,7 +94,8 @@ class Strips:
 class Canvas:
     """Tiles [h, w, C] put together as they come: means weighted by the distance from the tile's border.
 
-    Tiles stand in rows and columns. Sums are held of rows of tiles that are not complete; of the others, 16 bits.
+    Tiles stand in rows and columns. Sums are held of rows of tiles that are not complete; of the others 16 bits, which
+    end at -1 and 1.
     """
 
     def __init__(self, plan: Plan, channels: int = 3) -> None:
@@ -124,7 +129,7 @@ class Canvas:
         self._below = total[count:].copy()
         total = total[:count]
         total /= self._weights[0][top : top + count, None, None] * self._weights[1][:, None]
-        np.clip(total, -LARGEST, LARGEST, out=total)
+        np.clip(total, -1, 1, out=total)
         total *= STEPS
         self._pieces[top] = np.rint(total, out=total).astype(np.int16)
 

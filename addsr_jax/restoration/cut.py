@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from addsr_jax.ops import tiling
+from addsr_jax.restoration.noise import Field
 from addsr_jax.restoration.settings import Settings
 
 
@@ -21,7 +22,7 @@ class Cut:
     size: tuple[int, int]  # height and width of the enlarged picture
     plan: tiling.Plan
     large: np.ndarray  # [*plan.padded, 3] as given, enlarged and padded
-    noise: np.ndarray  # [N, h, w, C] of all latents
+    noise: Field
     words: np.ndarray  # [2, 77] tokens of the prompt and of the negative prompt
     tokens: jax.Array | None  # [1, 1 + n, I] image tokens of the whole file, for models that take those
 

@@ -27,6 +27,7 @@ class Job:
     remark: str = ''  # why the result is of another kind than the source
     size: tuple[int, int] = (0, 0)  # width and height of the source, as far as its head says
     result: tuple[int, int] = (0, 0)  # width and height of the result
+    deep: bool = False  # whether the source has more than 8 bits
 
     @property
     def pixels(self) -> int:
@@ -81,10 +82,10 @@ def plan_jobs(inputs: Sequence[str], naming: Naming, settings: Settings, limit: 
 
 def _sized(job: Job, settings: Settings, limit: int) -> Job:
     """With the size that its file's head says; 0 x 0 where it cannot be read, and is named then."""
-    size = None if places.in_bucket(job.source) else pictures.size_of(job.source)  # whose answers are slow
-    if size is None or size[0] * size[1] > limit:
+    head = None if places.in_bucket(job.source) else pictures.head_of(job.source)  # whose answers are slow
+    if head is None or head.size[0] * head.size[1] > limit:
         return job
-    return replace(job, size=size, result=settings.size(*size))
+    return replace(job, size=head.size, result=settings.size(*head.size), deep=head.deep)
 
 
 def _without_results(jobs: list[Job], sources: Sequence[Source], left_out: str) -> tuple[list[Job], str]:

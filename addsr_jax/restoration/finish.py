@@ -8,9 +8,10 @@ import numpy as np
 
 from addsr_jax.ops import guided_filter
 from addsr_jax.ops import image as image_ops
+from addsr_jax.ops.enlarged import Enlarged
 from addsr_jax.ops.tiling import Strips
 from addsr_jax.restoration.bounds import Bounds
-from addsr_jax.restoration.plainness import Plain, Shares
+from addsr_jax.restoration.plainness import Plain
 
 FIXES = {'guided': guided_filter.guided, 'wavelet': image_ops.wavelet}  # beside adain, which sees whole pictures
 
@@ -32,7 +33,7 @@ def finished(
     *,
     truncates: bool,
     bounds: Bounds | None = None,
-    calm: Shares | None = None,
+    calm: Enlarged | None = None,
     plain: Plain | None = None,
     kind: type[np.unsignedinteger] = np.uint8,
     let_go: Callable[[int], None] = lambda row: None,

@@ -72,13 +72,11 @@ def restore_all(
         check_size(opened.job, max(how.settings.size(*picture.size)))  # of a bucket's picture not known before
         return model.cut(results.visible(picture), how.settings, opened.job.source.name)
 
-    def write(restored_one: list[stream.Work]) -> Done | LeftOut:
-        work = restored_one.pop()  # which the caller then holds no more
+    def write(work: stream.Work) -> Done | LeftOut:
         opened: Opened = work.item
         assert opened.picture is not None
         try:
-            restored = model.joined(work.cut, work.canvas)
-            del work  # tiles and noise take more memory than the file will
+            restored = model.joined(*work.taken())
             lost = results.write(
                 opened.job.target,
                 opened.picture,
@@ -110,8 +108,7 @@ def restore_all(
             if isinstance(work, stream.Failed):
                 yield LeftOut(work.item.job, work.error)
             else:
-                writing.append((pool.submit(write, [work]), work.item.job.pixels))
-                del work  # its memory goes when it is written
+                writing.append((pool.submit(write, work), work.item.job.pixels))
             while writing and (writing[0][0].done() or sum(pixels for _, pixels in writing) > how.most):
                 yield writing.popleft()[0].result()
         while writing:

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from addsr_jax import places
 from addsr_jax.data import pictures
 from addsr_jax.data.pictures import Picture
 from addsr_jax.errors import PictureError
@@ -33,7 +33,7 @@ class Taken:
 def taken(image: Any, settings: Settings) -> Taken:
     """Of any kind that `Pipeline.upscale` takes, cut as the settings ask; a PictureError says what else it is."""
     if isinstance(image, str | os.PathLike):
-        path = Path(image).expanduser()
+        path = places.place(image)
         return _of_picture(pictures.open_picture(path), settings, path.name)
     if isinstance(image, Image.Image):
         return _of_picture(pictures.of_pillow(image), settings, '')

@@ -27,7 +27,7 @@ from addsr_jax.restoration import by_onnx, finish, kinds, noise, plainness, resu
 from addsr_jax.restoration.bounds import Bounds
 from addsr_jax.restoration.cut import Cut
 from addsr_jax.restoration.device_model import Arrays, DeviceModel
-from addsr_jax.restoration.settings import FREE, SMALLEST_TILE, Settings
+from addsr_jax.restoration.settings import FREE, SMALLEST_TILE, Settings, half_of
 from addsr_jax.runtime import return_freed_memory
 from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights import hub, tags
@@ -166,7 +166,7 @@ class Pipeline(DeviceModel):
     def _result(self, work: stream.Work | stream.Failed) -> np.ndarray:
         if isinstance(work, stream.Failed):
             raise work.error
-        return self.joined(work.cut, work.canvas)
+        return self.joined(*work.taken())
 
     def cut(self, image: np.ndarray | Image.Image, settings: Settings, name: str) -> Cut:
         """A picture enlarged and ready to be restored tile by tile; `joined` is the way back."""
@@ -186,7 +186,7 @@ class Pipeline(DeviceModel):
             size=(large.shape[0], large.shape[1]),
             plan=plan,
             large=tiling.pad(large, plan),
-            noise=self._noise(plan, settings, name),
+            noise=self._noise(settings, name),
             words=self.words(settings),
             tokens=self._file_tokens(small) if self.networks.spec.view.tokens_of == 'file' else None,
         )
@@ -226,8 +226,8 @@ class Pipeline(DeviceModel):
             if less is None:
                 raise UserError('there is no memory for the whole picture at once: leave out --tile 0')
             return dataclasses.replace(cut, settings=less)
-        side = tile or cut.settings.tile // 2 // 64 * 64
-        if side < SMALLEST_TILE:
+        side = tile or half_of(cut.settings.tile)
+        if not side:
             raise UserError(f'there is no memory for a tile of {cut.settings.tile} pixels: close other programs')
         return self.cut(cut.given, dataclasses.replace(cut.settings, tile=side), cut.name)
 
@@ -261,7 +261,7 @@ class Pipeline(DeviceModel):
         tokens = None if chosen[0][0].tokens is None else np.concatenate([np.asarray(cut.tokens) for cut, _ in chosen])
         return (
             np.stack([finish.signed(tiling.tile(cut.large, cut.plan, i)) for cut, i in chosen]),
-            np.stack([tiling.tile(cut.noise, cut.plan, i, self.factor) for cut, i in chosen]),
+            np.stack([cut.noise.part(*tiling.place(cut.plan, i, self.factor)) for cut, i in chosen]),
             np.stack([cut.words for cut, _ in chosen]),
             tokens,
         )
@@ -291,7 +291,7 @@ class Pipeline(DeviceModel):
 
     def _plan_of(self, size: tuple[int, int], settings: Settings) -> tiling.Plan:
         """Tiles of a picture of that width and height, before anything of it is read."""
-        size = settings.part(*size)[2:]
+        size = settings.part(max(size[0], 1), max(size[1], 1))[2:]  # 0 where a head says nothing
         scale = max(1, settings.enlargement(*size))
         width, height = (max(side, SMALLEST) for side in size)
         width, height = views.enlarged_size(width, height, scale, self.networks.spec.view)
@@ -333,12 +333,9 @@ class Pipeline(DeviceModel):
         side = self.networks.spec.prompt_extractor.swin.image_size
         return tags.probabilities(program, self.params['prompt_extractor'], _as_array(image), side)
 
-    def _noise(self, plan: tiling.Plan, settings: Settings, name: str) -> np.ndarray:
-        """[N, h, w, C] of a padded picture."""
-        height, width = (n // self.factor for n in plan.padded)
+    def _noise(self, settings: Settings, name: str) -> noise.Field:
         channels, fields = self.networks.spec.unet.out_channels, self._sampling(settings).noise_fields
-        key = noise.key_of(settings.seed, name)
-        return noise.drawn(key, (fields, height, width, channels), noise.BLOCK // self.factor)
+        return noise.Field(noise.key_of(settings.seed, name), fields, channels, noise.BLOCK // self.factor)
 
 
 def _as_array(image: np.ndarray | Image.Image) -> np.ndarray:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from addsr_jax.ops.enlarged import Enlarged
 from addsr_jax.ops.ycbcr import TO_YCBCR
 
 REACH = 5  # pixels of the small picture that have to be calm around a calm one
@@ -16,33 +17,10 @@ RADIUS = 4  # of the smoothing, in pixels of the enlargement, which therefore se
 
 
 @dataclass(frozen=True)
-class Shares:
-    """Of every place of an enlargement: 1 where there is nothing to restore, 0 nearly everywhere."""
-
-    places: np.ndarray  # float32 [h, W], of the small picture's rows
-    height: int
-
-    @classmethod
-    def enlarged(cls, shares: np.ndarray, width: int, height: int) -> 'Shares | None':
-        """Of float32 [h, w]; None where all are 0."""
-        if not shares.any():
-            return None
-        return cls(cv2.resize(shares, (width, len(shares)), interpolation=cv2.INTER_LINEAR), height)
-
-    def rows(self, start: int, stop: int) -> np.ndarray:
-        """[stop - start, W, 1] of the enlargement, between the small picture's rows, middles to middles."""
-        last = len(self.places) - 1
-        at = np.clip((np.arange(start, stop) + 0.5) * (len(self.places) / self.height) - 0.5, 0, last)
-        above = np.minimum(at.astype(int), max(last - 1, 0))
-        share = (at - above).astype(np.float32)[:, None]
-        return ((1 - share) * self.places[above] + share * self.places[np.minimum(above + 1, last)])[..., None]
-
-
-@dataclass(frozen=True)
 class Plain:
     """Texture that a network gives to plain places is taken away."""
 
-    shares: Shares
+    shares: Enlarged  # [H, W, 1]: 1 where it is plain, 0 nearly everywhere
     texture: float  # deviation of luma, in levels of 255, that is halved
 
     def smoothed(self, strip: np.ndarray, first: int, rows: slice) -> np.ndarray:
@@ -60,8 +38,9 @@ class Plain:
         return strip[rows] + self.shares.rows(first + rows.start, first + rows.stop) * change
 
 
-def calm_places(small: np.ndarray, below: float, width: int, height: int) -> Shares | None:
-    """Where [H, W, 3] uint8 or uint16 is calm, for its enlargement to height x width; None where no place is.
+def calm_places(small: np.ndarray, below: float, width: int, height: int) -> Enlarged | None:
+    """Where [H, W, 3] uint8 or uint16 is calm, for its enlargement to height x width, [height, width, 1]; None where no
+    place is.
 
     1 where no pixel within REACH differs from the mean of its neighbours by more than `below` levels of 255 in any
     channel, as in areas of one colour, or where a clean gradient is rounded to bytes: there is nothing to restore. 0
@@ -70,7 +49,7 @@ def calm_places(small: np.ndarray, below: float, width: int, height: int) -> Sha
     most = cv2.dilate(
         _by_rows(small, lambda levels: _away(levels).max(-1)), np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8)
     )
-    return Shares.enlarged(np.clip((1.2 * below - most) / (0.2 * below), 0, 1, dtype=np.float32), width, height)
+    return _shares(np.clip((1.2 * below - most) / (0.2 * below), 0, 1, dtype=np.float32), width, height)
 
 
 def plain_places(small: np.ndarray, texture: float, width: int, height: int) -> Plain | None:
@@ -80,8 +59,13 @@ def plain_places(small: np.ndarray, texture: float, width: int, height: int) -> 
     on.
     """
     away = cv2.blur(_by_rows(small, lambda levels: _away(levels @ TO_YCBCR[0])), (WINDOW, WINDOW))
-    shares = Shares.enlarged(np.clip(2 - away / (0.5 * PLAIN), 0, 1, dtype=np.float32), width, height)
+    shares = _shares(np.clip(2 - away / (0.5 * PLAIN), 0, 1, dtype=np.float32), width, height)
     return None if shares is None else Plain(shares, texture)
+
+
+def _shares(places: np.ndarray, width: int, height: int) -> Enlarged | None:
+    """Of float32 [h, w]; None where all are 0."""
+    return Enlarged.of(places[..., None], width, height) if places.any() else None
 
 
 def _by_rows(small: np.ndarray, measure: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

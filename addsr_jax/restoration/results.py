@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from addsr_jax.data.formats import HEIF, WRITTEN
 from addsr_jax.data.metadata import TAGS, Beside
 from addsr_jax.data.pictures import Picture, eight_bits
 from addsr_jax.errors import UserError, printable
+from addsr_jax.ops.enlarged import Enlarged
 from addsr_jax.restoration.views import sized
 
 KEY = 'addsr'  # of the text in a PNG that says what made it; elsewhere EXIF's ProcessingSoftware does
@@ -23,6 +25,7 @@ SEGMENT = 65_000  # bytes of EXIF or XMP that a JPEG takes
 ROUNDING = 1.5  # levels of 255 between a colour and the same after a way to sRGB and back that are no loss
 FINE = 90  # quality from which colours are as fine as light is
 TIFF = (b'II*\0', b'MM\0*')  # how a file begins
+PIXELS = 1 << 20  # that are converted at a time
 SEEN = 8  # times its opacity: how far a transparent pixel's own colour counts
 
 
@@ -135,8 +138,8 @@ def pillow(picture: Picture, restored: np.ndarray) -> Image.Image:
         alpha = sized(picture.alpha, restored.shape[1], restored.shape[0])
         pixels = np.concatenate([pixels, alpha[..., None]], axis=2)
     if pixels.dtype == np.uint16 and pixels.shape[2] == 1:
-        return Image.fromarray(pixels[..., 0])
-    image = _pillow(eight_bits(pixels), profile)
+        return Image.fromarray(pixels[..., 0]).copy()
+    image = _pillow(eight_bits(pixels), profile).copy()  # one that can be changed
     image.info |= {'icc_profile': profile} if profile else {}
     image.info |= {'exif': picture.beside.exif} if picture.beside.exif else {}
     image.info |= {'dpi': picture.beside.dpi} if picture.beside.dpi else {}
@@ -175,15 +178,32 @@ def encode(
 
 def _on_white(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     white = np.float32(np.iinfo(rgb.dtype).max)
-    part = alpha[..., None] / white
-    return np.rint(rgb * part + white * (1 - part)).astype(rgb.dtype)
+
+    def of(rows: slice) -> np.ndarray:
+        part = alpha[rows, :, None] / white
+        return np.rint(rgb[rows] * part + white * (1 - part)).astype(rgb.dtype)
+
+    return _by_rows(rgb, of)
+
+
+def _by_rows(rgb: np.ndarray, of: Callable[[slice], np.ndarray]) -> np.ndarray:
+    """What `of` makes of rows of [H, W, 3], a few at a time: floats of a whole picture would take much memory."""
+    height, width = rgb.shape[:2]
+    count = max(1, PIXELS // width)
+    first = of(slice(0, count))
+    out = np.empty((height, *first.shape[1:]), first.dtype)
+    out[:count] = first
+    for start in range(count, height, count):
+        out[start : start + count] = of(slice(start, start + count))
+    return out
 
 
 def _in_colours(picture: Picture, rgb: np.ndarray, format: str, remarks: list[str]) -> tuple[np.ndarray, bytes]:
     """([H, W, channels] of the file's colours where the format holds them, else sRGB; the profile to embed)."""
     modes = WRITTEN[format].modes
     if picture.grey:
-        rgb = np.rint(rgb.mean(-1, keepdims=True, dtype=np.float32)).astype(rgb.dtype).repeat(3, -1)
+        rgb = _by_rows(rgb, lambda rows: np.rint(rgb[rows].mean(-1, keepdims=True, dtype=np.float32)).astype(rgb.dtype))
+        rgb = np.broadcast_to(rgb, (*rgb.shape[:2], 3))
     plain = rgb[..., :1] if picture.grey and 'L' in modes else rgb
     if format == 'BMP':
         remarks += ['BMP holds no colour profile: it is in sRGB'] if picture.native is not None else []
@@ -193,7 +213,7 @@ def _in_colours(picture: Picture, rgb: np.ndarray, format: str, remarks: list[st
     mode = {1: 'L', 3: 'RGB', 4: 'CMYK'}[picture.native.shape[2]]
     if mode in modes:
         try:
-            done = profiles.from_srgb(rgb, picture.profile)
+            done = _by_rows(rgb, lambda rows: profiles.from_srgb(rgb[rows], picture.profile))
             return (_with_rest(done, picture) if mode == 'RGB' else done), picture.profile
         except profiles.BrokenProfile:
             remarks.append('its colour profile leads only one way: the result is in sRGB')
@@ -212,8 +232,14 @@ def _with_rest(done: np.ndarray, picture: Picture) -> np.ndarray:
         rest[picture.alpha == 0] = 0
     if not rest.any():
         return done
-    rest = cv2.resize(rest, done.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    return np.rint(np.clip(done + rest, 0, white)).astype(done.dtype)
+    height, width = done.shape[:2]
+    large = Enlarged.of(rest, width, height)
+
+    def of(rows: slice) -> np.ndarray:
+        part = done[rows]
+        return np.rint(np.clip(part + large.rows(rows.start, rows.start + len(part)), 0, white)).astype(done.dtype)
+
+    return _by_rows(done, of)
 
 
 def _with_line(beside: Beside, format: str, made_by: str) -> Beside:

@@ -11,11 +11,14 @@ import jax
 from addsr_jax import places
 from addsr_jax.errors import UserError
 from addsr_jax.restoration.files import Job
-from addsr_jax.restoration.settings import SMALLEST_TILE, Settings
+from addsr_jax.restoration.finish import BLOCK
+from addsr_jax.restoration.settings import Settings, half_of
 from addsr_jax.runtime import free_memory
 
-HELD = 24  # bytes of memory for every pixel of a result of 16 bits that is under way; 8 bits take half
-ENCODERS = {'AVIF': 48, 'HEIF': 48}  # the same, where the encoder takes more
+# Bytes of memory for every pixel of a result that is under way, at its peak: put together, finished, converted, encoded
+HELD, DEEP = 15, 30  # of 8 bits, and of 16
+ENCODERS = {'AVIF': 48, 'HEIF': 48}  # where the encoder takes more
+FLOATS = 24  # for every pixel of the rows that are finished at a time
 UNDER_WAY = 64_000_000  # pixels of results that are read or written at a time; always one picture
 SHARE = 0.9  # of what is free, that is taken
 # Bytes on disk for every pixel, a little more than photographs take
@@ -77,8 +80,8 @@ def choose(model: Any, jobs: Sequence[Job], settings: Settings, limit: float | N
             settings = replace(settings, batch=settings.batch // 2)
         elif not settings.tile and (less := settings.in_less_memory()):
             settings = less
-        elif settings.tile // 2 >= SMALLEST_TILE:
-            settings = replace(settings, tile=settings.tile // 2 // 64 * 64)
+        elif smaller := half_of(settings.tile):
+            settings = replace(settings, tile=smaller)
         else:
             raise UserError(
                 f'a call takes {needed / 1e9:.1f} GB of memory, and {on_devices / 1e9:.1f} GB may be used: '
@@ -95,13 +98,14 @@ def choose(model: Any, jobs: Sequence[Job], settings: Settings, limit: float | N
         )
     tiles = sum(model.tiles(job.size, settings) for job in jobs if job.pixels)
     each = max(_bytes_a_pixel(job) for job in jobs)
-    return Room(settings, tiles, int(needed), int(min(UNDER_WAY, left / each / 2)))
+    return Room(settings, tiles, int(needed), max(1, int(min(UNDER_WAY, left / each / 2))))
 
 
 def held(job: Job) -> int:
     """Bytes of memory that a result takes at most until it is written."""
-    return job.pixels * _bytes_a_pixel(job)
+    width, height = job.result
+    return job.pixels * _bytes_a_pixel(job) + FLOATS * width * min(height, BLOCK)
 
 
 def _bytes_a_pixel(job: Job) -> int:
-    return ENCODERS.get(job.format, HELD)
+    return max(DEEP if job.deep else HELD, ENCODERS.get(job.format, 0))

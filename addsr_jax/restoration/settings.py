@@ -319,6 +319,11 @@ class Settings(Options):
         return self.chosen.steps or self.of_method.steps or student_steps
 
 
+def half_of(tile: int) -> int:
+    """The tile to try where one of that side finds no room; 0 where it is the smallest."""
+    return max(tile // 2 // 64 * 64, SMALLEST_TILE) if tile > SMALLEST_TILE else 0
+
+
 def parse_method(text: str, defaults: Settings) -> Settings | None:
     """METHOD[-STEPS[x2]][@PSR_WEIGHT] with the rest of `defaults`, x2 for antithetic; None for bicubic.
 

@@ -46,6 +46,7 @@ class Work:
     cut: Cut
     canvas: Canvas
     passed: int = 0  # pictures that came after it
+    again: bool = False  # it is done in another way: what comes of this one is for nobody
 
     @classmethod
     def of(cls, item: Any, cut: Cut, passed: int = 0) -> 'Work':
@@ -55,6 +56,12 @@ class Work:
     def kind(self) -> Kind:
         """Of its tiles: those of one kind share a call."""
         return self.cut.plan.shape, self.cut.settings.pieces
+
+    def taken(self) -> tuple[Cut, Canvas]:
+        """What a result is made of, held here no more: it takes more memory than the result."""
+        cut, canvas = self.cut, self.canvas
+        del self.cut, self.canvas
+        return cut, canvas
 
 
 @dataclass(frozen=True)
@@ -178,10 +185,10 @@ class Queue:
         # of pictures that are restored whole: pixels from which on there is no room, and pieces for which there is
         self.large, self.pieces = math.inf, (0, 0, 0, 0)
         self.waiting: dict[Kind, deque[tuple[Work, int]]] = {}
-        self.flying: deque[tuple[list[tuple[Work, int]], Any]] = deque()
+        self.flying: deque[tuple[list[tuple[Work, int]], int, Any]] = deque()  # tiles, how many at once, their result
 
     def is_idle(self) -> bool:
-        return all(result.is_ready() for _, result in self.flying)
+        return all(result.is_ready() for *_, result in self.flying)
 
     def add(self, work: Work | Failed) -> Iterator[Work | Failed]:
         """Takes a picture; yields those that are done."""
@@ -217,35 +224,45 @@ class Queue:
     def _send(self, kind: Kind) -> Iterator[Work | Failed]:
         """One call of the tiles of a kind; lands the oldest where enough are flying."""
         tiles = self.waiting[kind]
-        chosen = [tiles.popleft() for _ in range(min(self.size, len(tiles)))]
+        size = self.size
+        chosen = [tiles.popleft() for _ in range(min(size, len(tiles)))]
         try:
-            self.flying.append((chosen, self.model.call([(work.cut, i) for work, i in chosen], self.size)))
+            self.flying.append((chosen, size, self.model.call([(work.cut, i) for work, i in chosen], size)))
         except jax.errors.JaxRuntimeError as error:
-            yield from self._again_in_less_room(chosen, error)
+            yield from self._again_in_less_room(chosen, size, error)
         while len(self.flying) > FLYING:
             yield from self._land()
 
     def _land(self) -> Iterator[Work | Failed]:
         """The oldest call's tiles, each given to its picture."""
-        chosen, result = self.flying.popleft()
+        chosen, size, result = self.flying.popleft()
         try:
             images = np.asarray(result)[: len(chosen)]
         except jax.errors.JaxRuntimeError as error:
-            yield from self._again_in_less_room(chosen, error)
+            yield from self._again_in_less_room(chosen, size, error)
             return
-        self.clock.count(len(chosen))
-        for (work, i), image in zip(chosen, images, strict=True):
+        wanted = [(work, i, image) for (work, i), image in zip(chosen, images, strict=True) if not work.again]
+        self.clock.count(len(wanted))
+        for work, i, image in wanted:
             work.canvas.add(i, image)
-        yield from (work for work in dict.fromkeys(work for work, _ in chosen) if not work.canvas.missing)
+        yield from [work for work in dict.fromkeys(work for work, *_ in wanted) if not work.canvas.missing]
 
-    def _again_in_less_room(self, chosen: list[tuple[Work, int]], error: Exception) -> Iterator[Work | Failed]:
-        """After a call that found no room: its tiles in calls of half as many, or their pictures in smaller tiles."""
+    def _again_in_less_room(
+        self, chosen: list[tuple[Work, int]], size: int, error: Exception
+    ) -> Iterator[Work | Failed]:
+        """After a call of `size` tiles found no room: its tiles in smaller calls, or their pictures in smaller tiles.
+
+        Others of the same size may be on the devices: what they find is known by then.
+        """
         if not is_out_of_memory(error):
             raise error
-        if self.size > (least := self.model.whole_calls(1)):
-            self.size = max(self.model.whole_calls(self.size // 2), least)
-            self.tell(f'no room for so many tiles at once: {self.size} from now on')
-            self.waiting[chosen[0][0].kind].extendleft(reversed(chosen))
+        chosen = [(work, i) for work, i in chosen if not work.again]
+        if size > (least := self.model.whole_calls(1)):
+            if size == self.size:
+                self.size = max(self.model.whole_calls(size // 2), least)
+                self.tell(f'no room for so many tiles at once: {self.size} from now on')
+            for work, i in reversed(chosen):
+                self.waiting[work.kind].appendleft((work, i))
             return
         for work in dict.fromkeys(work for work, _ in chosen):
             yield from self._in_smaller_tiles(work)
@@ -254,7 +271,7 @@ class Queue:
         """All of a picture again; what of it is restored or on its way does not fit together with other tiles."""
         for kind, tiles in self.waiting.items():
             self.waiting[kind] = deque((other, i) for other, i in tiles if other is not work)
-        work.canvas.missing.add(-1)  # never complete: tiles of it that still fly are for nobody
+        work.again = True
         try:
             again = Work.of(work.item, self.model.smaller(work.cut), work.passed)
         except UserError as error:

@@ -226,6 +226,25 @@ KINDS = {
 }
 
 
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP', 'TIFF', 'AVIF', 'HEIF'])
+def test_the_head_of_a_file_says_how_large_it_is_when_it_stands_upright(tmp_path, kind, orientation):
+    path = tmp_path / f'a.{kind.lower()}'
+    path.write_bytes(picture(RGB, format=kind, exif=exif(orientation)))
+    height, width = pictures.read(path).shape[:2]
+    assert pictures.head_of(path) == pictures.Head((width, height), deep=False)
+
+
+def test_the_head_of_a_file_says_whether_it_has_more_than_eight_bits(tmp_path):
+    path = tmp_path / 'a.png'
+    path.write_bytes(picture(DEEP, format='PNG'))
+    assert pictures.head_of(path) == pictures.Head(DEEP.shape[::-1], deep=True)
+    path.write_bytes(opencv(DEEP_RGB))
+    assert pictures.head_of(path) == pictures.Head(DEEP.shape[::-1], deep=True)
+    path.write_bytes(b'none')
+    assert pictures.head_of(path) is None
+
+
 @pytest.mark.parametrize('kind', KINDS)
 def test_files_the_python_api_and_training_see_the_same_right_pixels(kind, tmp_path):
     data, wanted, tolerance = KINDS[kind]

@@ -26,7 +26,7 @@ def test_every_pixel_is_covered_on_the_grid_with_enough_overlap(size):
 
 @pytest.mark.parametrize('size', SIZES)
 def test_cutting_and_blending_changes_nothing(size):
-    image = np.random.default_rng(0).uniform(-1.9, 1.9, (*size, 3)).astype(np.float32)
+    image = np.random.default_rng(0).uniform(-1, 1, (*size, 3)).astype(np.float32)
     plan = tiling.plan(*size, sides=(192, 192), grid=16)
     padded, canvas = tiling.pad(image, plan), tiling.Canvas(plan)
     for number in reversed(range(len(plan.offsets))):
@@ -65,7 +65,7 @@ def test_tiles_that_are_off_the_grid_or_all_overlap_are_refused(side):
 
 
 def test_the_whole_picture_is_a_plan_of_one_tile():
-    image = np.random.default_rng(0).uniform(-1.9, 1.9, (56, 72, 3)).astype(np.float32)
+    image = np.random.default_rng(0).uniform(-1, 1, (56, 72, 3)).astype(np.float32)
     plan = tiling.single(56, 72)
     tile = tiling.tile(tiling.pad(image, plan), plan, 0)
     np.testing.assert_array_equal(tile, image)
@@ -93,4 +93,4 @@ def test_rows_are_read_whatever_pieces_they_came_in_and_let_go_when_they_are_not
 def test_what_lies_far_outside_the_range_stays_at_its_end():
     canvas = tiling.Canvas(tiling.single(8, 8))
     canvas.add(0, np.stack([np.full((8, 8), value, np.float32) for value in (-5, 1, 5)], -1))
-    np.testing.assert_allclose(canvas.image(8, 8)[:1][0, 0], (-tiling.LARGEST, 1, tiling.LARGEST))
+    np.testing.assert_allclose(canvas.image(8, 8)[:1][0, 0], (-1, 1, 1))

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from addsr_jax.ops.enlarged import Enlarged
 from addsr_jax.restoration import finish
 from addsr_jax.restoration.bounds import Bounds
 from addsr_jax.restoration.finish import HALO, finished
-from addsr_jax.restoration.plainness import Plain, Shares
+from addsr_jax.restoration.plainness import Plain
 from addsr_jax.restoration.settings import COLORS
 
 RNG = np.random.default_rng(0)
@@ -58,7 +59,7 @@ def test_a_large_picture_is_finished_in_blocks_as_it_is_whole(monkeypatch, color
 
 def test_bounds_and_what_is_calm_or_plain_are_the_same_whatever_the_strips(monkeypatch):
     small = RNG.integers(0, 255, (10, 12, 3), np.uint8)
-    shares = [Shares(RNG.random((10, 48)).astype(np.float32), 40) for _ in range(2)]
+    shares = [Enlarged(RNG.random((10, 48, 1)).astype(np.float32), 40) for _ in range(2)]
     own = {'bounds': Bounds(small, 0.3, (40, 48)), 'calm': shares[0], 'plain': Plain(shares[1], 30.0)}
     whole = finished(RESTORED, LQ, 'none', 0, truncates=False, **own).astype(int)
     monkeypatch.setattr(finish, 'PIXELS', 7 * 48)
@@ -72,7 +73,7 @@ def test_bounds_and_what_is_calm_or_plain_are_the_same_whatever_the_strips(monke
 def test_where_it_is_calm_the_result_stays_within_a_level_of_the_enlarged_picture():
     places = np.zeros(LQ.shape[:2], np.float32)
     places[:20] = 1
-    calm = Shares(places, len(places))
+    calm = Enlarged(places[..., None], len(places))
     plain = finished(RESTORED, LQ, 'none', 0, truncates=False)
     kept = finished(RESTORED, LQ, 'none', 0, truncates=False, calm=calm)
     enlarged = finished(LQ, LQ, 'none', 0, truncates=False)

@@ -1,6 +1,9 @@
 """From files to files: every picture once, what failed named, what is finished known by what made it."""
 
+import gc
+import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -54,6 +57,40 @@ def test_the_tree_is_mirrored_and_every_result_is_of_its_source(place):
         source, result = Image.open(event.job.source), Image.open(event.job.target)
         assert event.size == result.size == tuple(4 * n for n in source.size)
         np.testing.assert_allclose(np.asarray(result)[::4, ::4], np.asarray(source), atol=3)
+
+
+def test_while_a_result_is_written_nothing_is_held_of_what_it_was_made_of(place, monkeypatch):
+    held, alive = [], []
+
+    class Kept(SimpleNamespace):
+        """One of which there may be weak references."""
+
+    class Watched(Nearest):
+        def cut(self, image, settings, name):
+            cut = Kept(**vars(super().cut(image, settings, name)))
+            held.append(weakref.ref(cut))
+            return cut
+
+    write = results.write
+    monkeypatch.setattr(results, 'write', lambda *args, **named: alive.append(own(args[0])) or write(*args, **named))
+
+    def own(target):
+        gc.collect()
+        return held[sorted(job.target for job in jobs).index(target)]() is not None
+
+    jobs = jobs_of()
+    settings = Settings()
+    list(folder.restore_all(Watched(), jobs, folder.How(settings, making(settings), 95, 6, 10**6, 1)))  # one at a time
+    assert alive == [False] * 3
+
+
+@pytest.mark.parametrize('options', [['--max_side', '60'], ['--width', '40', '--height', '50', '--fit', 'crop']])
+def test_a_damaged_picture_is_named_and_the_others_are_done_whatever_size_is_asked_for(place, capsys, options):
+    bundles.save(tiny.bundle(tiny.LEAST), Path('model'), 'safetensors')
+    Path('in/sub/b.png').write_bytes(b'none')
+    assert guard(upscale.main, ['in', '-o', 'out', '--weights', 'model', '--steps', '1', *options]) == 3
+    assert 'b.png cannot be read' in capsys.readouterr().err
+    assert len([path for path in Path('out').rglob('*') if path.is_file()]) == 2
 
 
 def test_a_picture_that_cannot_be_read_or_written_is_left_out_and_the_others_are_done(place, monkeypatch):

@@ -10,6 +10,7 @@ from PIL import Image
 
 from addsr_jax import sharding
 from addsr_jax.errors import Cancelled, PictureError, UserError
+from addsr_jax.ops import tiling
 from addsr_jax.restoration import noise as noise_module
 from addsr_jax.restoration import pipeline, program
 from addsr_jax.restoration.settings import Settings
@@ -431,8 +432,14 @@ def test_progress_counts_tiles_and_may_end_it(model):
 
 def test_noise_of_a_place_is_the_same_whatever_the_tile_and_the_size_of_the_picture(model):
     def noise(height, width, tile):
-        settings = Settings(tile=tile)
-        return model._noise(model.plan(height, width, tile), settings, 'a.png')
+        """Put together from the tiles."""
+        plan, field = model.plan(height, width, tile), model._noise(Settings(tile=tile), 'a.png')
+        latents = plan.padded[0] // model.factor, plan.padded[1] // model.factor
+        whole = np.full((field.fields, latents[0], latents[1], field.channels), np.nan)
+        for i in range(len(plan.offsets)):
+            rows, columns = tiling.place(plan, i, model.factor)
+            whole[:, rows, columns] = field.part(rows, columns)
+        return whole
 
     small, large, other = noise(128, 128, 512), noise(1100, 700, 512), noise(1100, 700, 256)
     np.testing.assert_array_equal(small, large[:, : small.shape[1], : small.shape[2]])

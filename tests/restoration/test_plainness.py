@@ -1,9 +1,9 @@
 """Where a small picture shows nothing: exactly there the enlargement is calm, or loses the texture of a network."""
 
-import cv2
 import numpy as np
 
-from addsr_jax.restoration.plainness import Plain, Shares, calm_places, plain_places
+from addsr_jax.ops.enlarged import Enlarged
+from addsr_jax.restoration.plainness import Plain, calm_places, plain_places
 
 RNG = np.random.default_rng(0)
 
@@ -29,16 +29,6 @@ def test_one_colour_and_clean_gradients_are_calm_and_what_has_noise_or_is_near_a
     assert places[:, :23].min() == 1
 
 
-def test_how_calm_a_row_is_does_not_depend_on_the_strip_and_lies_between_the_rows_of_the_small_picture():
-    places = RNG.random((10, 6)).astype(np.float32)
-    calm = Shares(places, 40)
-    whole = calm.rows(0, 40)
-    np.testing.assert_array_equal(np.concatenate([calm.rows(0, 13), calm.rows(13, 40)]), whole)
-    np.testing.assert_allclose(whole, cv2.resize(places, (6, 40), interpolation=cv2.INTER_LINEAR)[..., None], atol=1e-6)
-    one = Shares(places[:1], 4)
-    np.testing.assert_array_equal(one.rows(0, 4), np.repeat(places[:1, :, None], 4, 0))
-
-
 def test_walls_and_gradients_are_plain_and_grass_letters_and_noise_are_not():
     wall = np.add.outer(np.arange(40), np.arange(60))[..., None].repeat(3, 2) // 8 + 90
     grass = RNG.integers(60, 120, (40, 60, 3))
@@ -57,7 +47,7 @@ def test_walls_and_gradients_are_plain_and_grass_letters_and_noise_are_not():
 
 
 def test_where_it_is_plain_faint_texture_goes_edges_stay_and_colours_keep_their_differences():
-    ones = Shares(np.ones((16, 64), np.float32), 64)
+    ones = Enlarged(np.ones((16, 64, 1), np.float32), 64)
     strokes = np.where(np.arange(64) % 4 < 2, 1.0, -1.0) / 127.5  # one level up and down
     picture = np.tile((0.1 + strokes)[None, :, None], (64, 1, 3)).astype(np.float32)
     picture[..., 0] += 0.2
@@ -70,13 +60,13 @@ def test_where_it_is_plain_faint_texture_goes_edges_stay_and_colours_keep_their_
         np.testing.assert_allclose(made[..., 0] - made[..., 1], 0.2, atol=1e-5)
     step = plain.smoothed(edge, 0, slice(0, 64))
     assert (step[32] - step[31]).min() > 0.79
-    nowhere = Plain(Shares(np.zeros((16, 64), np.float32), 64), 3.0)
+    nowhere = Plain(Enlarged(np.zeros((16, 64, 1), np.float32), 64), 3.0)
     np.testing.assert_array_equal(nowhere.smoothed(edge, 0, slice(0, 64)), edge)
 
 
 def test_rows_of_a_strip_are_smoothed_as_the_whole_picture_is():
     image = RNG.normal(0, 0.02, (80, 30, 3)).astype(np.float32)
-    plain = Plain(Shares(RNG.random((20, 30)).astype(np.float32), 80), 3.0)
+    plain = Plain(Enlarged(RNG.random((20, 30, 1)).astype(np.float32), 80), 3.0)
     whole = plain.smoothed(image, 0, slice(0, 80))
     part = plain.smoothed(image[10:70], 10, slice(12, 40))
     np.testing.assert_allclose(part, whole[22:50], atol=1e-6)

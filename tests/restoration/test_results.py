@@ -333,3 +333,24 @@ def test_a_profile_is_used_both_ways_as_littlecms_does():
     ours = pictures.decode(encoded(Image.fromarray(PHOTO), icc_profile=icc.wide()), 'x')
     assert np.abs(ours.astype(int) - np.asarray(theirs)).max() <= 1
     assert np.abs(ours.astype(int) - PHOTO).max() > 5
+
+
+@pytest.mark.parametrize('mode', ['L', 'LA', 'RGB', 'RGBA', 'I;16'])
+def test_pillow_s_results_can_be_changed(mode):
+    picture = pictures.of_pillow(Image.new(mode, (6, 5), 7 if mode in ('L', 'I;16') else (7,) * len(mode)))
+    result = results.pillow(picture, picture.rgb)
+    pixels = result.load()
+    assert pixels is not None
+    pixels[0, 0] = pixels[1, 1]
+
+
+@pytest.mark.parametrize('kind', [np.uint8, np.uint16])
+def test_a_result_is_converted_rows_at_a_time_as_it_is_whole(monkeypatch, kind):
+    rng = np.random.default_rng(0)
+    white = np.iinfo(kind).max
+    rgb, alpha = rng.integers(0, white, (40, 24, 3)).astype(kind), rng.integers(0, white, (40, 24)).astype(kind)
+    wide = pictures.Picture(rgb[:10, :6], alpha[:10, :6], False, profile=icc.wide(), native=rgb[10:20, :6])
+    whole = [results.encode(wide, rgb, format=f, quality=90, compression=1, made_by=None) for f in ('PNG', 'JPEG')]
+    monkeypatch.setattr(results, 'PIXELS', 7 * 24)
+    rows = [results.encode(wide, rgb, format=f, quality=90, compression=1, made_by=None) for f in ('PNG', 'JPEG')]
+    assert [found.data for found in rows] == [found.data for found in whole]

@@ -38,9 +38,9 @@ def test_what_does_not_fit_becomes_fewer_tiles_at_once_and_then_smaller_ones():
 
 def test_where_not_even_the_smallest_tile_fits_it_is_said():
     with pytest.raises(
-        UserError, match=r'a call takes 0\.1 GB of memory, and 0\.1 GB may be used: close other programs'
+        UserError, match=r'a call takes 0\.1 GB of memory, and 0\.0 GB may be used: close other programs'
     ):
-        room.choose(Nearest(needs=400 * 10**6), [SMALL], Settings(), limit=6e7)
+        room.choose(Nearest(needs=400 * 10**6), [SMALL], Settings(), limit=4e7)
     with pytest.raises(UserError, match='leave out --tile 0'):
         room.choose(type('Whole', (Nearest,), {'need': lambda *a: 10**10})(), [SMALL], Settings(tile=0), limit=1e9)
 
@@ -58,7 +58,7 @@ def test_of_kinds_whose_encoders_take_more_memory_results_are_smaller():
 
 
 def test_pictures_under_way_share_what_is_left():
-    assert room.choose(Nearest(), [SMALL], Settings(), limit=1e8).pixels == int(1e8 / 24 / 2)
+    assert room.choose(Nearest(), [SMALL], Settings(), limit=1e8).pixels == int(1e8 / room.HELD / 2)
     assert room.choose(Nearest(), [SMALL], Settings(), limit=1e12).pixels == room.UNDER_WAY
 
 

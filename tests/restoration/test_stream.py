@@ -10,7 +10,7 @@ import pytest
 from addsr_jax.errors import UserError
 from addsr_jax.ops import tiling
 from addsr_jax.restoration import stream
-from addsr_jax.restoration.settings import Settings
+from addsr_jax.restoration.settings import Settings, half_of
 from addsr_jax.restoration.stream import Failed, Work, restored
 
 
@@ -41,8 +41,8 @@ class Model:
             if less is None:
                 raise UserError('there is no memory for the whole picture')
             return replace(cut, settings=less)
-        side = tile or cut.settings.tile // 2
-        if side < 192:
+        side = tile or half_of(cut.settings.tile)
+        if not side:
             raise UserError('there is no memory for a tile')
         return picture(cut.number, cut.side, side)
 
@@ -136,6 +136,40 @@ def test_where_there_is_no_room_for_a_whole_picture_those_as_large_are_worked_on
     pieces = [work.cut.settings.pieces for _, work in sorted(works.items()) if isinstance(work, Work)]
     assert pieces[0] == pieces[2] != whole == pieces[1]
     assert len(model.calls) == 3, 'nothing is tried again that has failed before'
+
+
+class Late(Model):
+    """Says that there is no room when a result is fetched, as devices do that work ahead."""
+
+    def call(self, tiles, size):
+        try:
+            return super().call(tiles, size)
+        except jax.errors.JaxRuntimeError as error:
+            return Unready(error)
+
+
+class Unready:
+    def __init__(self, error):
+        self.error = error
+
+    def is_ready(self):
+        return True
+
+    def __array__(self, *args, **kwargs):
+        raise self.error
+
+
+@pytest.mark.parametrize(('room', 'batch', 'tile'), [((2, 9999), 8, 192), ((99, 256), 1, 512), ((1, 200), 8, 512)])
+def test_where_a_lack_of_room_shows_late_every_picture_comes_out_once_in_the_largest_calls_that_fit(room, batch, tile):
+    model, told, sides = Late(room), [], [800, 512, 700]
+    works = list(
+        restored(model, range(3), lambda number: picture(number, sides[number], tile), batch, tell=told.append)
+    )
+    assert sorted(work.item for work in works) == [0, 1, 2]
+    for work in works:
+        check(work, work.item, sides[work.item])
+    assert {size for size, _ in model.calls} == {min(room[0], batch)}
+    assert len(told) == len(set(told))
 
 
 def test_a_picture_for_whose_smallest_tile_there_is_no_room_comes_out_with_its_error():

@@ -82,6 +82,14 @@ def test_it_is_full_above_its_limit(made):
     assert made.is_full()
 
 
+def test_what_stands_in_two_folders_is_counted_once(made):
+    upload = filled(made, 'a.png') / 'b.png'
+    upload.write_bytes(b'x' * (made.most - 10))
+    with made.working() as work:
+        os.link(upload, work / 'b.png')
+        assert not made.is_full()
+
+
 def test_what_a_killed_process_left_is_removed_and_what_another_holds_stays(temporary, monkeypatch):
     for name in ('killed', 'held', 'fresh'):
         (temporary / f'{PREFIX}{name}').mkdir()
