@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from addsr_jax import atomic, places
-from addsr_jax.errors import UserError, guard
+from addsr_jax.errors import Incomplete, PictureError, UserError, complain, guard
 from addsr_jax.flags import Parser, say, take
 from addsr_jax.options import Options, option
 
@@ -36,25 +36,51 @@ def main(arguments: Sequence[str]) -> None:
     p.declare(Command)
     values = p.parse_args(arguments)
     command = take(values, Command)
-    from addsr_jax.data import pictures, sources
+    from addsr_jax.data.photographs import photographs
+
+    wanted = texts_of(photographs(values.folder, recursive=True).paths)
+    there = [] if command.overwrite else [path for path, text in wanted.items() if text.exists()]
+    if there:
+        say(f'{len(there)} of {len(wanted)} images have a text, which stays: --overwrite replaces it')
+    missing = [path for path in wanted if path not in there]
+    failed = tagged(missing, command) if missing else 0
+    if failed:
+        raise Incomplete(f'{failed} of {len(missing)} images have no text: the same command tries them again')
+
+
+def texts_of(paths: Sequence[Path]) -> dict[Path, Path]:
+    """{image: its text}; a UserError where two images would have the same."""
+    found: dict[Path, Path] = {}
+    for path in paths:
+        text = path.with_suffix('.txt')
+        if text in found:
+            raise UserError(f'{found[text].name} and {path.name} would both have {text}: rename one of them')
+        found[text] = path
+    return {path: text for text, path in found.items()}
+
+
+def tagged(paths: Sequence[Path], command: Command) -> int:
+    """Writes the texts of these images; how many could not be read, which are named."""
+    from addsr_jax.data import pictures
     from addsr_jax.runtime import prepare
     from addsr_jax.weights import bundle, hub, tags
 
-    photographs = sources.folder(str(values.folder)).paths
-    targets = [path.with_suffix('.txt') for path in photographs]
-    existing = [target for target in targets if target.exists()]
-    if existing and not command.overwrite:
-        raise UserError(f'{existing[0]} exists, of {len(existing)} such files: add --overwrite to replace them')
     prepare()
-    words, weights = None, hub.located(command.weights, say)
+    words, weights, failed = None, hub.located(command.weights, say), 0
     if command.tag_list is not None and command.thresholds is not None:
         classes = bundle.load(weights, only=[]).spec.prompt_extractor.tagging.classes
         words = tags.read_vocabulary(command.tag_list, command.thresholds, classes)
     caption_of = tags.captioner(weights, words)
-    for i, (photograph, target) in enumerate(zip(photographs, targets, strict=True), 1):
-        text = caption_of(pictures.read(photograph))
-        atomic.write_text(target, text + '\n')
-        say(f'[{i}/{len(targets)}] {target}  {text}')
+    for i, path in enumerate(paths, 1):
+        try:
+            text = caption_of(pictures.read(path))
+        except PictureError as error:
+            complain(str(error))
+            failed += 1
+            continue
+        atomic.write_text(path.with_suffix('.txt'), text + '\n')
+        say(f'[{i}/{len(paths)}] {path.with_suffix(".txt")}  {text}')
+    return failed
 
 
 if __name__ == '__main__':

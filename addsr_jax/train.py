@@ -82,7 +82,7 @@ def main(arguments: Sequence[str]) -> None:
     report = say if processes.first() else lambda line: None
     with processes.ending_together():
         if options.weights:
-            options = dataclasses.replace(options, weights=hub.located(options.weights, report))
+            options = dataclasses.replace(options, weights=str(hub.located(options.weights, report)))
         if command.compile_only:
             job.compile_only(options, report)
             return

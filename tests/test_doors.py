@@ -19,6 +19,7 @@ from addsr_jax.options import declared
 from addsr_jax.restoration import pipeline
 from addsr_jax.restoration.settings import SAMPLING, Settings
 from addsr_jax.weights import bundle as bundles
+from addsr_jax.weights import tags
 from tests import tiny
 from tests.data import photos
 from tests.data.test_pictures import png
@@ -575,8 +576,38 @@ def test_convert_refuses(arguments, message, capsys):
     assert message in refused(convert.main, arguments, capsys)
 
 
-def test_tag_refuses_to_replace_captions(capsys):
-    Path('photo.txt').write_text('a dog')
-    flags = ['--weights', 'nano', '--tag_list', 'a', '--thresholds', 'b']
-    assert 'add --overwrite to replace' in refused(tag.main, ['.', *flags], capsys)
-    assert 'required: --weights' in refused(tag.main, ['.'], capsys)
+TAG = [
+    (['.'], 'required: --weights'),
+    (['.', '--weights', 'nano', '--tag_list', 'a'], '--tag_list and --thresholds belong together'),
+    (['empty', '--weights', 'nano'], 'empty holds no images'),
+    (['twins', '--weights', 'nano'], 'a.jpg and a.png would both have twins/a.txt: rename one of them'),
+    (['.', '--weights', 'nowhere'], 'nowhere holds no model.json'),
+]
+
+
+@pytest.mark.parametrize(('arguments', 'message'), TAG, ids=[m for _, m in TAG])
+def test_tag_refuses(arguments, message, capsys):
+    Path('empty').mkdir()
+    if 'twins' in arguments:
+        Path('twins').mkdir()
+        Image.open('photo.png').save('twins/a.png')
+        Image.open('photo.png').convert('RGB').save('twins/a.jpg')
+    assert message in refused(tag.main, arguments, capsys)
+
+
+def test_tag_goes_on_after_an_image_that_cannot_be_read_and_leaves_texts_that_are_there(monkeypatch, capsys):
+    for name in ('a.png', 'b.png', 'c.png'):
+        Path(name).write_bytes(Path('photo.png').read_bytes())
+    Path('b.png').write_bytes(b'none')
+    Path('c.txt').write_text('mine\n')
+    monkeypatch.setattr(tags, 'captioner', lambda weights, words: lambda image: f'{len(image)} rows,')
+    assert guard(tag.main, ['.', '--weights', 'nano']) == 3
+    told = capsys.readouterr()
+    assert '1 of 4 images have a text, which stays' in told.out
+    assert 'b.png cannot be read' in told.err
+    assert '1 of 3 images have no text' in told.err
+    assert {path.name: path.read_text() for path in Path().glob('*.txt')} == {
+        'a.txt': '40 rows,\n',
+        'c.txt': 'mine\n',
+        'photo.txt': '40 rows,\n',
+    }

@@ -90,8 +90,11 @@ def test_tags_become_files_that_training_reads(place, capsys):
     assert caption.endswith(',')  # as make_tags.py ends it
     assert set(caption.removesuffix(',').split(', ')) <= set(golden.document('ram', 'config')['tags'])
     assert sources.folder(str(place / 'photos'))[0]['caption'] == caption
-    assert guard(tag.main, arguments) == 2
-    assert 'add --overwrite' in capsys.readouterr().err
+    written = (place / 'photos' / 'a.txt').stat().st_mtime_ns
+    capsys.readouterr()
+    assert guard(tag.main, arguments) == 0
+    assert 'have a text, which stays: --overwrite replaces it' in capsys.readouterr().out
+    assert (place / 'photos' / 'a.txt').stat().st_mtime_ns == written
 
 
 def test_the_walk_of_the_documents_ends_where_it_began(place, tmp_path, monkeypatch, capsys):

@@ -40,9 +40,13 @@ class Windows:
         return side, side
 
     def offsets(self, height: int, width: int) -> np.ndarray:
-        """(top, left) of every window, int32 [n, 2], columns one after the other; the last of an axis ends with it."""
-        (h, w), lefts = self.shape(height, width), ()
-        lefts, tops = _starts(width, w, self.overlap), _starts(height, h, self.overlap)
+        """(top, left) of every window, int32 [n, 2], columns one after the other; the last of an axis ends with it.
+
+        Windows that are smaller than asked for, on a picture with a short side, share half of themselves at most.
+        """
+        side, _ = self.shape(height, width)
+        overlap = self.overlap if side == self.side else min(self.overlap, side // 2)
+        lefts, tops = _starts(width, side, overlap), _starts(height, side, overlap)
         return np.asarray([(top, left) for left, top in itertools.product(lefts, tops)], np.int32)
 
     def weights(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -6,12 +6,13 @@ are converted once, into $ADDSR_CACHE/hub, with the report of `addsr convert`. H
 fetched before is taken. Whatever is wrong is one UserError, with the command that mends it.
 """
 
+import fcntl
 import hashlib
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,20 +101,40 @@ def _silent(line: str) -> None:
 
 def _converted(text: str, asked: Sequence[Repository], report: Callable[[str], object]) -> Path:
     """The published files of repositories as one folder of our own layout, made when it is not there yet."""
-    from addsr_jax.weights import (
-        conversion,
-        known,
-        sources,
-    )  # and what it reads files with: whoever names a folder needs none of it
-
     listed = {repository.name.repository: list(repository.files) for repository in asked}
     found = hub_layout.pieces(listed)
     hub_layout.check_complete(found, text)
     commits = ' '.join(sorted(f'{one.name.repository}@{one.commit}' for one in asked))
     digest = hashlib.sha256(commits.encode()).hexdigest()[:16]
     output = home() / 'converted' / f'{"+".join(one.name.repository.replace("/", "--") for one in asked)}-{digest}'
-    if (output / model_file.NAME).exists():
-        return output
+    made = output / model_file.NAME  # which conversion writes last
+    if not made.exists():
+        with _alone(output):
+            if not made.exists():  # another process may have been there first
+                _convert(text, asked, found, listed, output, report)
+    return output
+
+
+@contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    """While inside no other process makes this folder: it waits, and then finds it made."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with output.with_name(f'{output.name}.lock').open('a') as file:
+        with suppress(OSError):  # some network disks have no locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _convert(
+    text: str,
+    asked: Sequence[Repository],
+    found: Mapping[str, hub_layout.Piece],
+    listed: Mapping[str, list[str]],
+    output: Path,
+    report: Callable[[str], object],
+) -> None:
+    from addsr_jax.weights import conversion, known, sources  # whoever names a folder needs none of it
+
     wanted = hub_layout.files_of(found, listed)
     used = [one for one in asked if one.name.repository in wanted]
     fetched = {one.name.repository: fetch(one, wanted[one.name.repository], report) for one in used}
@@ -122,7 +143,6 @@ def _converted(text: str, asked: Sequence[Repository], report: Callable[[str], o
     origin = [one.origin for one in fetched.values()]
     conversion.from_pytorch(sources.plan(**arguments), output, report, known.read([]), {'origin': origin})
     report(f'{output / conversion.REPORT} lists every tensor')
-    return output
 
 
 def looked_at(name: Name) -> Repository:

@@ -54,3 +54,15 @@ def test_answers_are_fused_as_recorded(name):
 def test_a_network_that_says_its_window_gives_the_picture_back():
     x = np.random.default_rng(0).normal(size=(2, 21, 33, 4)).astype(np.float32)
     np.testing.assert_allclose(over_windows(Windows(16, 4), jnp.asarray(x), lambda z, _: z), x, atol=1e-6)
+
+
+@pytest.mark.parametrize('overlap', [8, 16, 31])
+@pytest.mark.parametrize('size', [(16, 200), (200, 16), (5, 90), (1, 40)], ids=str)
+def test_windows_cover_a_picture_whose_short_side_has_fewer_latents_than_they_share(size, overlap):
+    windows = Windows(32, overlap)
+    (side, _), covered = windows.shape(*size), np.zeros(size, int)
+    offsets = windows.offsets(*size)
+    assert len(offsets) <= 2 * max(size) / side + 1 or side == 1
+    for top, left in offsets:
+        covered[top : top + side, left : left + side] += 1
+    assert covered.min() >= 1

@@ -3,6 +3,9 @@
 import dataclasses
 import json
 import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import huggingface_hub
@@ -12,8 +15,9 @@ import pytest
 from huggingface_hub import constants
 
 import addsr_jax
-from addsr_jax import convert, doctor, push, upscale
+from addsr_jax import convert, doctor, push, train, upscale
 from addsr_jax.errors import UserError, guard
+from addsr_jax.training import job
 from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights import conversion, hub, hub_layout
 from tests import hub_server, tiny
@@ -378,6 +382,35 @@ def test_commands_and_python_take_names(server, model, capsys, monkeypatch):
         assert said in told
         assert told.count('\n') == 1
     assert not Path('out').exists()
+
+
+def test_training_starts_from_a_name(server, model, tmp_path, monkeypatch):
+    server.add_folder('org/least', model)
+    seen = []
+    monkeypatch.setattr(job, 'run', lambda options, workdir, report: seen.append(options) or True)
+    config = Path(__file__).parents[2] / 'configs' / 'addsr.py'
+    arguments = ['--config', f'{config}:nano', '--workdir', str(tmp_path / 'run'), '--config.weights=org/least']
+    assert guard(train.main, arguments) == 0
+    same(bundles.load(seen[0].weights), bundles.load(model))
+
+
+def test_of_processes_that_ask_together_one_converts_and_the_others_wait(server, published, monkeypatch):
+    server.add('org/all', of(published, 'stable-diffusion-2-base', 'addsr', 'ram_swin_large_14m.pth', 'DAPE.pth'))
+    fetch, both = hub.fetch, threading.Barrier(2, timeout=30)
+    looked_at = hub.looked_at
+
+    def met(name):
+        found = looked_at(name)
+        both.wait()  # nothing is converted when either looks
+        return found
+
+    monkeypatch.setattr(hub, 'looked_at', met)
+    monkeypatch.setattr(hub, 'fetch', lambda *args: time.sleep(0.2) or fetch(*args))
+    told = []
+    with ThreadPoolExecutor(2) as pool:
+        places = list(pool.map(lambda _: hub.located('org/all', told.append), range(2)))
+    assert places[0] == places[1]
+    assert told.count('converting org/all, once') == 1
 
 
 def pushed(*words: str, capsys) -> str:
