@@ -155,7 +155,7 @@ STEPS = (
 def prepared(spec: ModelSpec, config_name: str, size: int, side: int) -> tuple[Losses, tuple[Any, ...]]:
     """The losses, and the shapes of what a step takes: trained, frozen, {batch, draws}, heads."""
     given = {'weights': '', 'mesh': 'data:1', 'batch_size': str(size), 'data.hr_size': str(side)}
-    given |= {'objective.one_step_probability': '0.0', 'objective.branch': 'per_batch'}
+    given |= {'objective.one_step_probability': '0.0', 'objective.branch': 'per_batch', 'remat': 'none'}
     options = config.train_options(config_name, list(given.items()))
     mesh = sharding.make_mesh('data:1', jax.devices()[:1])
     recipe, objective = job.recipe_of(options, spec, mesh), cast(AddsrObjective, options.objective)
