@@ -27,6 +27,12 @@ class UserError(Exception):
         return '\n'.join(map(str, self.args))
 
 
+class Momentary(UserError):
+    """Nobody's mistake: storage that does not answer, memory that is short. The same command may work another time."""
+
+    code = 1
+
+
 class PictureError(UserError):
     """A picture that cannot be read, or restored; other pictures can."""
 
@@ -49,7 +55,7 @@ def printable(text: str, longest: int = LONGEST) -> str:
 
 
 def guard(command: Callable[[Sequence[str]], None], arguments: Sequence[str] | None = None) -> int:
-    """Runs a door; success is 0, a UserError one line on stderr and 2, or 3 where most is done, Ctrl-C 130, a fault 1.
+    """Runs a door; success is 0, a UserError one line on stderr and its code, Ctrl-C 130, a fault 1.
 
     A reader that has gone away (`| head`) ends it quietly.
     """

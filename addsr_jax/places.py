@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+from addsr_jax import attempts
 from addsr_jax.errors import UserError, printable
 
 BUCKET = 'gs://'
@@ -75,7 +76,10 @@ def absolute(path: Path) -> Path:
 
 @contextmanager
 def answering(path: Path, doing: str) -> Iterator[None]:
-    """What the client of a bucket raises inside becomes one UserError: '... cannot be `doing`'. Others pass."""
+    """What the client of a bucket raises inside becomes one UserError: '... cannot be `doing`'. Others pass.
+
+    Momentary where the bucket does not answer.
+    """
     try:
         yield
     except UserError:
@@ -83,7 +87,8 @@ def answering(path: Path, doing: str) -> Iterator[None]:
     except Exception as error:  # its clients raise nearly everything
         if not in_bucket(path):
             raise
-        raise UserError(f'{path} cannot be {doing}: {reason(error)}') from error
+        kind = attempts.kind_of(error) or UserError
+        raise kind(f'{path} cannot be {doing}: {reason(error)}') from error
 
 
 def reason(error: Exception) -> str:

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 
 from addsr_jax import sharding
 from addsr_jax.attempts import reason_of
-from addsr_jax.errors import UserError, complain
+from addsr_jax.errors import FAULT, UserError, complain
 from addsr_jax.trees import Tree
 
 HEARTBEAT = 30  # seconds without a sign of life after which a process counts as dead, and the others end
@@ -150,4 +150,4 @@ def ending_together() -> Iterator[None]:
         else:
             traceback.print_exc()
         sys.stderr.flush()
-        os._exit(2 if isinstance(error, UserError) else 1)
+        os._exit(error.code if isinstance(error, UserError) else FAULT)

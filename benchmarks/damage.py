@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from addsr_jax import hashes
-from addsr_jax.errors import UserError
+from addsr_jax.errors import Momentary, UserError
 from addsr_jax.flags import say
 from addsr_jax.training.checkpoints import Checkpoints
 from addsr_jax.weights import adapters, pytorch_folder, reader
@@ -73,7 +73,7 @@ def outcome(target: Target, file: Path, kind: str, wanted: str) -> str:
         try:
             found, said = target.read(copy)
         except UserError as error:
-            return REFUSED if '\n' not in str(error) else FAULT
+            return REFUSED if '\n' not in str(error) and not isinstance(error, Momentary) else FAULT
         except Exception as error:
             say(f'{target.name} {file} {kind}: {type(error).__name__}: {error}')
             return FAULT

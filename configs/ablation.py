@@ -1,5 +1,5 @@
-"""The paper's claims at nano size: students of one teacher at a small equal budget, each with one idea taken out, or with
-one choice of the published script.
+"""The paper's claims at nano size: students of one teacher at a small equal budget, each with one idea taken out, or
+with one choice of the published script.
 
     addsr ablate --config configs/ablation.py --workdir runs/ablation --lq LQ --hr HR --config.photos=REDUCED
 

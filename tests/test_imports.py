@@ -11,11 +11,11 @@ PACKAGE = Path(__file__).parents[1] / 'addsr_jax'
 # From the ground up; a folder knows nothing of those above it.
 FLOORS = (
     'errors',
+    'attempts',
     'places',
     'options',
     'atomic',
     'json_file',
-    'attempts',
     'trees',
     'hashes',
     'runtime',

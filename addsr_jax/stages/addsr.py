@@ -346,7 +346,7 @@ def make(recipe: Recipe, objective: AddsrObjective) -> Stage:
         preview=partial(preview, losses, recipe),
         scored='student',
         export=export,
-        spec_update=lambda state, frozen, batch: recipe.spec,
+        spec_update=lambda state, frozen, make_batch: recipe.spec,
         distances=distances,
         continues=source == 'student' and objective.trainable != 'lora',
         adapters=None if adapters is None else lambda state: adapters.scaled(state.ema['student']),

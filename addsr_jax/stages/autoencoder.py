@@ -8,6 +8,7 @@ A guided decoder is D(z | l), with l the low-quality picture. It would not look 
 """
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -86,7 +87,8 @@ def make(recipe: Recipe, objective: AutoencoderObjective) -> Stage:
         return {t.part: t.rest(bundle[t.part]) for t in trains if objective.trainable != 'all'}
 
     def freeze(bundle: Tree) -> Tree:
-        parts = base.pick(bundle, ('prompt_extractor', *distances), 'autoencoder')
+        own = () if objective.trainable == 'all' else ('autoencoder',)
+        parts = base.pick(bundle, ('prompt_extractor', *distances, *own), 'autoencoder')
         return trees.cast({**parts, **kept(bundle)}, recipe.dtype)
 
     def preview(state: State, frozen: Tree, batch: Batch) -> dict[str, jax.Array]:
@@ -95,11 +97,11 @@ def make(recipe: Recipe, objective: AutoencoderObjective) -> Stage:
         x = apply(networks.autoencoder, params, mean, batch['lq'], method='decode')
         return {'reconstruction': jnp.clip(x.astype(jnp.float32), -1, 1), 'HR': batch['hr']}
 
-    def spec_update(state: State, frozen: Tree, batch: Batch) -> ModelSpec:
+    def spec_update(state: State, frozen: Tree, make_batch: Callable[[], Batch]) -> ModelSpec:
         """Latents of unit variance: the scaling factor is measured, as Rombach et al. 2022 (section G) do."""
         if objective.trainable != 'all':
             return spec
-        mean, _ = apply(networks.autoencoder, state.ema['autoencoder'], batch['hr'], method='encode')
+        mean, _ = apply(networks.autoencoder, state.ema['autoencoder'], make_batch()['hr'], method='encode')
         scale = round(float(1 / jnp.std(mean)), 5)
         return dataclasses.replace(spec, autoencoder=dataclasses.replace(spec.autoencoder, scaling_factor=scale))
 

@@ -109,7 +109,8 @@ class Stage:
     preview: Callable[[State, Tree, Batch], dict[str, jax.Array]]  # name -> images [B, H, W, 3] in [-1, 1], as shown
     scored: str  # the picture of `preview` that is scored against its 'HR'; '' where a stage makes no pictures
     export: Callable[[State, Tree], Tree]  # (state, bundle) -> the parts that changed, EMA weights; None: drop it
-    spec_update: Callable[[State, Tree, Batch], ModelSpec]  # the spec that `final/` records
+    # the spec that `final/` records; the batch of a stage that measures it is made when it is asked for
+    spec_update: Callable[[State, Tree, Callable[[], Batch]], ModelSpec]
     distances: tuple[str, ...] = ()  # networks of losses among the frozen parts, which no weights hold: 'lpips'
     continues: bool = False  # `init` takes the 'training' part that an earlier `final/` keeps beside its weights
     adapts: bool = False  # works on the prompt extractor's low-rank adaptation, which it gets apart from the weights

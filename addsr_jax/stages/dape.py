@@ -98,7 +98,14 @@ def make(recipe: Recipe, objective: DapeObjective) -> Stage:
         return base.simple_state({'prompt_extractor': params}, recipe.optimizers.params)
 
     def freeze(bundle: Tree) -> Tree:
-        return trees.cast(base.pick(bundle, ('prompt_extractor',) if adapt else (), 'dape'), recipe.dtype)
+        # the network that answers for the clean picture stays as it was, whatever is trained
+        parts = ('prompt_extractor',) if adapt or objective.targets == 'clean_tokens' else ()
+        return trees.cast(base.pick(bundle, parts, 'dape'), recipe.dtype)
+
+    def export(state: State, bundle: Tree) -> Tree:
+        learned = state.ema['prompt_extractor']
+        # factors that the weights may hold were of another network
+        return {'dape': learned} if adapt else {'prompt_extractor': learned, 'dape': None}
 
     def draw(key: jax.Array, batch: Batch) -> Tree:
         return base.per_sample(key, 'dropout', len(batch['hr']), lambda sample: sample)
@@ -110,7 +117,7 @@ def make(recipe: Recipe, objective: DapeObjective) -> Stage:
         update=base.simple_update(loss, draw, recipe),
         preview=lambda state, frozen, batch: {'LQ': batch['lq'], 'HR': batch['hr']},
         scored='',
-        export=lambda state, bundle: {'dape' if adapt else 'prompt_extractor': state.ema['prompt_extractor']},
-        spec_update=lambda state, frozen, batch: spec,
+        export=export,
+        spec_update=lambda state, frozen, make_batch: spec,
         adapts=True,
     )

@@ -144,5 +144,5 @@ def make(recipe: Recipe, objective: SeesrObjective) -> Stage:
         preview=preview,
         scored='teacher',
         export=export,
-        spec_update=lambda state, frozen, batch: spec,
+        spec_update=lambda state, frozen, make_batch: spec,
     )

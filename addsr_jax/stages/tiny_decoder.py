@@ -64,7 +64,7 @@ def make(recipe: Recipe, objective: TinyDecoderObjective) -> Stage:
         preview=preview,
         scored='tiny_decoder',
         export=lambda state, bundle: state.ema,
-        spec_update=lambda state, frozen, batch: spec,
+        spec_update=lambda state, frozen, make_batch: spec,
         distances=distances,
     )
 

@@ -13,7 +13,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, LatestN
 
 from addsr_jax import attempts, places, processes
-from addsr_jax.errors import UserError
+from addsr_jax.errors import Momentary, UserError
 from addsr_jax.training import record
 from addsr_jax.training.record import Damage
 from addsr_jax.trees import Tree
@@ -59,7 +59,7 @@ class Checkpoints:
             enable_async_checkpointing=True,
         )
         attempts.quiet_in_background()
-        with attempts.quiet(), places.answering(self.folder, 'opened'):  # damaged notes of Orbax's own change nothing
+        with attempts.quiet():  # damaged notes of Orbax's own change nothing
             return ocp.CheckpointManager(self.folder, options=options)
 
     @cached_property
@@ -96,7 +96,8 @@ class Checkpoints:
     def restore(self, abstract: Tree, shardings: Tree, report: Callable[[str], None]) -> tuple[Tree, int]:
         """(state, batches consumed) of the newest checkpoint that is whole, each leaf where `shardings` says.
 
-        Newer ones are named and set aside; a UserError where none is whole, and nothing is moved then.
+        Newer ones are named and set aside; a UserError where none is whole, and Momentary where storage does not say
+        whether one is. Nothing is moved then.
         """
         wanted = jax.tree.map(
             lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), abstract, shardings
@@ -121,12 +122,20 @@ class Checkpoints:
     def _whole(self, step: int, wanted: Tree) -> tuple[Tree, int]:
         """What `restore` returns, of one step; Damage, which all processes raise together, where it is not whole."""
         folder = self.folder / str(step)
-        restored, reason = None, ''
+        restored, reason, kind = None, '', None
         try:
             restored = attempts.attempt(lambda: _read(folder, wanted))
         except attempts.Failed as error:
-            reason = str(error)
-        if processes.from_all(np.asarray([bool(reason)])).any():
+            reason, kind = str(error), error.kind
+        except Momentary as error:
+            reason, kind = str(error), Momentary
+        worst = processes.from_all(np.asarray([0 if not reason else 1 if kind is None else 2])).max()
+        if worst == 2:  # nobody knows what lies there
+            if kind is UserError:
+                raise UserError(f'{folder} cannot be read ({reason}): see that this user may read there')
+            said = reason if kind else 'by another process'
+            raise Momentary(f'{folder} cannot be read now ({said}): run the same command again')
+        if worst == 1:
             raise Damage(reason or 'another process cannot read it')
         assert restored is not None
         if (batches := restored.record['batches']) != step:  # a folder that somebody renamed or exchanged
@@ -158,9 +167,9 @@ class Checkpoints:
         try:
             attempts.attempt(work)
         except attempts.Failed as error:
-            raise UserError(
-                f'{self.folder} cannot be written ({error}); the last whole checkpoint is '
-                f'{max(self.steps, default="none")}: make room and run the same command again'
+            newest = max(self.steps, default='none')
+            raise error.of_write(
+                f'{self.folder} cannot be written ({error}); the last whole checkpoint is {newest}'
             ) from error
 
     def close(self) -> None:
@@ -189,7 +198,7 @@ def record_of(folder: Path) -> Path:
 def _read(folder: Path, wanted: Tree) -> Restored:
     """A checkpoint by this process alone: one that fails must not leave the others waiting.
 
-    UserError where a whole checkpoint is of another kind of run; any other exception is damage.
+    UserError where a whole checkpoint is of another kind of run; any other exception is damage, or storage's.
     """
     found = record.read(record_of(folder))
     orbax_folder.check(folder / 'state', len(found.get('leaves', jax.tree.leaves(wanted))))

@@ -44,7 +44,7 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
 
     settled, mesh, start, stage, known = prepared(options)
     options = dataclasses.replace(options, objective=settled.objective)
-    frozen = jax.eval_shape(stage.freeze, known)  # names the parts that the weights lack
+    shapes = step.state_shapes(stage, known, mesh)  # refuses weights that lack a part, or have one of another kind
     training = kept_training(options, stage, start)
     data = options.data
     source = sources.open_source(data.source, data.path, lq_path=data.lq_path, image_key=data.image_key)
@@ -60,23 +60,11 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
             start.spec.prompts.student_added,
             tokenizer,
         )
-    steps_before = config.claim(workdir, options, writes=processes.first())
-    kind = mesh.devices.flat[0].platform
-    report(
-        f'{options.stage}, size {options.size}: {options.steps} steps of {options.batch_size} images from '
-        f'{len(source)} photographs{captions.said(options, source)} on {mesh.size} {kind} '
-        f'device{"s" if mesh.size > 1 else ""}, '
-        f'mesh {sharding.described(mesh.shape)}, remat {settled.remat}, '
-        f'attention {attention_of(options, mesh)}, {origin(options)}'
-    )
-    if mesh.shape.get('fsdp', 1) > 1:  # tracing the first state takes seconds
-        trained = jax.eval_shape(stage.init, jax.random.key(0), known).params
-        for kind, tree in {'trained': trained, 'frozen': frozen}.items():
-            if whole := sharding.unsplit(mesh, tree):
-                report(f'{kind}, cannot be split over {mesh.shape["fsdp"]} devices: {sharding.some_of(whole)}')
-    if source.left_out:
-        report(f'{len(source)} photographs in {options.data.path}, left out: {source.left_out}')
+    steps_before = config.claim(workdir, options, writes=False)
+    announce(options, settled.remat, mesh, shapes, source, report)
     with lock.alone(workdir, report) if processes.first() else nullcontext():
+        config.claim(workdir, options, writes=processes.first())  # again: another run may have come and gone meanwhile
+        processes.wait('claimed')
         # RAM tags before the start is on the devices: both may not fit there
         taken = captions.tagged(options, source, workdir, report) if captions.asked(options) else source
         batches = batches_of(options, taken, tokenizer)
@@ -95,15 +83,36 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
             record_name=lambda index: described(source, index),
             files=len(source),
             report=report,
+            shapes=shapes,
         )
         if result.finished:
-            again = batches(0)
-            first = {name: value for name, value in next(again).items() if name != 'replaced'}
-            prefetch.close(again)
-            spec = stage.spec_update(result.state, result.frozen, sharding.put_batch(first, mesh))
+            spec = stage.spec_update(result.state, result.frozen, partial(first_batch, batches, mesh))
             write_final(stage, result.state, start, spec, options, mesh, workdir / 'final')
             report(f'{workdir / "final"} holds the result')
     return result.finished
+
+
+def announce(
+    options: TrainOptions,
+    remat: str,
+    mesh: Mesh,
+    shapes: step.StateShapes,
+    source: sources.Source,
+    report: Callable[[str], None],
+) -> None:
+    """The first lines of a run: what is trained on what, and what is not as somebody may think."""
+    report(
+        f'{options.stage}, size {options.size}: {options.steps} steps of {options.batch_size} images from '
+        f'{len(source)} photographs{captions.said(options, source)} on {mesh.size} {mesh.devices.flat[0].platform} '
+        f'device{"s" if mesh.size > 1 else ""}, '
+        f'mesh {sharding.described(mesh.shape)}, remat {remat}, '
+        f'attention {attention_of(options, mesh)}, {origin(options)}'
+    )
+    for kind, tree in {'trained': shapes.state.params, 'frozen': shapes.frozen}.items():
+        if whole := sharding.unsplit(mesh, tree):
+            report(f'{kind}, cannot be split over {mesh.shape["fsdp"]} devices: {sharding.some_of(whole)}')
+    if source.left_out:
+        report(f'{len(source)} photographs in {options.data.path}, left out: {source.left_out}')
 
 
 def batches_of(options: TrainOptions, source: sources.Source, tokenizer: Tokenizer) -> Batches:
@@ -117,6 +126,15 @@ def batches_of(options: TrainOptions, source: sources.Source, tokenizer: Tokeniz
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
+
+
+def first_batch(batches: Batches, mesh: Mesh) -> dict[str, jax.Array]:
+    """Of a run's batches, on the devices."""
+    source = batches(0)
+    try:
+        return sharding.put_batch({name: rows for name, rows in next(source).items() if name != 'replaced'}, mesh)
+    finally:
+        prefetch.close(source)
 
 
 def held_out_source(options: EvaluationOptions) -> sources.Source:

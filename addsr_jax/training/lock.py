@@ -18,12 +18,17 @@ NAME = '.lock'
 def alone(
     workdir: Path, report: Callable[[str], None], who: str = 'another run trains in', flag: str = '--workdir'
 ) -> Iterator[None]:
-    """While inside nobody else comes in; a UserError where somebody is there already."""
+    """While inside nobody else comes in; a UserError where somebody is there already. The folder is made."""
     if places.in_bucket(workdir):
         report(f'{workdir} cannot be locked (a bucket has no locks): see that no other run trains there')
         yield
         return
-    with (workdir / NAME).open('a') as file:
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        opened = (workdir / NAME).open('a')
+    except OSError as error:
+        raise UserError(f'{workdir} cannot be written: {error}') from error
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

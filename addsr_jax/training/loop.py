@@ -28,7 +28,7 @@ from addsr_jax.stages.base import Stage, State
 from addsr_jax.training.checkpoints import Checkpoints
 from addsr_jax.training.options import LoopOptions, ProfileOptions
 from addsr_jax.training.prefetch import prefetch
-from addsr_jax.training.step import compile_step, first_state, state_shapes
+from addsr_jax.training.step import StateShapes, compile_step, first_state, state_shapes
 from addsr_jax.training.writers import Writers
 from addsr_jax.trees import Tree
 
@@ -66,18 +66,21 @@ def train(
     report: Callable[[str], None],
     rates: Callable[[int, int], dict[str, float]] = lambda step, steps: {},
     steps_before: int | None = None,
+    shapes: StateShapes | None = None,
 ) -> Result:
     """Trains to `options.steps`, resuming what `workdir` holds.
 
     params: called once for {part: tree}, which goes when the state is there. held_out: one host batch for evaluation
     and previews, or None. record_name: of a record that could not be decoded, by its index; `files` is the number of
     all. report: gets lines for people. rates: learning rates of an update by its number and the steps of the run, which
-    were `steps_before` at the start before.
+    were `steps_before` at the start before. shapes: what `state_shapes` says of these parameters, where it was asked.
     """
     sharding.check_batch(mesh, options.batch_size, options.accumulate)
     checkpoints, rates_of = Checkpoints.open(workdir, options.keep), Rates(rates, options.steps, steps_before)
-    with Signals(report) as signals:
-        update, preview, frozen, state, start = begin(stage, params, batches.shapes, checkpoints, mesh, seed, report)
+    own = report if processes.first() else complain_as_one_of_several
+    with Signals(own) as signals:
+        begun = begin(stage, params, shapes, batches.shapes, checkpoints, mesh, seed, report)
+        update, preview, frozen, state, start = begun
         if start:
             report(f'resuming at step {start}')
             rates_of.say_jumps(start, report)
@@ -86,7 +89,7 @@ def train(
 
         writers = Writers.open(workdir, options.steps, options.batch_size, options.log_every, report)
         writers.start(start, state.params)
-        undecodable = Undecodable(record_name, report, files)
+        undecodable = Undecodable(record_name, own, files)
         log = Log(options, writers, undecodable, checkpoints, rates_of)
         trace = Trace(options.profile, places.Outbox(workdir / 'profile'), report, start)
         done = start
@@ -107,8 +110,9 @@ def train(
                     score = None
                     previews, evaluates = (due(step, n, options) for n in (options.preview_every, options.eval_every))
                     if held_out is not None and (previews or evaluates):
+                        wanted = () if previews else (stage.scored, 'HR')
                         with jax.set_mesh(mesh):  # as the step: split weights are gathered, not activations
-                            pictures = fetch(preview(state, frozen, sharding.put_replicated(held_out, mesh)))
+                            pictures = fetch(preview(state, frozen, sharding.put_replicated(held_out, mesh), wanted))
                         if previews:
                             writers.images(step, pictures)
                         if evaluates:
@@ -136,6 +140,7 @@ def train(
 def begin(
     stage: Stage,
     params: Callable[[], Tree],
+    shapes: StateShapes | None,
     batch: Shapes,
     checkpoints: Checkpoints,
     mesh: Mesh,
@@ -147,16 +152,30 @@ def begin(
     Programs of the step and of previews, frozen parameters, state, and the updates that it has behind it.
     """
     given = params()
-    shapes = state_shapes(stage, given, mesh)
+    shapes = shapes or state_shapes(stage, given, mesh)
     frozen = jax.device_put(stage.freeze(given), shapes.frozen_shardings)
     new = first_state(stage, given, shapes, seed) if checkpoints.latest is None else None
     del given  # what the frozen parameters and the state have not kept is freed for the compiler and the steps
     update = compile_step(stage, shapes, batch, mesh)
-    preview = jax.jit(stage.preview, out_shardings=sharding.replicated(mesh), compiler_options=compiler_options(mesh))
+    preview = some_pictures(stage, mesh)
     if new is not None:
         return update, preview, frozen, new, 0
     state, step = checkpoints.restore(shapes.state, shapes.shardings, report)
     return update, preview, frozen, state, step
+
+
+def some_pictures(stage: Stage, mesh: Mesh) -> Callable[..., dict[str, jax.Array]]:
+    """(state, frozen parameters, batch, names) -> the pictures of these names, or all where there are no names.
+
+    What the others alone need is not computed: the compiler leaves it out.
+    """
+
+    def pictures(state: State, frozen: Tree, batch: Any, names: tuple[str, ...]) -> dict[str, jax.Array]:
+        found = stage.preview(state, frozen, batch)
+        return {name: found[name] for name in names or found}
+
+    everywhere = sharding.replicated(mesh)
+    return jax.jit(pictures, static_argnums=3, out_shardings=everywhere, compiler_options=compiler_options(mesh))
 
 
 def due(step: int, every: int, options: LoopOptions) -> bool:
@@ -223,6 +242,11 @@ class Log:
             self.writers.scalars(step, means)
             self.since_last.clear()
             self.waited = 0.0
+
+
+def complain_as_one_of_several(line: str) -> None:
+    """What a process that prints nothing else has to say of its own rows of the batches."""
+    complain(f'process {jax.process_index()}: {line}')
 
 
 @dataclass
@@ -343,7 +367,8 @@ class Signals:
         if self.caught:
             raise Asked
         if seconds % STALLED == 0:
-            self.report(f'no batch for {seconds} s: are the photographs still there? Ctrl-C ends with a checkpoint')
+            end = '' if processes.several() else ' Ctrl-C ends with a checkpoint'
+            self.report(f'no batch for {seconds} s: are the photographs still there?{end}')
 
     def __exit__(self, *_: object) -> None:
         if not self._before:

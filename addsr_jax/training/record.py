@@ -18,7 +18,8 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from addsr_jax import hashes, json_file, processes
-from addsr_jax.errors import UserError
+from addsr_jax.attempts import kind_of
+from addsr_jax.errors import UserError, printable
 from addsr_jax.trees import Tree
 
 KEYS = {'batches', 'leaves', hashes.NAME}
@@ -46,11 +47,13 @@ def made(state: Tree, batches: int, score: float | None = None) -> dict[str, Any
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The record in a file; Damage where it is not what `made` has made, whole."""
+    """The record in a file; Damage where it is not what `made` has made, whole. OSError where storage fails."""
     try:
-        record = json_file.read(path, 'it is damaged')
-    except UserError as error:
-        raise Damage(f'its record {error}') from error
+        record = json_file.of_file(path)
+    except (OSError, ValueError, UserError) as error:
+        if kind_of(error):
+            raise
+        raise Damage(f'its record {path} cannot be read ({printable(str(error))})') from error
     content = {name: value for name, value in record.items() if name != hashes.NAME}
     hashed = set(record) - {SCORE} == KEYS and record[hashes.NAME] == hashes.of_json(content)
     if not (hashed or set(record) == OLDER) or not _is_record(record):

@@ -14,7 +14,6 @@ import numpy as np
 from clu import metric_writers, parameter_overview, periodic_actions
 
 from addsr_jax import attempts, places, processes
-from addsr_jax.errors import UserError
 
 Value = TypeVar('Value')
 COLUMNS = ('LQ', 'student', 'teacher', 'reconstruction', 'HR')  # of a grid, from left to right
@@ -70,8 +69,8 @@ class Writers:
         self.report(f'step {step}  {name} {value:.3f}')
 
     def images(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
-        """One grid, columns in the order of COLUMNS: {name: [B, H, W, 3] in [-1, 1]}."""
-        pictures = {name: pictures[name] for name in COLUMNS if name in pictures}
+        """One grid, columns in the order of COLUMNS, then others: {name: [B, H, W, 3] in [-1, 1]}."""
+        pictures = {**{name: pictures[name] for name in COLUMNS if name in pictures}, **pictures}
         columns = [np.concatenate(list(np.asarray(images[:4], np.float32)), axis=0) for images in pictures.values()]
         grid = np.clip(np.concatenate(columns, axis=1) / 2 + 0.5, 0, 1)
         self._write(partial(self.writer.write_images, step, {' | '.join(pictures): grid[None]}))
@@ -99,4 +98,4 @@ def written(folder: Path, work: Callable[[], Value]) -> Value:
     try:
         return attempts.attempt(work)
     except attempts.Failed as error:
-        raise UserError(f'{folder} cannot be written ({error}): make room and run the same command again') from error
+        raise error.of_write(f'{folder} cannot be written ({error})') from error

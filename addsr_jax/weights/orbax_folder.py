@@ -82,9 +82,10 @@ def described(reader: Any, folder: Path) -> Tree:
 
     ValueError where it finds no tree, or a tensor that is stored in pieces larger than itself.
     """
-    found = reader.metadata(folder).item_metadata
-    if found is None:
-        raise ValueError('its tensors are not there')
+    try:
+        found = reader.handler.metadata(folder)  # the reader's own `metadata` keeps to itself what is wrong
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError('its tensors are not there') from error
     for path, leaf in jax.tree_util.tree_leaves_with_path(found.tree):
         name = printable(jax.tree_util.keystr(path, simple=True, separator='/'))
         if not hasattr(leaf, 'shape'):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from addsr_jax import trees
+from addsr_jax.errors import UserError
 from addsr_jax.networks.build import apply
 from tests import tiny
 from tests.networks.test_perceptual import random_params
@@ -41,7 +42,7 @@ def test_the_loss_falls_and_the_posterior_starts_narrow(learned):
 def test_the_scaling_factor_makes_latents_of_unit_variance(learned):
     made = stage('autoencoder')
     state, frozen, _ = learned
-    spec = made.spec_update(state, frozen, BATCH)
+    spec = made.spec_update(state, frozen, lambda: BATCH)
     mean, _ = encoded(state.ema['autoencoder'], BATCH['hr'])
     assert float(np.std(mean) * spec.autoencoder.scaling_factor) == pytest.approx(1, rel=1e-3)
 
@@ -117,7 +118,14 @@ def test_a_decoder_learns_for_latents_that_stay():
     assert set(after) == set(before)
     assert moved == {path for path in before if path.startswith(('decoder/', 'post_quant_conv/'))}
     assert metrics[-1]['l1'] < metrics[0]['l1']
-    assert made.spec_update(state, frozen, BATCH) == GUIDED  # the scaling factor is that of the latents, which stay
+    assert (
+        made.spec_update(state, frozen, lambda: BATCH) == GUIDED
+    )  # the scaling factor is that of the latents, which stay
+
+
+def test_a_decoder_of_no_autoencoder_is_refused_by_name():
+    with pytest.raises(UserError, match=r'^stage autoencoder needs autoencoder, which --config\.weights does not hold'):
+        stage('autoencoder', trainable='decoder').freeze(start())
 
 
 def test_noise_on_latents_has_a_deviation_of_each_picture_up_to_the_largest():

@@ -132,6 +132,32 @@ def test_low_rank_adaptation_trains_nothing_else_and_starts_as_the_identity():
     assert all((after[p] == before[p]).all() for p in before)
 
 
+WHOLE = {'targets': 'clean_tokens', 'trainable': 'all'}
+
+
+def test_a_network_that_is_trained_whole_learns_what_it_answered_to_the_clean_picture_as_it_began():
+    start = {'prompt_extractor': bundle()['prompt_extractor']}
+    loss, draw = loss_and_draw('dape', **WHOLE)
+    trained = jax.tree.map(lambda x: 1.1 * x, start['prompt_extractor'])
+    samples = {'batch': BATCH, 'draws': draw(first_key(), BATCH)}
+    _, metrics = jax.jit(loss)({'prompt_extractor': trained}, stage('dape', **WHOLE).freeze(start), samples)
+    (tokens, logits), (wanted, tags) = answer(trained, BATCH['lq']), answer(start['prompt_extractor'], BATCH['hr'])
+    error, entropy = terms(tokens, logits, wanted, 1 / (1 + np.exp(-np.asarray(tags, np.float64))))
+    assert float(metrics['token_mse']) == pytest.approx(error.mean(), rel=1e-4)
+    assert float(metrics['tag_bce']) == pytest.approx(entropy.mean(), rel=1e-4)
+
+
+def test_factors_that_the_weights_held_are_not_added_to_a_network_that_was_trained_whole(adapting):
+    held = {'prompt_extractor': bundle()['prompt_extractor'], 'dape': adapting[-1]}
+    made = stage('dape', **WHOLE)
+    state = made.init(jax.random.key(0), held)
+    weights = dataclasses.replace(tiny.bundle(), params=held)
+    final = bundles.adapted(bundles.merged(weights, made.export(state, held), tiny.SPEC, {})).params
+    assert set(final) == {'prompt_extractor'}
+    learned = trees.flatten(state.ema['prompt_extractor'])
+    assert all((value == learned[path]).all() for path, value in trees.flatten(final['prompt_extractor']).items())
+
+
 def test_the_loss_is_its_weighted_terms(from_nothing, adapting):
     _, _, metrics = from_nothing
     for m in metrics:

@@ -40,7 +40,7 @@ def test_it_learns_and_the_autoencoder_stays(learned):
 
 def test_what_it_leaves_opens_as_a_model_with_a_small_decoder(learned):
     made, (state, frozen, _) = stage('tiny_decoder', **SIZE), learned
-    spec = made.spec_update(state, frozen, BATCH)
+    spec = made.spec_update(state, frozen, lambda: BATCH)
     assert spec == dataclasses.replace(tiny.SPEC, tiny_decoder=TinyDecoderSpec(**SIZE))
     shown = made.preview(state, frozen, BATCH)
     drawn = Denoiser(build(spec)).decode_tiny({**frozen, **made.export(state, start())}, latents(frozen, 0.0))

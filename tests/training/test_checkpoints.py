@@ -1,15 +1,17 @@
 """Checkpoints are right or refused, on whatever mesh; past a damaged one a run goes on from the one before."""
 
+import errno
 import json
 import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
-from addsr_jax import hashes, sharding
-from addsr_jax.errors import UserError
+from addsr_jax import attempts, hashes, places, sharding
+from addsr_jax.errors import Momentary, UserError
 from addsr_jax.training import record
 from addsr_jax.training.checkpoints import Checkpoints
 from tests.training.common import assert_equal, run
@@ -175,6 +177,72 @@ def test_a_checkpoint_of_another_run_is_no_damage(tmp_path, tree):
     with pytest.raises(UserError, match=r'3 is of another run \(extra is not in it\)'):
         restored(tmp_path, {**tree, 'extra': np.zeros(3, np.float32)}, [])
     assert (tmp_path / 'checkpoints' / '3').is_dir()
+
+
+def raising(error):
+    def work(*_, **__):
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ('place', 'name'),
+    [(places, 'read_text'), (ocp.StandardCheckpointHandler, 'metadata'), (ocp.StandardCheckpointer, 'restore')],
+    ids=['record', 'description', 'tensors'],
+)
+def test_a_checkpoint_that_cannot_be_read_now_stays_where_it_is_and_the_next_start_takes_it(
+    tmp_path, tree, monkeypatch, place, name
+):
+    kept(tmp_path, {3: tree, 5: tree})
+    folder, lines = tmp_path / 'checkpoints', []
+    shutil.rmtree(folder / '5' / 'state')
+    for error in (
+        OSError(errno.EIO, 'Input/output error'),
+        ValueError('UNAVAILABLE: Error reading: HTTP 503'),
+        MemoryError(),
+    ):
+        shutil.copytree(folder / '3', folder / '7', dirs_exist_ok=True)
+        monkeypatch.setattr(place, name, raising(error))
+        with pytest.raises(Momentary, match=r'7 cannot be read now \(.*\): run the same command again') as ended:
+            restored(tmp_path, tree, lines)
+        assert ended.value.code == 1
+        monkeypatch.undo()
+        assert not lines
+        assert {path.name for path in tmp_path.iterdir()} == {'checkpoints'}
+    _, step = restored(tmp_path, tree, lines)
+    assert step == 3
+    assert len(lines) == 2, 'what is damaged is moved by the start that can read'
+
+
+def test_a_checkpoint_that_nobody_may_read_is_a_mistake_and_stays(tmp_path, tree, monkeypatch):
+    kept(tmp_path, {3: tree})
+    monkeypatch.setattr(places, 'read_text', raising(PermissionError(errno.EACCES, 'Permission denied')))
+    with pytest.raises(UserError, match=r'3 cannot be read \(.*Permission denied\): see that this user may') as ended:
+        restored(tmp_path, tree, [])
+    assert ended.value.code == 2
+    assert {path.name for path in tmp_path.iterdir()} == {'checkpoints'}
+
+
+@pytest.mark.parametrize(
+    ('error', 'code', 'advice'),
+    [
+        (ConnectionResetError('reset by peer'), 1, 'run the same command again'),
+        (RuntimeError('UNAVAILABLE: HTTP 503'), 1, 'run the same command again'),
+        (ValueError(f'RESOURCE_EXHAUSTED: {attempts.FULL}'), 2, 'make room and run the same command again'),
+        (PermissionError(errno.EACCES, 'Permission denied'), 2, 'may write there, and run the same command again'),
+    ],
+)
+def test_a_save_that_fails_is_a_mistake_only_where_the_disk_is_full_or_refuses(
+    tmp_path, tree, monkeypatch, error, code, advice
+):
+    opened = Checkpoints.open(tmp_path, keep=5)
+    monkeypatch.setattr(ocp.CheckpointManager, 'save', raising(error))
+    with pytest.raises(UserError, match=rf'the last whole checkpoint is none: .*{advice}$') as ended:
+        opened.save(3, spread('data:1', tree))
+    assert ended.value.code == code
+    monkeypatch.undo()
+    opened.close()
 
 
 def test_a_run_with_a_damaged_newest_checkpoint_goes_on_from_the_one_before_to_the_same_end(tmp_path):

@@ -15,10 +15,13 @@ import pytest
 from addsr_jax import sharding, train, trees
 from addsr_jax.data import pictures, sources
 from addsr_jax.data.batches import batch_shapes
+from addsr_jax.errors import UserError
 from addsr_jax.restoration import pipeline
+from addsr_jax.specs import TinyDecoderSpec
 from addsr_jax.stages.base import resumable
 from addsr_jax.training import config as config_file
-from addsr_jax.training import job, step
+from addsr_jax.training import job, loop, step
+from addsr_jax.training.loop import Result
 from addsr_jax.training.options import TRAINING
 from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights import tags
@@ -223,6 +226,66 @@ def test_photographs_are_tagged_before_the_start_is_on_the_devices(tmp_path, wei
     with pytest.raises(Enough):
         run(tmp_path / 'run', weights, **{'data.captions': 'tag'})
     assert calls == ['tagged', 'batches', 'tensors']
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Runs that train nothing: what is done instead, a function without arguments, is appended to this list."""
+    instead = [lambda: None]
+
+    def train(*_, **__):
+        instead[-1]()
+        return Result(SimpleNamespace(ema={'autoencoder': {}}), {}, finished=True)
+
+    monkeypatch.setattr(loop, 'train', train)
+    monkeypatch.setattr(job, 'tensors', lambda *_: {})
+    monkeypatch.setattr(job, 'write_final', lambda *_: None)
+    return instead
+
+
+def test_a_run_that_comes_to_another_in_its_workdir_leaves_its_record_as_it_is(tmp_path, weights, trained):
+    record, kept = tmp_path / 'run' / 'config.json', []
+
+    def again():
+        kept.append(record.read_text())
+        with pytest.raises(UserError, match='another run trains in'):
+            run(tmp_path / 'run', weights, 'tiny_decoder', steps=9)
+        kept.append(record.read_text())
+
+    trained.append(again)
+    run(tmp_path / 'run', weights, 'tiny_decoder')
+    assert kept[0] == kept[1]
+    trained.append(lambda: None)
+    run(tmp_path / 'run', weights, 'tiny_decoder', steps=9)
+    assert json.loads(record.read_text())['steps'] == 9
+
+
+def test_a_record_of_another_run_is_refused_before_anything_is_written(tmp_path, weights):
+    (tmp_path / 'config.json').write_text('{}')
+    with pytest.raises(UserError, match='is no record of a run'):
+        run(tmp_path, weights, 'tiny_decoder')
+    assert [path.name for path in tmp_path.iterdir()] == ['config.json']
+
+
+def test_the_end_of_a_run_asks_for_no_photograph_where_its_stage_needs_none(tmp_path, weights, trained, monkeypatch):
+    def gone(start):
+        raise UserError('the photographs are gone')
+
+    monkeypatch.setattr(job, 'batches_of', lambda *_: gone)
+    run(tmp_path / 'run', weights, 'tiny_decoder')
+    with pytest.raises(UserError, match='are gone'):
+        run(tmp_path / 'other', weights, 'autoencoder')
+
+
+def test_a_small_decoder_of_another_size_than_that_of_the_weights_is_refused_before_the_workdir_is_touched(tmp_path):
+    held = TinyDecoderSpec(channels=8, blocks=(1, 1, 1))
+    spec = dataclasses.replace(SPEC, tiny_decoder=held)
+    params = {part: BUNDLE.params[part] for part in ('autoencoder',)}
+    params['tiny_decoder'] = jax.device_get(tiny.networks(spec).initial('tiny_decoder', jax.random.key(0)))
+    bundles.save(dataclasses.replace(BUNDLE, spec=spec, params=params), tmp_path / 'weights', 'safetensors')
+    with pytest.raises(UserError, match='holds a tiny decoder of 8 channels'):
+        run(tmp_path / 'run', tmp_path / 'weights', 'tiny_decoder')
+    assert not (tmp_path / 'run').exists()
 
 
 def test_the_extractor_is_trained_from_nothing(tmp_path):

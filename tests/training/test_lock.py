@@ -33,6 +33,12 @@ def test_a_second_run_is_refused_until_the_first_has_ended_even_by_kill_minus_ni
         pass
 
 
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(UserError, match='run cannot be written'), lock.alone(tmp_path / 'file' / 'run', print):
+        raise AssertionError
+
+
 def test_a_disk_without_locks_is_said_and_does_not_stop_a_run(tmp_path, monkeypatch):
     def without(*_):
         raise OSError(37, 'No locks available')

@@ -209,6 +209,25 @@ def test_a_few_records_that_cannot_be_decoded_are_named_and_counted(tmp_path):
     assert any('replaced_records 8' in line for line in lines)
 
 
+@dataclasses.dataclass(frozen=True)
+class Late(Troubled):
+    """The third batch lets wait for itself."""
+
+    def __call__(self, start):
+        for n, batch in enumerate(super().__call__(start)):
+            time.sleep(2.5 if n == 2 else 0)
+            yield batch
+
+
+def test_a_process_that_prints_nothing_else_names_its_own_files_and_says_that_it_waits(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(loop, 'STALLED', 1)
+    monkeypatch.setattr(loop.processes, 'first', lambda: False)
+    run(tmp_path, batches=Late(at=0, kind='broken'), steps=3)
+    told = capsys.readouterr().err
+    assert 'addsr: process 0: cannot decode photo 0: replaced by the next record\n' in told
+    assert 'addsr: process 0: no batch for 1 s: are the photographs still there?' in told
+
+
 def test_files_that_come_again_and_again_do_not_end_a_run_and_are_named_and_counted_once(tmp_path):
     lines: list[str] = []
     assert run(tmp_path, batches=Troubled(kind='many broken', at=0), files=99, report=lines.append).finished
@@ -261,8 +280,28 @@ def test_progress_says_step_terms_speed_and_time_left(tmp_path):
     assert all(word in told[0] for word in ('mse', 'gradient_norm', 'images/s', 'ETA 0:'))
 
 
-def test_evaluation_scores_the_held_out_batch_writes_grids_and_keeps_the_best(tmp_path):
+def test_what_a_picture_alone_needs_is_not_computed_where_nobody_sees_it():
+    computed = []
+
+    def picture(name, images):
+        shape = jax.ShapeDtypeStruct(images.shape, images.dtype)
+        return jax.pure_callback(lambda x: (computed.append(name), x)[1], shape, images)
+
+    def preview(state, frozen, batch):
+        return {name: picture(name, batch[of]) for name, of in (('LQ', 'lq'), ('teacher', 'lq'), ('HR', 'hr'))}
+
+    made = dataclasses.replace(toy.stage('seesr'), preview=preview)
+    pictures = loop.some_pictures(made, sharding.make_mesh('data:1', jax.devices()[:1]))
+    for names, wanted in ((('teacher', 'HR'), ['HR', 'teacher']), ((), ['HR', 'LQ', 'teacher'])):
+        found = jax.block_until_ready(pictures(None, None, tiny.batch(9), names))
+        assert sorted(found) == sorted(computed) == wanted
+        computed.clear()
+
+
+def test_evaluation_scores_the_held_out_batch_writes_grids_and_keeps_the_best(tmp_path, monkeypatch):
     lines: list[str] = []
+    fetched, fetch = [], loop.fetch
+    monkeypatch.setattr(loop, 'fetch', lambda tree: (fetched.append(sorted(tree)), fetch(tree))[1])
     run(
         tmp_path,
         eval_every=1,
@@ -274,6 +313,7 @@ def test_evaluation_scores_the_held_out_batch_writes_grids_and_keeps_the_best(tm
     )
     scores = {int(line.split()[1]): float(line.split()[-1]) for line in lines if 'held_out_psnr_y' in line}
     assert sorted(scores) == [1, 2, 3, 4, 5, 6]
+    assert [names for names in fetched if 'HR' in names] == 2 * [*2 * [['HR', 'teacher']], ['HR', 'LQ', 'teacher']]
     kept = sorted(int(p.name) for p in (tmp_path / 'checkpoints').iterdir())
     assert kept == sorted({6, max(scores, key=lambda step: scores[step])})
     assert Checkpoints.open(tmp_path, 1).scores == {step: pytest.approx(scores[step], abs=0.01) for step in kept}

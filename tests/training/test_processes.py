@@ -13,7 +13,8 @@ import jax
 import numpy as np
 import pytest
 
-from addsr_jax import sharding, trees
+from addsr_jax import processes, sharding, trees
+from addsr_jax.errors import Momentary, UserError
 from addsr_jax.weights import bundle as bundles
 from tests import tiny
 
@@ -138,6 +139,16 @@ def test_a_killed_process_ends_the_others_within_a_minute_and_fewer_go_on(
     assert after.end() == [0] * then, after.told()[-3000:]
     assert 'resuming at step' in after.told()
     same(after, alone)
+
+
+def test_the_exit_code_of_one_of_several_is_that_of_what_ended_it(monkeypatch):
+    codes = []
+    monkeypatch.setattr(processes, 'several', lambda: True)
+    monkeypatch.setattr(processes.os, '_exit', codes.append)
+    for error in (Momentary('no answer'), UserError('a mistake'), ValueError('a fault')):
+        with processes.ending_together():
+            raise error
+    assert codes == [1, 2, 1]
 
 
 def test_these_meshes_really_split_the_state(monkeypatch):

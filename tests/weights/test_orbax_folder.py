@@ -84,7 +84,12 @@ def test_more_files_than_any_checkpoint_has_are_refused(folder, monkeypatch):
 
 
 def read_as(tree):
-    return SimpleNamespace(metadata=lambda folder: SimpleNamespace(item_metadata=tree and SimpleNamespace(tree=tree)))
+    def metadata(folder):
+        if tree is None:
+            raise ValueError('NOT_FOUND: Error reading a part of the database')
+        return SimpleNamespace(tree=tree)
+
+    return SimpleNamespace(handler=SimpleNamespace(metadata=metadata))
 
 
 def leaf(shape, pieces):
