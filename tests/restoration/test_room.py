@@ -57,6 +57,12 @@ def test_of_kinds_whose_encoders_take_more_memory_results_are_smaller():
         room.choose(Nearest(), [replace(HUGE, target=Path('out/b_x4.avif'))], Settings(), limit=limit)
 
 
+def test_pictures_of_more_than_eight_bits_and_of_few_long_rows_take_more():
+    deep, wide = replace(HUGE, deep=True), replace(HUGE, result=(HUGE.pixels // 500, 500))
+    assert room.held(deep) > 1.9 * room.held(HUGE)
+    assert room.held(wide) > 2 * room.held(HUGE)
+
+
 def test_pictures_under_way_share_what_is_left():
     assert room.choose(Nearest(), [SMALL], Settings(), limit=1e8).pixels == int(1e8 / room.HELD / 2)
     assert room.choose(Nearest(), [SMALL], Settings(), limit=1e12).pixels == room.UNDER_WAY
