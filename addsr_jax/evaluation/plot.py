@@ -23,6 +23,7 @@ def perception_distortion(
     below = f'{FIGURES[perception].label} (better below)'
     figure = Figure(figsize=(7.5, 5), dpi=110, layout='constrained')
     axes = figure.add_subplot(xlabel='PSNR on luma, dB (more faithful to the right)', ylabel=below)
+    axes.margins(0.12)  # names stand beside their points
     groups: dict[str, list[tuple[float, float, float]]] = {}
     for method, figures in curve.items():
         name = spelled(method)
