@@ -130,7 +130,8 @@ def on_first_host(tree: Tree, mesh: Mesh) -> Tree | None:
 
 def _whole(leaf: jax.Array | np.ndarray, mesh: Mesh) -> np.ndarray | None:
     if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable and not leaf.is_fully_replicated:
-        leaf = jax.device_put(leaf, sharding.replicated(mesh))
+        # waited for by all: a process that ran ahead would have several exchanges under way, which may pass each other
+        leaf = jax.block_until_ready(jax.device_put(leaf, sharding.replicated(mesh)))
     return np.asarray(leaf) if first() else None
 
 
