@@ -27,7 +27,6 @@ RELEASED = {
         'psr_range': 'signed',
         'noise': 'shared',
         'branch': 'per_pair',  # each of the 4 GPUs draws for its 2 images
-        'c_norm': 'none',
         'spectral_steps': 3,
         'd_grad_leak': True,
     },

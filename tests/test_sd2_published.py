@@ -33,6 +33,7 @@ PUBLISHED = {
         'discriminator_optimizer.warmup': 0,
         'discriminator_optimizer.weight_decay': 1e-2,
         'discriminator_optimizer.clip': 0.0,  # the student's gradient alone is clipped
+        'objective.c_norm': 'none',
         'objective.timesteps': (999, 749, 499, 249),
         'objective.teacher_samples': 4,
         'objective.one_step_probability': 0.5,
@@ -106,7 +107,6 @@ DIFFERENT = {
         'objective.psr_range': ('signed', 'unit', 'as everywhere else, a switch'),
         'objective.noise': ('shared', 'independent', 'a switch'),
         'objective.branch': ('per_pair', 'per_batch', 'each of 4 GPUs draws for its 2 images; 7 % dearer, a switch'),
-        'objective.c_norm': ('none', 'imagenet', 'a switch'),
         'objective.spectral_steps': (3, 1, 'a switch'),
         'objective.d_grad_leak': (True, False, 'a switch'),
     },

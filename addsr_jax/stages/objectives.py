@@ -180,7 +180,7 @@ class AddsrObjective(Options):
         choices=('per_sample', 'per_pair', 'per_batch'),
     )
     c_norm: str = option(
-        "how the condition network's picture is normalised", default='imagenet', choices=('imagenet', 'none')
+        "how the condition network's picture is normalised", default='none', choices=('imagenet', 'none')
     )
     spectral_steps: int = option('power iterations an update', default=1, choices=(1, 3))
     r1: float = option("weight of R1 on the heads' features, which plain ADD has", default=0.0, low=0, high=1e6)

@@ -102,7 +102,6 @@ def test_released_sets_every_switch_to_another_value_than_the_papers():
         'psr_range',
         'noise',
         'branch',
-        'c_norm',
         'spectral_steps',
         'd_grad_leak',
         'trainable',
