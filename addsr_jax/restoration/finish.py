@@ -8,6 +8,7 @@ import numpy as np
 
 from addsr_jax.ops import guided_filter
 from addsr_jax.ops import image as image_ops
+from addsr_jax.ops import rows as by_rows
 from addsr_jax.ops.enlarged import Enlarged
 from addsr_jax.ops.tiling import Strips
 from addsr_jax.restoration.bounds import Bounds
@@ -18,7 +19,6 @@ FIXES = {'guided': guided_filter.guided, 'wavelet': image_ops.wavelet}  # beside
 # A large picture is finished in blocks: memory for one, and one program for all sizes.
 BLOCK = 768  # pixels a side
 SIDES = (128, 256, 512, BLOCK)  # small pictures are mirrored up to one of these: filters take seconds to compile
-PIXELS = 1 << 20  # that are held to bounds and rounded at a time: a dozen arrays of floats
 CALM = np.float32(1 / 127.5)  # how far a result may be from the enlarged picture where that is calm
 HALO = 72  # of them again in the next block; no filter reaches further (guided: 31 + 7 + 2 * 12, and plain: 2 * 4)
 
@@ -50,7 +50,7 @@ def finished(
     cuts = truncates and color != 'none' and kind is np.uint8
     filters = _filters(color, grain)
     if color == 'adain':
-        few = list(_few_rows(0, len(lq), lq.shape[1]))
+        few = list(by_rows.few(0, len(lq), lq.shape[1]))
         own = image_ops.moments(_bytes(restored[part]) if cuts else restored[part] for part in few)
         wanted = image_ops.moments(signed(lq[part]) for part in few)
         filters.insert(0, lambda block, lq: image_ops.with_moments(block, own, wanted))
@@ -61,7 +61,7 @@ def finished(
     for rows, keep in _blocks(len(out), halo):
         let_go(rows.start)
         strip = _strip(restored, lq, rows, filters, halo)
-        for few in _few_rows(keep.start, keep.stop, restored.shape[1]):
+        for few in by_rows.few(keep.start, keep.stop, restored.shape[1]):
             inside = slice(few.start - rows.start, few.stop - rows.start)
             part = strip[inside] if plain is None else plain.smoothed(strip, rows.start, inside)
             part = part if bounds is None else bounds.clipped(part, few.start)
@@ -71,12 +71,6 @@ def finished(
                 part = part + calm.rows(few.start, few.stop) * (near - part)
             out[few] = (np.floor if cuts else np.rint)(_levels(part, white))
     return out
-
-
-def _few_rows(start: int, stop: int, width: int) -> Iterator[slice]:
-    """Rows from `start` to `stop` in pieces of PIXELS or less."""
-    count = max(1, PIXELS // width)
-    return (slice(first, min(first + count, stop)) for first in range(start, stop, count))
 
 
 def _filters(color: str, grain: float) -> list[Filter]:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from addsr_jax.ops import rows
 from addsr_jax.ops.enlarged import Enlarged
 from addsr_jax.ops.ycbcr import TO_YCBCR
 
 REACH = 5  # pixels of the small picture that have to be calm around a calm one
 PLAIN = 0.6  # levels of 255 by which pixels differ from their neighbours' mean where a place is plain no more
 WINDOW = 5  # pixels of the small picture over which that is the mean
-PIXELS = 1 << 20  # that are looked at at a time, since floats of a large picture would take much memory
 RADIUS = 4  # of the smoothing, in pixels of the enlargement, which therefore sees twice as many on every side
 
 
@@ -70,12 +70,12 @@ def _shares(places: np.ndarray, width: int, height: int) -> Enlarged | None:
 
 def _by_rows(small: np.ndarray, measure: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """[h, w] that a measure says of levels [h, w, 3], of rows at a time; it sees no further than the next row."""
-    count, parts = max(1, PIXELS // small.shape[1]), []
-    for first in range(0, len(small), count):
-        above = max(first - 1, 0)
-        found = measure(_levels(small[above : first + count + 1]))
-        parts.append(found[first - above : first - above + count])
-    return np.concatenate(parts)
+
+    def of(part: slice) -> np.ndarray:
+        above = max(part.start - 1, 0)
+        return measure(_levels(small[above : part.stop + 1]))[part.start - above : part.stop - above]
+
+    return rows.joined(small.shape, of)
 
 
 def _levels(image: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 import io
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from addsr_jax.data.formats import HEIF, WRITTEN
 from addsr_jax.data.metadata import TAGS, Beside
 from addsr_jax.data.pictures import Picture, eight_bits
 from addsr_jax.errors import UserError, printable
+from addsr_jax.ops import rows as by_rows
 from addsr_jax.ops.enlarged import Enlarged
 from addsr_jax.restoration.views import sized
 
@@ -25,7 +25,6 @@ SEGMENT = 65_000  # bytes of EXIF or XMP that a JPEG takes
 ROUNDING = 1.5  # levels of 255 between a colour and the same after a way to sRGB and back that are no loss
 FINE = 90  # quality from which colours are as fine as light is
 TIFF = (b'II*\0', b'MM\0*')  # how a file begins
-PIXELS = 1 << 20  # that are converted at a time
 SEEN = 8  # times its opacity: how far a transparent pixel's own colour counts
 
 
@@ -183,27 +182,23 @@ def _on_white(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         part = alpha[rows, :, None] / white
         return np.rint(rgb[rows] * part + white * (1 - part)).astype(rgb.dtype)
 
-    return _by_rows(rgb, of)
+    return by_rows.joined(rgb.shape, of)
 
 
-def _by_rows(rgb: np.ndarray, of: Callable[[slice], np.ndarray]) -> np.ndarray:
-    """What `of` makes of rows of [H, W, 3], a few at a time: floats of a whole picture would take much memory."""
-    height, width = rgb.shape[:2]
-    count = max(1, PIXELS // width)
-    first = of(slice(0, count))
-    out = np.empty((height, *first.shape[1:]), first.dtype)
-    out[:count] = first
-    for start in range(count, height, count):
-        out[start : start + count] = of(slice(start, start + count))
-    return out
+def _grey(rgb: np.ndarray) -> np.ndarray:
+    """The mean of the channels, [H, W, 3] that is read only."""
+
+    def of(rows: slice) -> np.ndarray:
+        return np.rint(rgb[rows].mean(-1, keepdims=True, dtype=np.float32)).astype(rgb.dtype)
+
+    return np.broadcast_to(by_rows.joined(rgb.shape, of), rgb.shape)
 
 
 def _in_colours(picture: Picture, rgb: np.ndarray, format: str, remarks: list[str]) -> tuple[np.ndarray, bytes]:
     """([H, W, channels] of the file's colours where the format holds them, else sRGB; the profile to embed)."""
     modes = WRITTEN[format].modes
     if picture.grey:
-        rgb = _by_rows(rgb, lambda rows: np.rint(rgb[rows].mean(-1, keepdims=True, dtype=np.float32)).astype(rgb.dtype))
-        rgb = np.broadcast_to(rgb, (*rgb.shape[:2], 3))
+        rgb = _grey(rgb)
     plain = rgb[..., :1] if picture.grey and 'L' in modes else rgb
     if format == 'BMP':
         remarks += ['BMP holds no colour profile: it is in sRGB'] if picture.native is not None else []
@@ -213,7 +208,7 @@ def _in_colours(picture: Picture, rgb: np.ndarray, format: str, remarks: list[st
     mode = {1: 'L', 3: 'RGB', 4: 'CMYK'}[picture.native.shape[2]]
     if mode in modes:
         try:
-            done = _by_rows(rgb, lambda rows: profiles.from_srgb(rgb[rows], picture.profile))
+            done = by_rows.joined(rgb.shape, lambda rows: profiles.from_srgb(rgb[rows], picture.profile))
             return (_with_rest(done, picture) if mode == 'RGB' else done), picture.profile
         except profiles.BrokenProfile:
             remarks.append('its colour profile leads only one way: the result is in sRGB')
@@ -236,10 +231,9 @@ def _with_rest(done: np.ndarray, picture: Picture) -> np.ndarray:
     large = Enlarged.of(rest, width, height)
 
     def of(rows: slice) -> np.ndarray:
-        part = done[rows]
-        return np.rint(np.clip(part + large.rows(rows.start, rows.start + len(part)), 0, white)).astype(done.dtype)
+        return np.rint(np.clip(done[rows] + large.rows(rows.start, rows.stop), 0, white)).astype(done.dtype)
 
-    return _by_rows(done, of)
+    return by_rows.joined(done.shape, of)
 
 
 def _with_line(beside: Beside, format: str, made_by: str) -> Beside:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from addsr_jax.ops import rows
 from addsr_jax.ops.enlarged import Enlarged
 from addsr_jax.restoration import finish
 from addsr_jax.restoration.bounds import Bounds
@@ -62,7 +63,7 @@ def test_bounds_and_what_is_calm_or_plain_are_the_same_whatever_the_strips(monke
     shares = [Enlarged(RNG.random((10, 48, 1)).astype(np.float32), 40) for _ in range(2)]
     own = {'bounds': Bounds(small, 0.3, (40, 48)), 'calm': shares[0], 'plain': Plain(shares[1], 30.0)}
     whole = finished(RESTORED, LQ, 'none', 0, truncates=False, **own).astype(int)
-    monkeypatch.setattr(finish, 'PIXELS', 7 * 48)
+    monkeypatch.setattr(rows, 'PIXELS', 7 * 48)
     monkeypatch.setattr(finish, 'BLOCK', 24)
     monkeypatch.setattr(finish, 'HALO', 8)
     strips = finished(RESTORED, LQ, 'none', 0, truncates=False, **own)

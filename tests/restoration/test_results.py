@@ -10,6 +10,7 @@ from PIL import ExifTags, Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
 from addsr_jax.data import deep, formats, metadata, pictures, profiles
 from addsr_jax.errors import UserError
+from addsr_jax.ops import rows as by_rows
 from addsr_jax.restoration import results
 from tests.data import icc, photos
 
@@ -351,6 +352,6 @@ def test_a_result_is_converted_rows_at_a_time_as_it_is_whole(monkeypatch, kind):
     rgb, alpha = rng.integers(0, white, (40, 24, 3)).astype(kind), rng.integers(0, white, (40, 24)).astype(kind)
     wide = pictures.Picture(rgb[:10, :6], alpha[:10, :6], False, profile=icc.wide(), native=rgb[10:20, :6])
     whole = [results.encode(wide, rgb, format=f, quality=90, compression=1, made_by=None) for f in ('PNG', 'JPEG')]
-    monkeypatch.setattr(results, 'PIXELS', 7 * 24)
+    monkeypatch.setattr(by_rows, 'PIXELS', 7 * 24)
     rows = [results.encode(wide, rgb, format=f, quality=90, compression=1, made_by=None) for f in ('PNG', 'JPEG')]
     assert [found.data for found in rows] == [found.data for found in whole]
