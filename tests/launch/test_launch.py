@@ -17,7 +17,8 @@ RUN = ('--config', 'configs/addsr.py:nano', '--workdir', 'runs/x', '--config.ste
 
 
 def dry(script, *arguments, **environment):
-    clean = {k: v for k, v in os.environ.items() if k not in ('XLA_FLAGS', 'JAX_PLATFORMS', 'GLIBC_TUNABLES')}
+    of_callers = ('XLA_FLAGS', 'JAX_PLATFORMS', 'GLIBC_TUNABLES', 'PYTHON')  # the last from `make test PYTHON=...`
+    clean = {k: v for k, v in os.environ.items() if k not in of_callers}
     command = ['bash', str(ROOT / 'launch' / script), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, env={**clean, **environment})
 
