@@ -5,7 +5,8 @@ folders. Whoever alters weights on purpose can alter their hash as well; no hash
 """
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from addsr_jax.trees import Tree
 
 NAME = 'xxh3_128'  # in records and metadata
 PIECE = 1 << 20  # bytes of a file that are read at a time
+LARGE = 1 << 14  # elements from which on `in_pieces` cuts an array
+PIECES = 64  # into which it is cut, or as many of them as divide its largest axis
 
 
 def of_array(name: str, array: np.ndarray) -> int:
@@ -27,14 +30,37 @@ def of_array(name: str, array: np.ndarray) -> int:
     return digest.intdigest()
 
 
+def cut(shape: tuple[int, ...]) -> tuple[int, int]:
+    """(axis, pieces of it) in which `in_pieces` hashes an array of this shape; one piece of a small one."""
+    if math.prod(shape) < LARGE:
+        return 0, 1
+    axis = max(range(len(shape)), key=lambda n: shape[n])
+    return axis, math.gcd(shape[axis], PIECES)
+
+
+def in_pieces(name: str, array: np.ndarray, shape: tuple[int, ...] | None = None, start: int = 0) -> int:
+    """The sum of an array's pieces' hashes, so that hosts that hold some pieces each find it together.
+
+    array: all of it, or, with the whole's `shape`, what begins at `start` of the axis that is cut, some whole pieces.
+    """
+    array = np.asarray(array)
+    whole = array.shape if shape is None else shape
+    axis, pieces = cut(whole)
+    if pieces == 1:
+        return of_array(name, array)
+    size = whole[axis] // pieces
+    parts = np.split(array, array.shape[axis] // size, axis)
+    return sum(of_array(f'{name} {n}/{pieces}', part) for n, part in enumerate(parts, start // size))
+
+
 def of_tree(tree: Tree) -> str:
     """Of all leaves, whose order does not matter; leaves are arrays on this host."""
     return text(sum(of_leaves(tree).values()))
 
 
-def of_leaves(tree: Tree) -> dict[str, int]:
-    """{path: hash} of all leaves; a tree's own hash is their sum."""
-    return {name: of_array(name, leaf) for name, leaf in named_leaves(tree)}
+def of_leaves(tree: Tree, of: Callable[[str, np.ndarray], int] = of_array) -> dict[str, int]:
+    """{path: hash} of all leaves; a tree's own hash is their sum. of: `of_array` or `in_pieces`."""
+    return {name: of(name, leaf) for name, leaf in named_leaves(tree)}
 
 
 def of_file(path: Path) -> str:

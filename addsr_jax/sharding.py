@@ -167,10 +167,15 @@ def put_params(tree: Tree, mesh: Mesh) -> Tree:
 
     Of numpy arrays, which every process has whole, a process puts its own devices' shares there, and asks no other.
     """
+    return jax.tree.map(_put, tree, state_shardings(mesh, tree))
 
-    def put(leaf: Any, place: NamedSharding) -> jax.Array:
-        if isinstance(leaf, jax.Array):
-            return jax.device_put(leaf, place)
-        return jax.make_array_from_callback(leaf.shape, place, lambda index: leaf[index])
 
-    return jax.tree.map(put, tree, state_shardings(mesh, tree))
+def put_at(arrays: Mapping[str, Any], places: Mapping[str, NamedSharding]) -> dict[str, jax.Array]:
+    """As `put_params`, of arrays whose places are known by name."""
+    return {name: _put(array, places[name]) for name, array in arrays.items()}
+
+
+def _put(leaf: Any, place: NamedSharding) -> jax.Array:
+    if isinstance(leaf, jax.Array):
+        return jax.device_put(leaf, place)
+    return jax.make_array_from_callback(leaf.shape, place, lambda index: leaf[index])

@@ -23,6 +23,8 @@ class Telling:
     tiles: int = 0  # of all pictures
     restored: int = 0  # tiles
     started: float = field(default_factory=time.monotonic)
+    first: int = 0  # tiles that came first: their time is also that of what is done once, before them
+    since: float = 0.0  # when they came
     told_minutes: bool = False
 
     def note(self, line: str) -> None:
@@ -33,11 +35,13 @@ class Telling:
 
     def more_tiles(self, count: int) -> None:
         """So many more are restored. After a few seconds it says how long the whole will take, if that is long."""
+        if not self.restored:
+            self.first, self.since = count, time.monotonic()
         self.restored += count
-        seconds = time.monotonic() - self.started
+        seconds = time.monotonic() - self.since
         if not self.told_minutes and seconds > 5:
             self.told_minutes = True
-            rest = seconds / self.restored * (self.tiles - self.restored)
+            rest = seconds / (self.restored - self.first) * (self.tiles - self.restored)
             if rest > 60:
                 self.note(f'about {duration(rest)} more')
 

@@ -27,6 +27,19 @@ def test_arrays_of_any_layout_and_dtype_have_one():
         assert hashes.of_array('x', np.asarray(odd)) == hashes.of_array('x', np.asarray(odd).copy())
 
 
+def test_pieces_of_a_large_array_hash_to_what_the_whole_does_whoever_has_which():
+    array = np.random.default_rng(0).normal(size=(3, 96, 80)).astype(np.float32)
+    assert hashes.cut(array.shape) == (1, 32)
+    whole = hashes.in_pieces('x', array)
+    parts = [hashes.in_pieces('x', array[:, start:stop], array.shape, start) for start, stop in ((0, 36), (36, 96))]
+    assert sum(parts) == whole
+    turned = np.concatenate([array[:, 3:], array[:, :3]], 1)
+    assert hashes.in_pieces('x', turned) != whole, 'pieces have their places'
+    assert hashes.in_pieces('y', array) != whole
+    small = array[:, :2]
+    assert hashes.in_pieces('x', small) == hashes.of_array('x', small)
+
+
 def test_plain_data_hashes_by_what_it_says(tmp_path):
     assert hashes.of_json({'a': 1, 'b': [2.5, None]}) == hashes.of_json({'b': [2.5, None], 'a': 1})
     assert hashes.of_json({'a': 1}) != hashes.of_json({'a': 1.5})

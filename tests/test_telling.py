@@ -45,11 +45,12 @@ def test_one_picture_has_its_seconds_and_no_summary(capsys):
 def test_a_long_run_says_after_a_few_seconds_how_long_it_will_take(capsys, monkeypatch):
     told, now = telling.Telling(), time.monotonic()
     told.begin(1, 1000)
+    monkeypatch.setattr(time, 'monotonic', lambda: now + 600)  # a large picture is looked at as a whole, once
     told.more_tiles(4)
     assert capsys.readouterr().out == ''
-    monkeypatch.setattr(time, 'monotonic', lambda: now + 10)
-    told.more_tiles(6)
-    told.more_tiles(6)
+    monkeypatch.setattr(time, 'monotonic', lambda: now + 610)
+    told.more_tiles(10)
+    told.more_tiles(10)
     assert capsys.readouterr().out == 'about 16 min more\n'
 
 

@@ -33,6 +33,7 @@ FORMS = ('orbax', 'safetensors')
 NOTES = model_file.NOTES
 LORA = 'lora'  # folder of adapters
 TAGS = 'tags'  # folder of the tagging head's words (`weights.tags`)
+CHUNK = 2**20  # bytes in which an Orbax folder stores a tensor
 _DENOISER = ('unet', 'controlnet', 'schedule', 'prompts', 'discriminator')
 # part -> the fields of a spec that its tensors were made for
 FIELDS = {
@@ -91,7 +92,8 @@ def save(
             for network, params in networks_of(part, tree).items():
                 made |= write_network(unfinished, network, trees.cast(params, dtype))
         for name, tree in (beside or {}).items():
-            made |= _save_orbax(tree, unfinished, name)
+            _save_orbax(tree, unfinished, name)
+            made[name] = hashes.of_leaves(tree)
         if lora is not None:
             adapters.write(unfinished / LORA, lora)
         for name, text in (notes or {}).items():
@@ -135,7 +137,8 @@ def networks_of(part: str, tree: Tree) -> dict[str, Tree]:
 
 def write_network(folder: Path, network: str, params: Tree) -> dict[str, dict[str, int]]:
     """One network of an unfinished Orbax bundle: 'autoencoder', 'teacher/unet'. Its tensors' hashes by its place."""
-    return _save_orbax(params, folder, f'params/{network}')
+    _save_orbax(params, folder, f'params/{network}')
+    return {f'params/{network}': hashes.of_leaves(params, hashes.in_pieces)}
 
 
 def write_record(folder: Path, bundle: Bundle, form: str, parts: list[str], made: Mapping[str, same.Leaves]) -> None:
@@ -144,24 +147,26 @@ def write_record(folder: Path, bundle: Bundle, form: str, parts: list[str], made
     if bundle.tags is not None:
         places.copy(bundle.tags, folder / TAGS)
     record = {'form': form, 'parts': sorted(parts), 'spec': spec_json.to_json(bundle.spec), 'info': bundle.info}
+    if form == 'orbax':
+        record[model_file.PIECES] = hashes.PIECES
     if shared := same.branches(made):
         record[same.NAME] = shared
     model_file.write(folder, record, {name: hashes.text(sum(leaves.values())) for name, leaves in made.items()})
 
 
-def _save_orbax(params: Tree, folder: Path, name: str) -> dict[str, dict[str, int]]:
-    """Writes a tree to `folder`/`name`; {name: its leaves' hashes}."""
+def _save_orbax(params: Tree, folder: Path, name: str) -> None:
     import orbax.checkpoint as ocp
 
     places.make_folder((folder / name).parent)
-    # files of 64 MB: Orbax gathers a whole file in memory before it writes it, and the default is no limit
-    arguments = ocp.args.PyTreeSave(params, ocdbt_target_data_file_size=64 * 2**20)
+    # in chunks, so that each of several hosts can read its share of a tensor alone; files of 64 MB, since Orbax gathers
+    # a whole file in memory before it writes it, and its default is no limit
+    in_chunks = jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=CHUNK), params)
+    arguments = ocp.args.PyTreeSave(params, save_args=in_chunks, ocdbt_target_data_file_size=64 * 2**20)
     me = jax.process_index()  # a bundle is written by one process, which must not wait for others
     alone = ocp.options.MultiprocessingOptions(me, {me}, 'bundle')
     handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
     with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
         attempts.write(partial(checkpointer.save, places.absolute(folder / name), args=arguments))
-    return {name: hashes.of_leaves(params)}
 
 
 def _save_safetensors(tree: Tree, path: Path) -> None:
@@ -286,19 +291,16 @@ def _load_orbax(
     folder: Path, record: Mapping[str, Any], wanted: dict[str, Tree], dtype: Any, mesh: Mesh | None
 ) -> dict[str, Tree]:
     shared, flat = same.read(record, wanted), {}
-    readers = processes.sharing(mesh)
     made: dict[str, dict[str, int]] = {}  # hashes of tensors by network
     for network, path, stored in sorted(_stored(folder, wanted), key=lambda found: found[0].startswith(same.OF)):
         theirs = same.theirs(network, made, shared)
         own = {name: shape for name, shape in trees.flatten(stored).items() if name not in theirs}
-
-        def put(arrays: restoring.Arrays, network: str = network) -> restoring.Arrays:
-            return arrays if mesh is None else sharding.put_params({network: arrays}, mesh)[network]
-
         flat[network], found = {}, {}
-        with _readable(path):
-            if own:
-                flat[network], found = restoring.restored(path, trees.unflatten(own), dtype, put, readers)
+        if own:
+            where = None if mesh is None else sharding.state_shardings(mesh, {network: own})[network]
+            restorer = restoring.Restorer(dtype, where, processes.sharing(mesh), model_file.in_pieces(record))
+            with _readable(path):
+                flat[network], found = restorer.restored(path, trees.unflatten(own))
         made[network] = theirs | found
         model_file.check(record, f'params/{network}', hashes.text(sum(made[network].values())), path)
     found = trees.unflatten(flat)

@@ -1,6 +1,6 @@
-"""Tensors that one process has read, handed to the others as bytes, with their hashes, or with what was wrong."""
+"""What one process has read, handed to the others as bytes: tensors and hashes, or what was wrong."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ LINE = 64  # bytes: every tensor begins at a multiple
 class Looked:
     """Tensors that were looked at, as they are kept, and their hashes as they were stored."""
 
-    arrays: dict[str, np.ndarray]  # by path
+    arrays: dict[str, Any]  # by path: numpy's, or jax's
     made: dict[str, int]
 
 
@@ -35,11 +35,31 @@ def shared(look: Callable[[], Looked] | None, shapes: Mapping[str, Any], giver: 
             found = look()
             content = _packed(found, shapes)
         except Exception as error:  # the others wait for an answer
-            failed, content = error, _complaint(error, shapes)
+            failed, content = error, _complaint(error, _end(shapes))
     given = processes.from_one(content, _end(shapes), giver)
     if failed is not None:
         raise failed
     return _unpacked(given, shapes) if found is None else found
+
+
+def together(look: Callable[[], Mapping[str, int]], names: Sequence[str]) -> dict[str, int]:
+    """For every name the sum of what `look` finds at all processes, which ask together.
+
+    What it raises anywhere is raised everywhere.
+    """
+    failed, content = None, np.zeros(COMPLAINT, np.uint8)
+    try:
+        found = look()
+        content = np.concatenate([content, _hashes(found, names)])
+    except Exception as error:  # the others wait for an answer
+        failed, content = error, _complaint(error, COMPLAINT + HASH * len(names))
+    everyone = processes.from_all(content)
+    if failed is not None:
+        raise failed
+    for given in everyone:
+        _raise(given)
+    sums = [sum(numbers) for numbers in zip(*(_numbers(given, len(names)) for given in everyone), strict=True)]
+    return dict(zip(names, sums, strict=True))
 
 
 def _places(shapes: Mapping[str, Any]) -> dict[str, slice]:
@@ -58,31 +78,44 @@ def _end(shapes: Mapping[str, Any]) -> int:
 
 def _packed(looked: Looked, shapes: Mapping[str, Any]) -> np.ndarray:
     content = np.zeros(_end(shapes), np.uint8)
-    made = b''.join(looked.made[name].to_bytes(HASH) for name in shapes)
-    content[COMPLAINT : COMPLAINT + len(made)] = np.frombuffer(made, np.uint8)
+    content[COMPLAINT : COMPLAINT + HASH * len(shapes)] = _hashes(looked.made, list(shapes))
     for name, place in _places(shapes).items():
         content[place] = np.ascontiguousarray(looked.arrays[name]).reshape(-1).view(np.uint8)
     return content
 
 
-def _complaint(error: Exception, shapes: Mapping[str, Any]) -> np.ndarray:
+def _hashes(made: Mapping[str, int], names: Sequence[str]) -> np.ndarray:
+    return np.frombuffer(b''.join((made[name] % 2 ** (8 * HASH)).to_bytes(HASH) for name in names), np.uint8)
+
+
+def _numbers(content: np.ndarray, count: int) -> list[int]:
+    """The hashes behind what may be a complaint."""
+    made = content[COMPLAINT : COMPLAINT + HASH * count].tobytes()
+    return [int.from_bytes(made[HASH * n : HASH * (n + 1)]) for n in range(count)]
+
+
+def _complaint(error: Exception, size: int) -> np.ndarray:
     text = MISTAKE + str(error).encode() if isinstance(error, UserError) else reason_of(error).encode()
-    content = np.zeros(_end(shapes), np.uint8)
+    content = np.zeros(size, np.uint8)
     content[: min(len(text), COMPLAINT)] = np.frombuffer(text[:COMPLAINT], np.uint8)
     return content
 
 
-def _unpacked(content: np.ndarray, shapes: Mapping[str, Any]) -> Looked:
-    """Views of the bytes; what another process complained of is raised."""
+def _raise(content: np.ndarray) -> None:
+    """What another process complained of."""
     complaint = content[:COMPLAINT].tobytes().rstrip(b'\0')
     if complaint:
         text = complaint.removeprefix(MISTAKE).decode(errors='replace')
         raise UserError(text) if complaint.startswith(MISTAKE) else ValueError(text)
-    made = content[COMPLAINT : COMPLAINT + HASH * len(shapes)].tobytes()
+
+
+def _unpacked(content: np.ndarray, shapes: Mapping[str, Any]) -> Looked:
+    """Views of the bytes; what another process complained of is raised."""
+    _raise(content)
     return Looked(
         {
             name: content[place].view(shapes[name].dtype).reshape(shapes[name].shape)
             for name, place in _places(shapes).items()
         },
-        {name: int.from_bytes(made[HASH * n : HASH * (n + 1)]) for n, name in enumerate(shapes)},
+        dict(zip(shapes, _numbers(content, len(shapes)), strict=True)),
     )

@@ -2,7 +2,8 @@
 
 `hashes` has an entry for every tree of tensors ('params/teacher/unet', 'training'), for every file beside them
 ('tokenizer/vocab.json') and for the rest of model.json itself. Folders of versions without it are taken as they are.
-`same`, where it is there, names what two parts share (`weights.same`).
+`same`, where it is there, names what two parts share (`weights.same`), and `pieces` says that the networks' tensors
+were hashed in so many pieces each (`hashes.in_pieces`).
 """
 
 import json
@@ -17,12 +18,12 @@ from addsr_jax.weights import same
 NAME = 'model.json'
 NOTES = ('README.md', 'LICENSE')  # a card and a licence, beside it
 KEYS = {'form', 'parts', 'spec', 'info'}
-HASHES = 'hashes'
+HASHES, PIECES = 'hashes', 'pieces'
 FILES = ('tokenizer/', 'lora/', 'tags/')  # folders of files, which are hashed as they are
 
 
 def write(folder: Path, record: Mapping[str, Any], made: Mapping[str, str]) -> None:
-    """Plain data with KEYS, perhaps `same`, hashes of trees, and those of all files in `folder` beside the trees."""
+    """Plain data with KEYS, perhaps `same` and `pieces`, the hashes of trees, and those of all files beside them."""
     files = [path for name in FILES for path in places.files(folder / name)]
     made = {**made, **{path.relative_to(folder).as_posix(): _hash_of(path) for path in files}}
     made[NAME] = hashes.of_json({**record, HASHES: made})
@@ -35,10 +36,10 @@ def read(folder: Path) -> dict[str, Any]:
     """The record, its own hash and those of files checked; a UserError says what is wrong."""
     path = folder / NAME
     record = json_file.read(path, 'copy the folder again')
-    if HASHES not in record and set(record) <= KEYS:
+    if HASHES not in record and set(record) - {PIECES} <= KEYS:
         return {**record, HASHES: {}}
     made = record.get(HASHES)
-    if not isinstance(made, dict) or set(record) - {same.NAME} != {*KEYS, HASHES}:
+    if not isinstance(made, dict) or set(record) - {same.NAME, PIECES} != {*KEYS, HASHES}:
         raise UserError(f'{path} holds other keys than {", ".join(sorted(KEYS))} and {HASHES}: copy the folder again')
     others = {name: value for name, value in made.items() if name != NAME}
     if made.get(NAME) != hashes.of_json({**record, HASHES: others}):
@@ -60,6 +61,11 @@ def _hash_of(path: Path) -> str:
             return hashes.of_file(path)
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise UserError(f'{path} cannot be read ({printable(str(error))}): copy the folder again') from error
+
+
+def in_pieces(record: Mapping[str, Any]) -> bool:
+    """How the networks' tensors were hashed: in pieces, or each at once."""
+    return record.get(PIECES) == hashes.PIECES
 
 
 def check(record: Mapping[str, Any], name: str, made: str, path: Path) -> None:

@@ -1,27 +1,34 @@
 """A network out of an Orbax folder, a few tensors at a time: what is on its way takes little of the host's memory.
 
-Processes that load together share the work: each portion of tensors is read, looked at and cast by one of them, which
-gives it to the others, so that the disk or bucket is read once, however many they are.
+Of processes that load together each reads what its own devices hold of the tensors that are split over them all. The
+others, which every process needs whole, are read, looked at and cast once: each portion by one process, which gives it
+to the rest.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from jax.sharding import NamedSharding
 
-from addsr_jax import hashes, trees
+from addsr_jax import hashes, sharding, trees
 from addsr_jax.runtime import return_freed_memory
 from addsr_jax.trees import Tree
-from addsr_jax.weights import finite, handing, orbax_folder
+from addsr_jax.weights import finite, handing, orbax_folder, shares
+from addsr_jax.weights.handing import Looked
+from addsr_jax.weights.shares import Share
 
 TOGETHER = 64 * 2**20  # bytes that are read together; a larger tensor is read alone
 READERS = 2  # threads, each with a portion
 Arrays = dict[str, Any]  # by path: 'down/0/kernel'
+Places = Mapping[str, NamedSharding]  # where each tensor lies on a mesh
+Found = TypeVar('Found')
 
 
 def described(path: Path, most: int) -> Tree:
@@ -34,73 +41,128 @@ def described(path: Path, most: int) -> Tree:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), dict(saved))
 
 
-def restored(
-    path: Path, stored: Tree, dtype: Any, put: Callable[[Arrays], Arrays], readers: Sequence[int]
-) -> tuple[Tree, dict[str, int]]:
-    """The network of the shapes `stored`, and its tensors' hashes by path.
+@dataclass(frozen=True)
+class Restorer:
+    """How tensors of a folder are read: `places` None leaves them numpy's, `dtype` None as they are stored.
 
-    dtype: of floating tensors; None keeps what is stored. put: gets the tensors in portions, as numpy's, and returns
-    what stays of them; meanwhile the next ones are read. readers: the processes that load together, this one among
-    them. A UserError names a tensor with a number that is not finite.
+    readers: the processes that load together, this one among them. in_pieces: whether tensors were hashed so, without
+    which nobody reads a share alone.
     """
-    flat = trees.flatten(stored)
-    portions = [{name: flat[name] for name in names} for names in portioned(flat)]
-    me, turns = jax.process_index(), [readers[n % len(readers)] for n in range(len(portions))]
-    ahead = _ahead(path, dtype, [portion for portion, turn in zip(portions, turns, strict=True) if turn == me])
-    kept, made = {}, {}
-    for portion, turn in zip(portions, turns, strict=True):
-        if len(readers) == 1:
-            looked = next(ahead)
-        else:
-            look = partial(next, ahead) if turn == me else None
-            looked = handing.shared(look, trees.retyped(portion, dtype), turn)
-        kept |= put(looked.arrays)
-        made |= looked.made
-        del looked
-        return_freed_memory()
-    return trees.unflatten(kept), made
+
+    dtype: Any
+    places: Places | None
+    readers: Sequence[int]
+    in_pieces: bool
+
+    def restored(self, path: Path, stored: Tree) -> tuple[Tree, dict[str, int]]:
+        """The network of the shapes `stored`, and its tensors' hashes by path.
+
+        A UserError names a tensor with a number that is not finite.
+        """
+        flat = trees.flatten(stored)
+        own = self._own(flat)
+        kept, made = {}, {}
+        if own:
+            made |= handing.together(partial(self._read_shares, path, flat, own, kept), list(own))
+        others = {name: leaf for name, leaf in flat.items() if name not in own}
+        for looked in self._read_whole(path, others):
+            kept |= looked.arrays if self.places is None else sharding.put_at(looked.arrays, self.places)
+            made |= looked.made
+            del looked
+            return_freed_memory()
+        return trees.unflatten({name: kept[name] for name in flat}), made
+
+    def _own(self, flat: Arrays) -> dict[str, Share]:
+        """This process's shares of the tensors of which each process needs its share alone."""
+        if self.places is None or len(self.readers) == 1 or not self.in_pieces:
+            return {}
+        found = {name: shares.own(leaf.shape, self.places[name]) for name, leaf in flat.items()}
+        return {name: share for name, share in found.items() if share is not None}
+
+    def _read_shares(self, path: Path, flat: Arrays, own: Mapping[str, Share], kept: Arrays) -> dict[str, int]:
+        """Puts tensors into `kept`; what this process counts of their hashes."""
+        sizes = {name: shares.bytes_of(share, flat[name]) for name, share in own.items()}
+        portions = [{name: flat[name] for name in names} for names in portioned(sizes)]
+        made = {}
+        for looked in _ahead(partial(self._look_at_shares, path, own), portions):
+            kept |= looked.arrays
+            made |= looked.made
+            del looked
+            return_freed_memory()
+        return made
+
+    def _look_at_shares(self, path: Path, own: Mapping[str, Share], portion: Arrays) -> Looked:
+        assert self.places is not None
+        arrays, made = _read(path, portion, self.places), {}
+        for name, array in arrays.items():
+            share, stored = own[name], shares.on_host(array, own[name])
+            finite.check_tensor(name, stored, path)
+            made[name] = hashes.in_pieces(name, stored, array.shape, share.start) if share.counted else 0
+            cast = trees.cast(stored, self.dtype)
+            if cast.dtype != array.dtype:
+                arrays[name] = shares.put(cast, share, array.shape, self.places[name])
+        return Looked(arrays, made)
+
+    def _read_whole(self, path: Path, flat: Arrays) -> Iterator[Looked]:
+        """Portions of tensors that every process needs, each read by one of them."""
+        sizes = {name: trees.bytes_of(leaf) for name, leaf in flat.items()}
+        portions = [{name: flat[name] for name in names} for names in portioned(sizes)]
+        me, turns = jax.process_index(), [self.readers[n % len(self.readers)] for n in range(len(portions))]
+        mine = [portion for portion, turn in zip(portions, turns, strict=True) if turn == me]
+        ahead = _ahead(partial(self._look_at, path), mine)
+        for portion, turn in zip(portions, turns, strict=True):
+            if len(self.readers) == 1:
+                yield next(ahead)
+            else:
+                look = partial(next, ahead) if turn == me else None
+                yield handing.shared(look, trees.retyped(portion, self.dtype), turn)
+
+    def _look_at(self, path: Path, portion: Arrays) -> Looked:
+        arrays = _read(path, portion)
+        made = hashes.of_leaves(arrays, hashes.in_pieces if self.in_pieces else hashes.of_array)
+        finite.check(arrays, path)
+        return Looked(trees.cast(arrays, self.dtype), made)
 
 
-def portioned(flat: Arrays) -> Iterator[Sequence[str]]:
+def portioned(sizes: Mapping[str, int]) -> Iterator[Sequence[str]]:
     """Names of neighbours that have at most TOGETHER bytes."""
     names, size = [], 0
-    for name, leaf in flat.items():
-        bytes_of = leaf.size * leaf.dtype.itemsize
+    for name, bytes_of in sizes.items():
         if names and size + bytes_of > TOGETHER:
             yield names
             names, size = [], 0
         names, size = [*names, name], size + bytes_of
-    yield names
+    if names:
+        yield names
 
 
-def _ahead(path: Path, dtype: Any, portions: Sequence[Arrays]) -> Iterator[handing.Looked]:
-    """The portions in their order, while those that come next are read and looked at."""
+def _ahead(look: Callable[[Arrays], Found], portions: Sequence[Arrays]) -> Iterator[Found]:
+    """What is found of the portions, in their order, while those that come next are read and looked at."""
     with ThreadPoolExecutor(READERS) as readers:
         waiting = deque()
         for portion in portions:
             if len(waiting) > READERS:
                 yield waiting.popleft().result()
-            waiting.append(readers.submit(_looked_at, path, dtype, portion))
+            waiting.append(readers.submit(look, portion))
         while waiting:
             yield waiting.popleft().result()
 
 
-def _looked_at(path: Path, dtype: Any, portion: Arrays) -> handing.Looked:
-    arrays = _read(path, portion)
-    made = {name: hashes.of_array(name, array) for name, array in arrays.items()}
-    finite.check(arrays, path)
-    return handing.Looked(trees.cast(arrays, dtype), made)
-
-
-def _read(path: Path, flat: Arrays) -> Arrays:
-    """Tensors of these names and shapes, as numpy's."""
+def _read(path: Path, flat: Arrays, places: Places | None = None) -> Arrays:
+    """Tensors of these names and shapes: numpy's, or of `places` the parts that this process's devices hold."""
     import orbax.checkpoint as ocp
 
-    wanted = trees.unflatten({n: np.broadcast_to(np.zeros((), s.dtype), s.shape) for n, s in flat.items()})
-    how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+    if places is None:
+        how = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in flat}
+        wanted = {name: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape) for name, leaf in flat.items()}
+    else:
+        how = {name: ocp.ArrayRestoreArgs(sharding=places[name]) for name in flat}
+        wanted = flat
     me = jax.process_index()  # this process reads its own portions, and waits for no other
     alone = ocp.options.MultiprocessingOptions(me, {me}, 'weights')
     handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
     with ocp.Checkpointer(handler, multiprocessing_options=alone) as reader:
-        arguments = ocp.args.PyTreeRestore(wanted, restore_args=how, partial_restore=True)
+        arguments = ocp.args.PyTreeRestore(
+            trees.unflatten(wanted), restore_args=trees.unflatten(how), partial_restore=True
+        )
         return trees.flatten(reader.restore(path, args=arguments))

@@ -14,12 +14,13 @@ from addsr_jax.weights import restoring
 
 def main(folder, dtype, port, count, process):
     processes.join(f'localhost:{port}', int(count), int(process))
-    sharding.SMALL, restoring.TOGETHER = 2, 5_000  # as if the model were large
-    read, original = [], restoring._read
+    sharding.SMALL = hashes.LARGE = 2  # as if the model were large
+    restoring.TOGETHER = 50_000
+    read, shares, original = [], [], restoring._read
 
-    def noted(path, flat):
-        read.extend(f'{path.relative_to(folder)}/{name}' for name in flat)
-        return original(path, flat)
+    def noted(path, flat, places=None):
+        (read if places is None else shares).extend(f'{path.relative_to(folder)}/{name}' for name in flat)
+        return original(path, flat, places)
 
     restoring._read = noted
     with processes.ending_together():
@@ -28,7 +29,7 @@ def main(folder, dtype, port, count, process):
         split = sum(not leaf.is_fully_replicated for leaf in hashes.jax.tree.leaves(loaded.params))
         whole = processes.on_first_host(loaded.params, mesh)
         made = None if whole is None else hashes.of_tree(whole)
-        print(json.dumps({'read': read, 'made': made, 'split': split}))  # noqa: T201
+        print(json.dumps({'read': read, 'shares': shares, 'made': made, 'split': split}))  # noqa: T201
 
 
 if __name__ == '__main__':

@@ -117,13 +117,14 @@ def test_a_network_is_read_in_portions_of_bounded_size(tmp_path, monkeypatch):
     params = tiny.bundle().params['text_encoder']
     bundles.save(dataclasses.replace(tiny.bundle(), params={'text_encoder': params}), tmp_path / 'model', 'orbax')
     path = tmp_path / 'model' / 'params' / 'text_encoder'
-    seen = []
-    shapes = restoring.described(path, 100)
-    found, made = restoring.restored(path, shapes, None, lambda arrays: seen.append(arrays) or arrays, [0])
+    seen, read = [], restoring._read
+    monkeypatch.setattr(restoring, '_read', lambda path, flat, *places: seen.append(flat) or read(path, flat, *places))
+    restorer = restoring.Restorer(None, None, [0], in_pieces=True)
+    found, made = restorer.restored(path, restoring.described(path, 100))
     equal(found, params)
-    assert made == hashes.of_leaves(params)
+    assert made == hashes.of_leaves(params, hashes.in_pieces)
     assert len(seen) > 2
-    assert all(len(arrays) == 1 or trees.bytes_of(arrays) <= 2000 for arrays in seen)
+    assert all(len(flat) == 1 or trees.bytes_of(flat) <= 2000 for flat in seen)
 
 
 def test_a_truncated_file_is_named(tmp_path):

@@ -69,3 +69,25 @@ def test_a_complaint_arrives_instead_of_tensors_and_its_own_process_keeps_the_er
     with pytest.raises(type(there)) as arrived:
         handing.shared(None, SHAPES, 0)
     assert str(arrived.value) == str(there)
+
+
+def everyone(monkeypatch, others):
+    """A network on which other processes gave these before."""
+    monkeypatch.setattr(handing.processes, 'from_all', lambda content: np.stack([content, *others(content.size)]))
+
+
+def test_hashes_of_all_processes_are_summed(monkeypatch):
+    names = ['a', 'b']
+    theirs = {'a': 5, 'b': 0}
+    everyone(
+        monkeypatch, lambda _: [np.concatenate([np.zeros(handing.COMPLAINT, np.uint8), handing._hashes(theirs, names)])]
+    )
+    assert handing.together(lambda: {'b': 7, 'a': 2**128 - 1}, names) == {'a': 2**128 + 4, 'b': 7}
+
+
+def test_what_another_process_complains_of_is_raised_and_ones_own_error_first(monkeypatch):
+    everyone(monkeypatch, lambda size: [handing._complaint(UserError('kernel holds NaN'), size)])
+    with pytest.raises(UserError, match='kernel holds NaN'):
+        handing.together(lambda: {'a': 1}, ['a'])
+    with pytest.raises(KeyError):
+        handing.together(failing(KeyError('mine')), ['a'])
