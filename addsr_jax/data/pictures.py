@@ -16,7 +16,7 @@ import xxhash
 from PIL import Image, UnidentifiedImageError
 
 from addsr_jax import places
-from addsr_jax.data import colours, containers, deep, formats, heif, metadata, profiles, tiff
+from addsr_jax.data import colours, containers, deep, formats, heif, metadata, profiles, tiff, tiff_numbers
 from addsr_jax.data.formats import LIMIT
 from addsr_jax.data.metadata import TAGS, Beside
 from addsr_jax.data.quiet import QUIET
@@ -24,7 +24,6 @@ from addsr_jax.errors import PictureError, printable
 
 NEARLY_BLACK = 16.0  # of 255
 LYING = (5, 6, 7, 8)  # orientations of pictures whose rows are stored as columns
-APART = 'each of its channels of more than 8 bits lies apart (PlanarConfiguration 2), which is not read'
 
 
 @dataclass(frozen=True)
@@ -70,8 +69,8 @@ def decode_picture(data: bytes, name: str, limit: int = LIMIT) -> Picture:
     with _named(name, limit):
         containers.check(data)
         tags = tiff.directory(data)
-        if tags is not None and tiff.is_floats(tags):
-            return _of_floats(data, tags, limit)
+        if tags is not None and (tiff.is_floats(tags) or tiff_numbers.are_unusual(tags)):
+            return _of_numbers(data, tags, limit)
         try:
             image = Image.open(io.BytesIO(data), formats=formats.readable())
         except UnidentifiedImageError:
@@ -250,12 +249,9 @@ def _deep_colours(image: Image.Image, values: np.ndarray) -> tuple[np.ndarray, n
     flat = values.ndim == 2 and heif.is_one(image)
     if values.dtype != np.uint16 or sorted(values.shape[:2]) != sorted(image.size) or not (values.ndim == 3 or flat):
         raise ValueError('its colours of more than 8 bits are stored in a way that is not read')
-    tags = getattr(image, 'tag_v2', {})
-    if tiff.is_apart(tags):
-        raise ValueError(APART)
     if flat:
         return values, None
-    pixels, alpha = _with_alpha(values, tags)
+    pixels, alpha = _with_alpha(values, getattr(image, 'tag_v2', {}))
     clear = image.info.get('transparency')
     if clear is not None:
         return pixels, np.where((pixels == np.array(clear)).all(-1), 0, 65535).astype(np.uint16)
@@ -264,11 +260,12 @@ def _deep_colours(image: Image.Image, values: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _with_alpha(values: np.ndarray, tags: tiff.Tags) -> tuple[np.ndarray, np.ndarray | None]:
-    """(colours, alpha) of uint16 [H, W, 3 or 4], by the tags of a TIFF if there are any."""
-    pixels, kind = values[..., :3], tiff.alpha(tags)
-    if values.shape[2] == 3 or not kind:
+    """(colours [H, W, 1 or 3], alpha) of uint16 [H, W, channels], by the tags of a TIFF if there are any."""
+    count = tiff.CHANNELS.get(tags.get(TAGS.PhotometricInterpretation, 2), 3)
+    pixels, kind = values[..., :count], tiff.alpha(tags)
+    if values.shape[2] == count or not kind:
         return pixels, None
-    alpha = values[..., 3]
+    alpha = values[..., count]
     if kind == tiff.TIMES_ALPHA:
         pixels = np.rint(np.minimum(pixels / np.maximum(alpha[..., None] / 65535, 1e-6), 65535)).astype(np.uint16)
     return pixels, alpha
@@ -315,25 +312,26 @@ def _sixteen_bits(values: np.ndarray, white: float) -> np.ndarray:
     return np.rint(scaled, out=scaled).astype(np.uint16)
 
 
-def _of_floats(data: bytes, tags: tiff.Tags, limit: int) -> Picture:
-    """Of a TIFF of floats, grey ones among them: OpenCV decodes them, and Pillow reads what stands beside them."""
+def _of_numbers(data: bytes, tags: tiff.Tags, limit: int) -> Picture:
+    """Of a TIFF that Pillow does not decode, of floats for one: it reads what stands beside the pixels."""
     size = int(tags[TAGS.ImageWidth]), int(tags[TAGS.ImageLength])
     _check_size(size, limit)
-    if not tiff.reads_floats(tags):
+    unusual = tiff_numbers.are_unusual(tags)
+    if not unusual and not tiff.reads_floats(tags):
         raise ValueError(tiff.not_read(tags))
-    if tiff.is_apart(tags):
-        raise ValueError(APART)
     containers.check_size(size[0] * size[1], len(data), slow=False)
-    values = deep.decoded(data)
-    if values.dtype.kind != 'f' or values.shape[:2] != size[::-1]:
-        raise ValueError('its floats are stored in a way that is not read')
-    values = values if values.ndim == 2 or tiff.alpha(tags) else values[..., :3]
-    white, beyond = _white(values if values.ndim == 2 else values[..., :3])
-    values = _sixteen_bits(np.minimum(values, white) if beyond else values, white)
+    values = np.atleast_3d(tiff_numbers.decoded(data, size, tags) if unusual else deep.decoded(data))
+    if values.shape[:2] != size[::-1] or values.dtype.kind not in 'uf':
+        raise ValueError('its numbers are stored in a way that is not read')
+    colours_of = tiff.CHANNELS[tags.get(TAGS.PhotometricInterpretation, 1)]
+    values = values[..., : colours_of + bool(tiff.alpha(tags))]
+    white, beyond = (0.0, ()) if values.dtype.kind == 'u' else _white(values[..., :colours_of])
+    if white:
+        values = _sixteen_bits(np.minimum(values, white) if beyond else values, white)
     exif = tiff.exif(data)
-    if exif.get(TAGS.PhotometricInterpretation) == 0:
-        values = 65535 - values
-    pixels, alpha = (values, None) if values.ndim == 2 else _with_alpha(values, tags)
+    pixels, alpha = _with_alpha(values, tags)
+    if pixels.shape[2] == 1:
+        pixels = 65535 - pixels[..., 0] if tags.get(TAGS.PhotometricInterpretation) == 0 else pixels[..., 0]
     rgb, profile, native, more = _in_srgb(pixels, exif.get(TAGS.InterColorProfile) or b'')
     turn = exif.get(TAGS.Orientation, 1)
     rgb, alpha, native = (x if x is None else _turned(x, turn) for x in (rgb, alpha, native))

@@ -11,6 +11,7 @@ CLASSIC, BIG = (b'II*\0', b'MM\0*'), (b'II+\0', b'MM\0+')  # BigTIFF counts in 8
 FLOATS = 3  # of SampleFormat
 APART = 2  # of PlanarConfiguration: one channel after the other
 TIMES_ALPHA, ALPHA = 1, 2  # of ExtraSamples; 0 is a mask, a selection or infrared
+CHANNELS = {0: 1, 1: 1, 2: 3}  # of colours: grey, whose 0 may be white, and RGB
 COLOURS = {5: 'CMYK', 6: 'YCbCr', 8: 'Lab', 9: 'Lab', 10: 'Lab'}  # of PhotometricInterpretation
 Tags = Mapping[int, Any]
 Directory = TiffImagePlugin.ImageFileDirectory_v2

@@ -1,11 +1,13 @@
 """TIFFs of many kinds: an extra channel is no transparency, and a kind that is not read is not called damaged."""
 
+import contextlib
 import io
 import struct
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image
+import tifffile
+from PIL import ExifTags, Image, ImageCms
 
 from addsr_jax.data import metadata, pictures
 from addsr_jax.errors import PictureError
@@ -79,10 +81,75 @@ def test_a_few_bright_lights_do_not_darken_a_picture_of_floats():
     assert picture.remarks == ('its values reach to 300: what is above 1 is cut off',)
 
 
+def apart(values, **options):
+    """A TIFF whose channels lie one after the other, as tifffile writes it."""
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.moveaxis(values, -1, 0), photometric='rgb', planarconfig='separate', **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize('compression', [None, 'zlib'])
+@pytest.mark.parametrize('byteorder', ['<', '>'])
+@pytest.mark.parametrize('values', [DEEP, FLOATS, FLOATS.astype(np.float64)], ids=['16 bits', 'floats', 'doubles'])
+def test_deep_channels_that_lie_apart_are_those_that_lie_together(values, byteorder, compression):
+    data = apart(values, byteorder=byteorder, compression=compression, rowsperstrip=5)
+    picture = pictures.decode_picture(data, 'x')
+    np.testing.assert_array_equal(picture.rgb, pictures.decode_picture(tiff(values), 'x').rgb)
+    assert (picture.format, picture.bits, picture.alpha, picture.remarks) == ('TIFF', 16, None, ())
+
+
+def test_what_stands_beside_channels_that_lie_apart_is_kept_and_the_picture_turned():
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
+    data = apart(DEEP, iccprofile=profile, extratags=[(274, 'H', 1, 6, True), (271, 's', 0, 'Maker', True)])
+    picture = pictures.decode_picture(data, 'x')
+    np.testing.assert_array_equal(pictures.eight_bits(picture.rgb), np.rot90(RGB, -1))
+    assert picture.profile == profile
+    assert metadata.opened(picture.beside.exif)[ExifTags.Base.Make] == 'Maker'
+
+
+def test_alpha_that_lies_apart_is_alpha():
+    values = np.dstack([DEEP, DEEP[..., :1]])
+    picture = pictures.decode_picture(apart(values, extrasamples=['unassalpha']), 'x')
+    np.testing.assert_array_equal(picture.rgb, DEEP)
+    np.testing.assert_array_equal(picture.alpha, DEEP[..., 0])
+
+
 @pytest.mark.parametrize('values', [DEEP, FLOATS], ids=['16 bits', 'floats'])
-def test_deep_channels_that_lie_apart_are_refused(values):
-    with pytest.raises(PictureError, match='lies apart'):
-        pictures.decode_picture(tiff(values, planar=2), 'x')
+def test_deep_grey_with_alpha_stays_grey(values):
+    picture = pictures.decode_picture(tiff(values[..., :2], 1, extra=2), 'x')
+    assert picture.grey
+    np.testing.assert_array_equal(pictures.eight_bits(picture.rgb), np.repeat(RGB[..., :1], 3, -1))
+    np.testing.assert_array_equal(pictures.eight_bits(picture.alpha), RGB[..., 1])
+
+
+def test_halves_are_floats_and_more_than_four_channels_are_said():
+    picture = pictures.decode_picture(tiff(FLOATS.astype(np.float16)), 'x')
+    np.testing.assert_array_equal(pictures.eight_bits(picture.rgb), RGB)
+    assert picture.white == 1
+    picture = pictures.decode_picture(tiff(np.dstack([DEEP, DEEP[..., :2]]), extra=[0, 0]), 'x')
+    np.testing.assert_array_equal(picture.rgb, DEEP)
+    assert picture.alpha is None
+    assert picture.remarks == ('its 2 extra channels are no transparency and play no part',)
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_damage_to_one_whose_channels_lie_apart_is_one_error(seed, capfd):
+    data, random = apart(DEEP, compression='zlib'), np.random.default_rng(seed)
+    for _ in range(100):
+        broken = np.frombuffer(data, np.uint8).copy()
+        broken[random.integers(4, broken.size, 3)] = random.integers(0, 256, 3)
+        with contextlib.suppress(PictureError):
+            pictures.decode_picture(broken.tobytes()[: random.integers(20, len(data) + 1)], 'x')
+    assert capfd.readouterr() == ('', '')
+
+
+def test_one_that_is_packed_in_a_way_that_is_not_read_says_so():
+    data = bytearray(apart(DEEP, compression='zlib'))
+    with tifffile.TiffFile(io.BytesIO(bytes(data))) as file:
+        tag = file.pages.first.tags['Compression']
+        data[tag.valueoffset : tag.valueoffset + 2] = (5).to_bytes(2, 'little')
+    with pytest.raises(PictureError, match='save it as RGB or grey of 8 or 16 bits, not compressed'):
+        pictures.decode_picture(bytes(data), 'x')
 
 
 @pytest.mark.parametrize('values', [DEEP, FLOATS], ids=['16 bits', 'floats'])
@@ -94,12 +161,8 @@ def test_a_big_tiff_is_read_and_turned_as_a_small_one(values, orientation):
 
 
 UNREAD = {
-    '2 channels of 16-bit numbers': tiff(DEEP[..., :2], 1, extra=2),
-    '5 channels of 16-bit numbers': tiff(np.dstack([DEEP, DEEP[..., :2]]), extra=[0, 0]),
-    '3 channels of 16-bit floats': tiff(FLOATS.astype(np.float16)),
     '3 channels of 16-bit numbers with signs': tiff((DEEP >> 1).astype(np.int16)),
     'Lab in 3 channels of 16-bit numbers': tiff(DEEP, 8),
-    '2 channels of 32-bit floats': tiff(FLOATS[..., :2], 1, extra=2),
     'CMYK in 4 channels of 32-bit floats': tiff(np.dstack([FLOATS, FLOATS[..., 0]]), 5),
 }
 
@@ -112,7 +175,7 @@ def test_a_whole_tiff_of_a_kind_that_is_not_read_says_which_and_not_that_it_is_d
 
 def test_one_that_lacks_pixels_is_damaged():
     with pytest.raises(PictureError, match='or damaged'):
-        pictures.decode_picture(UNREAD['5 channels of 16-bit numbers'][:-99], 'x')
+        pictures.decode_picture(UNREAD['Lab in 3 channels of 16-bit numbers'][:-99], 'x')
 
 
 def test_a_big_tiff_keeps_its_exif():
