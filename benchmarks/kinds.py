@@ -17,6 +17,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import tifffile
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from addsr_jax import upscale
@@ -83,13 +84,15 @@ def row(source: Path, result: Path | None) -> list[str]:
 def told(path: Path) -> str:
     """'PNG RGBA 16 bits'."""
     image, depth = opened(path), 8
-    values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    values = numbers(path) if image.format == 'TIFF' and image.mode != 'CMYK' else decoded(path)
     if values is not None:
         depth = 8 * values.dtype.itemsize
     if heif.is_one(image):
         depth = heif.bits(image, path.read_bytes())
+    floats = values is not None and values.dtype.kind == 'f'
+    kind = ('half floats' if depth == 16 else 'floats') if floats else f'{depth} bits' if depth > 8 else ''
     words = f'{image.format} {image.mode}'
-    return f'{words} {"floats" if depth == 32 else f"{depth} bits" if depth > 8 else ""}'.strip()
+    return f'{words} {kind}'.strip()
 
 
 def extras(before: Image.Image, after: Image.Image) -> str:
@@ -115,26 +118,39 @@ def opened(path: Path) -> Image.Image:
     formats.readable()  # makes HEIC known to Pillow
     try:
         image = Image.open(path)
-    except UnidentifiedImageError:  # a TIFF of floats in colours
-        return of_floats(path)
+    except UnidentifiedImageError:  # a TIFF of floats in colours, or one that is rarer
+        return of_numbers(path)
+    if getattr(image, 'tag_v2', {}).get(TAGS.PlanarConfiguration) == 2:  # of which Pillow makes other colours
+        return of_numbers(path)
     with contextlib.suppress(OSError):
         image.load()
     return image
 
 
-def of_floats(path: Path) -> Image.Image:
+def of_numbers(path: Path) -> Image.Image:
     """In 8 bits, with its EXIF."""
-    values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    assert values is not None
-    image, tags, data = (
-        Image.fromarray(np.rint(np.nan_to_num(values[..., ::-1]) * 255).astype(np.uint8)),
-        Image.Exif(),
-        path.read_bytes(),
-    )
+    values = numbers(path)
+    values = values.astype(float) / 257 if values.dtype == np.uint16 else np.nan_to_num(values.astype(float)) * 255
+    mode = {2: 'LA', 3: 'RGB', 4: 'RGBA'}[values.shape[2]]
+    image, tags = Image.fromarray(np.rint(values).astype(np.uint8), mode), Image.Exif()
     image.format = 'TIFF'  # pyright: ignore[reportAttributeAccessIssue]
-    tags.load_from_fp(io.BytesIO(data))
+    tags.load_from_fp(io.BytesIO(path.read_bytes()))
     image.info['exif'] = tags.tobytes()
     return image
+
+
+def numbers(path: Path) -> np.ndarray:
+    """[H, W, channels] of a TIFF's first page: tifffile's, or OpenCV's of those that are packed."""
+    with tifffile.TiffFile(path) as file, contextlib.suppress(ValueError):
+        values = file.pages.first.asarray()
+        return np.moveaxis(values, 0, -1) if file.pages.first.axes == 'SYX' else np.atleast_3d(values)
+    values = decoded(path)
+    assert values is not None
+    return np.atleast_3d(values)[..., [2, 1, 0, 3][: values.shape[2]] if values.ndim == 3 else [0]]
+
+
+def decoded(path: Path) -> np.ndarray | None:
+    return cv2.imread(str(path), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
 
 
 def seen(path: Path) -> np.ndarray:
@@ -199,6 +215,11 @@ def made() -> dict[str, bytes]:
         'deep_grey.tif': opencv('.tiff', deep[..., 1]),
         'floats.tif': opencv('.tiff', (deep / 65535).astype(np.float32)),
         'grey_floats.tif': opencv('.tiff', (deep[..., 1] / 65535).astype(np.float32)),
+        'half_floats.tif': by_tifffile((deep / 65535).astype(np.float16), photometric='rgb'),
+        'channels_apart.tif': by_tifffile(np.moveaxis(deep, -1, 0), photometric='rgb', planarconfig='separate'),
+        'deep_grey_with_alpha.tif': by_tifffile(
+            soft[..., [1, 3]], photometric='minisblack', planarconfig='contig', extrasamples=['unassalpha']
+        ),
         'print.tif': encoded(image.convert('CMYK'), 'TIFF'),
         'pages.tif': encoded(image, 'TIFF', save_all=True, append_images=[image]),
         'colours.bmp': encoded(image, 'BMP', dpi=(300, 300)),
@@ -236,6 +257,12 @@ def opencv(ending: str, values: np.ndarray, *options: int) -> bytes:
     """[H, W] or [H, W, RGB(A)], which Pillow does not write."""
     order = [2, 1, 0, 3][: values.shape[2]] if values.ndim == 3 else None
     return cv2.imencode(ending, values if order is None else values[..., order], options)[1].tobytes()
+
+
+def by_tifffile(values: np.ndarray, **options) -> bytes:
+    file = io.BytesIO()
+    tifffile.imwrite(file, values, **options)
+    return file.getvalue()
 
 
 def with_profile(png: bytes, profile: bytes) -> bytes:

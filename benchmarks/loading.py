@@ -140,7 +140,13 @@ def measured(way: str, folder: Path, devices: int) -> list[tuple[float, float, f
         _, status, usage = os.wait4(child.pid, 0)
         if status:
             sys.exit(f'{way} failed')
-        found.append((float(printed.split()[-1] if printed else 0), usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e9))
+        found.append(
+            (
+                float(printed.split()[-1] if printed else 0),
+                usage.ru_utime + usage.ru_stime,
+                usage.ru_maxrss * 1024 / 1e9,
+            )
+        )
     return found
 
 

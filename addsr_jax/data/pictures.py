@@ -214,6 +214,10 @@ def _several(image: Image.Image) -> tuple[str, ...]:
     except Exception:  # the first one may be whole all the same
         return ()
     kind = 'frames' if image.format in formats.ANIMATED else 'pages' if image.format == 'TIFF' else 'pictures'
+    return _first_of(count, kind)
+
+
+def _first_of(count: int, kind: str) -> tuple[str, ...]:
     return (f'the first of {count} {kind}',) if count > 1 else ()
 
 
@@ -337,7 +341,7 @@ def _of_numbers(data: bytes, tags: tiff.Tags, limit: int) -> Picture:
     rgb, alpha, native = (x if x is None else _turned(x, turn) for x in (rgb, alpha, native))
     assert rgb is not None
     beside = Beside(xmp=bytes(exif.get(700) or b''), exif=metadata.exif_bytes(exif))
-    remarks = (*tiff.left_out(tags), *beyond, *more)
+    remarks = (*_first_of(tiff.pages(data), 'pages'), *tiff.left_out(tags), *beyond, *more)
     return Picture(rgb, alpha, pixels.ndim == 2, 'TIFF', 16, white, profile, native, beside, remarks)
 
 

@@ -1,7 +1,7 @@
 """How the pixels of a TIFF lie, by the tags of its first picture, and words for those that nobody here reads."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from PIL import ExifTags, Image, TiffImagePlugin
@@ -19,13 +19,28 @@ Directory = TiffImagePlugin.ImageFileDirectory_v2
 
 def directory(data: bytes) -> Tags | None:
     """Of the first picture; None for other files. Whatever Pillow raises for damage."""
-    if data[:4] not in (*CLASSIC, *BIG):
-        return None
-    tags = Directory(data[:16] if data[:4] in BIG else data[:8])
-    file = io.BytesIO(data)
-    file.seek(tags.next)
-    tags.load(file)
-    return tags
+    return next(_directories(data)) if data[:4] in (*CLASSIC, *BIG) else None
+
+
+def pages(data: bytes) -> int:
+    """How many pictures a file holds, as far as it is whole."""
+    count = 0
+    try:
+        for _ in _directories(data):
+            count += 1
+    except Exception:  # whatever Pillow raises for damage; the first one may be whole all the same
+        return max(count, 1)
+    return count
+
+
+def _directories(data: bytes) -> Iterator[Directory]:
+    """The same one, filled with the tags of one picture after the other."""
+    tags, file, seen = Directory(data[:16] if data[:4] in BIG else data[:8]), io.BytesIO(data), set()
+    while not seen or (tags.next and tags.next not in seen):
+        seen.add(tags.next)
+        file.seek(tags.next)
+        tags.load(file)
+        yield tags
 
 
 def exif(data: bytes) -> Image.Exif:

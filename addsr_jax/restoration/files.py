@@ -165,6 +165,8 @@ def _ending(job: Job, naming: Naming) -> tuple[str, str]:
         return '.png', f'as PNG, since results are not written as {own}' if own else 'as PNG'
     if job.longest > WRITTEN[own].longest:
         return '.png', f'as PNG, since {own} holds {WRITTEN[own].longest} pixels a side'
+    if job.deep and WRITTEN[own].bits == 8:
+        return '.png', f'as PNG, since {own} is written with 8 bits'
     return job.source.suffix, ''
 
 

@@ -132,6 +132,17 @@ def test_halves_are_floats_and_more_than_four_channels_are_said():
     assert picture.remarks == ('its 2 extra channels are no transparency and play no part',)
 
 
+@pytest.mark.parametrize('values', [DEEP, FLOATS], ids=['16 bits', 'floats'])
+def test_the_first_of_several_pages_is_read_and_their_number_said(values):
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        for page in (values, values * 0, values * 0):
+            writer.write(np.moveaxis(page, -1, 0), photometric='rgb', planarconfig='separate')
+    picture = pictures.decode_picture(file.getvalue(), 'x')
+    np.testing.assert_array_equal(pictures.eight_bits(picture.rgb), RGB)
+    assert picture.remarks == ('the first of 3 pages',)
+
+
 @pytest.mark.parametrize('seed', range(3))
 def test_damage_to_one_whose_channels_lie_apart_is_one_error(seed, capfd):
     data, random = apart(DEEP, compression='zlib'), np.random.default_rng(seed)

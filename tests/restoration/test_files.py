@@ -4,12 +4,13 @@ import dataclasses
 import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from addsr_jax import places
-from addsr_jax.data import formats, pictures
+from addsr_jax.data import formats, heif, pictures
 from addsr_jax.errors import UserError
 from addsr_jax.restoration import files
 from addsr_jax.restoration.files import Naming
@@ -65,6 +66,19 @@ def test_a_kind_that_cannot_hold_the_result_becomes_png_and_says_why(photos, tmp
     assert jobs['wide.webp'].remark == 'as PNG, since WEBP holds 16383 pixels a side'
     with pytest.raises(UserError, match=r'wide_x4\.webp would have more than 16383 pixels a side'):
         plan([photos], tmp_path / 'out', format='webp')
+
+
+@pytest.mark.skipif(not heif.reads_avif(), reason='this OpenCV makes no AVIF')
+def test_an_avif_of_more_than_8_bits_becomes_png_which_holds_them(tmp_path):
+    for bits in (8, 10):
+        values = np.full((12, 16, 3), 1 << bits - 1, np.uint8 if bits == 8 else np.uint16)
+        data = cv2.imencode('.avif', values, (cv2.IMWRITE_AVIF_DEPTH, bits))[1]
+        (tmp_path / f'{bits}.avif').write_bytes(data.tobytes())
+    jobs = {job.source.name: job for job in plan([tmp_path], tmp_path / 'out')}
+    assert jobs['8.avif'].target.name == '8_x4.avif'
+    assert jobs['10.avif'].target.name == '10_x4.png'
+    assert jobs['10.avif'].remark == 'as PNG, since AVIF is written with 8 bits'
+    assert names(plan([tmp_path / '10.avif'], tmp_path / 'out', format='avif')) == ['10_x4.avif']
 
 
 def made_by(job, content):

@@ -223,7 +223,7 @@ def test_all_devices_of_a_machine_share_a_folder_and_give_the_pictures_that_one_
     command = ['in', '--weights', 'model', '--steps', '1', '--batch', '2', '--format', 'png']
     devices = jax.local_devices()
     for output, some in (('all', devices), ('one', devices[:1])):
-        monkeypatch.setattr(jax, 'local_devices', lambda some=some: some)
+        monkeypatch.setattr(jax, 'local_devices', lambda backend=None, some=some: some)
         used.clear()
         assert guard(upscale.main, [*command, '-o', output]) == 0
         assert used
