@@ -56,6 +56,7 @@ class DeviceModel:
     mesh: Mesh
     runtime: Runtime | None = field(default=None, kw_only=True)  # None: XLA
     _programs: dict[Any, Any] = field(default_factory=dict, repr=False, kw_only=True)
+    _bytes: dict[Any, int] = field(default_factory=dict, repr=False, kw_only=True)  # that those take
 
     def sample(self, lq: jax.Array, key: jax.Array, **settings: Any) -> jax.Array:
         """The sampler alone: lq [B, H, W, 3] in [-1, 1] at output size, H and W multiples of `grid` -> the same shape.
@@ -121,8 +122,9 @@ class DeviceModel:
             kernel = self.networks.unet.kernel
             asked = program.Shaped(self.networks.spec, sampling, self.mesh, count, height, width, dtype, kernel)
             self._programs[key] = asked.compile()
+            self._bytes[key] = compiled_bytes(self._programs[key])  # asked once: the answer takes 40 MB
             return_freed_memory()
-        return compiled_bytes(self._programs[key])
+        return self._bytes[key]
 
     def words(self, settings: Settings) -> np.ndarray:
         """Tokens [2, 77] of the prompt and of the negative prompt."""
