@@ -17,7 +17,7 @@ import xxhash
 from addsr_jax.trees import Tree
 
 NAME = 'xxh3_128'  # in records and metadata
-PIECE = 1 << 20  # bytes of a file that are read at a time
+AT_ONCE = 1 << 20  # bytes of a file that are read
 LARGE = 1 << 14  # elements from which on `in_pieces` cuts an array
 PIECES = 64  # into which it is cut, or as many of them as divide its largest axis
 
@@ -39,7 +39,7 @@ def cut(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def in_pieces(name: str, array: np.ndarray, shape: tuple[int, ...] | None = None, start: int = 0) -> int:
-    """The sum of an array's pieces' hashes, so that hosts that hold some pieces each find it together.
+    """The sum of an array's pieces' hashes, modulo 2**128, so that hosts that hold some pieces each find it together.
 
     array: all of it, or, with the whole's `shape`, what begins at `start` of the axis that is cut, some whole pieces.
     """
@@ -50,7 +50,8 @@ def in_pieces(name: str, array: np.ndarray, shape: tuple[int, ...] | None = None
         return of_array(name, array)
     size = whole[axis] // pieces
     parts = np.split(array, array.shape[axis] // size, axis)
-    return sum(of_array(f'{name} {n}/{pieces}', part) for n, part in enumerate(parts, start // size))
+    made = [of_array(f'{name} {list(whole)} {n}/{pieces}', part) for n, part in enumerate(parts, start // size)]
+    return sum(made) % 2**128
 
 
 def of_tree(tree: Tree) -> str:
@@ -67,7 +68,7 @@ def of_file(path: Path) -> str:
     """Of a file's bytes."""
     digest = xxhash.xxh3_128()
     with path.open('rb') as file:
-        while piece := file.read(PIECE):
+        while piece := file.read(AT_ONCE):
             digest.update(piece)
     return digest.hexdigest()
 

@@ -5,7 +5,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import jax
@@ -20,6 +20,7 @@ from addsr_jax.trees import Tree
 
 HEARTBEAT = 30  # seconds without a sign of life after which a process counts as dead, and the others end
 JOINING = 300  # seconds that the first one waits for the last
+HASH = 16  # bytes
 PIECE = 8 * 2**20  # bytes that one process gives to the others at once, and that each device holds meanwhile
 
 
@@ -87,6 +88,15 @@ def wait(name: str) -> None:
 def from_all(value: np.ndarray) -> np.ndarray:
     """[processes, ...]: an array of every process, all of one shape and dtype; all ask together."""
     return np.asarray(multihost_utils.process_allgather(value)) if several() else value[None]
+
+
+def numbers_of_all(own: Sequence[int]) -> list[list[int]]:
+    """Hashes, numbers below 2**128, of every process, as many of each; all ask together."""
+    content = np.frombuffer(b''.join(number.to_bytes(HASH) for number in own), np.uint8)
+    return [
+        [int.from_bytes(made[at : at + HASH]) for at in range(0, len(made), HASH)]
+        for made in (given.tobytes() for given in from_all(content))
+    ]
 
 
 def from_one(content: np.ndarray | None, size: int, giver: int) -> np.ndarray:

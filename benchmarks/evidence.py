@@ -96,6 +96,7 @@ PIECES = {
         (('docs/performance.md', 'upscale_tiles'),),
     ),
     'torch': Piece(('-m', 'benchmarks.compare_torch'), (('docs/performance.md', 'torch'),)),
+    'convolutions': Piece(('-m', 'benchmarks.convolutions'), (('docs/performance.md', 'convolutions'),)),
     'savings': Piece(('-m', 'benchmarks.savings'), (('docs/performance.md', 'savings'),)),
     'int8': Piece(('-m', 'benchmarks.switches', 'int8', *PAIRS, '--limit', '8'), (('docs/performance.md', 'int8'),)),
     'roofline': Piece(

@@ -119,12 +119,10 @@ def damaged(record: Mapping[str, Any], state: Tree) -> list[str]:
 def hashed(leaves: list[tuple[str, jax.Array]], cuts: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
     """The hash of each leaf, cut as `cuts` says."""
     own = [
-        sum(hashes.of_array(f'{name} {place}', piece) for place, piece in pieces(leaf, cuts[name]))
+        sum(hashes.of_array(f'{name} {place}', piece) for place, piece in pieces(leaf, cuts[name])) % 2**128
         for name, leaf in leaves
     ]
-    words = np.frombuffer(b''.join((n % 2**128).to_bytes(16, 'little') for n in own), np.uint8)
-    everyone = processes.from_all(words.reshape(-1, 16))
-    sums = [sum(int.from_bytes(part[i].tobytes(), 'little') for part in everyone) for i in range(len(own))]
+    sums = map(sum, zip(*processes.numbers_of_all(own), strict=True))
     return {name: hashes.text(n) for (name, _), n in zip(leaves, sums, strict=True)}
 
 

@@ -160,8 +160,9 @@ def _save_orbax(params: Tree, folder: Path, name: str) -> None:
     places.make_folder((folder / name).parent)
     # in chunks, so that each of several hosts can read its share of a tensor alone; files of 64 MB, since Orbax gathers
     # a whole file in memory before it writes it, and its default is no limit
-    in_chunks = jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=CHUNK), params)
-    arguments = ocp.args.PyTreeSave(params, save_args=in_chunks, ocdbt_target_data_file_size=64 * 2**20)
+    chunks = jax.tree.map(lambda leaf: CHUNK if hashes.cut(np.shape(leaf))[1] > 1 else None, params)
+    how = jax.tree.map(lambda leaf, chunk: ocp.SaveArgs(chunk_byte_size=chunk), params, chunks)
+    arguments = ocp.args.PyTreeSave(params, save_args=how, ocdbt_target_data_file_size=64 * 2**20)
     me = jax.process_index()  # a bundle is written by one process, which must not wait for others
     alone = ocp.options.MultiprocessingOptions(me, {me}, 'bundle')
     handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
@@ -214,7 +215,7 @@ def described(path_or_name: str | Path) -> Bundle:
         check(found, wanted, folder)
         shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), found)
     else:
-        shapes = trees.unflatten({name: tree for name, _, tree in _stored(folder, wanted)})
+        shapes = trees.unflatten({name: tree for name, _, tree, _ in _stored(folder, wanted)})
     shared = same.read(record, record['parts'])
     return Bundle(spec, shapes, folder / 'tokenizer', record['info'], _tags_of(folder), shared)
 
@@ -291,31 +292,43 @@ def _load_orbax(
     folder: Path, record: Mapping[str, Any], wanted: dict[str, Tree], dtype: Any, mesh: Mesh | None
 ) -> dict[str, Tree]:
     shared, flat = same.read(record, wanted), {}
+    readers = processes.sharing(mesh)
+    if len(readers) > 1:
+        _check_same(folder, record)
     made: dict[str, dict[str, int]] = {}  # hashes of tensors by network
-    for network, path, stored in sorted(_stored(folder, wanted), key=lambda found: found[0].startswith(same.OF)):
+    for network, path, stored, chunks in sorted(
+        _stored(folder, wanted), key=lambda found: found[0].startswith(same.OF)
+    ):
         theirs = same.theirs(network, made, shared)
         own = {name: shape for name, shape in trees.flatten(stored).items() if name not in theirs}
         flat[network], found = {}, {}
         if own:
             where = None if mesh is None else sharding.state_shardings(mesh, {network: own})[network]
-            restorer = restoring.Restorer(dtype, where, processes.sharing(mesh), model_file.in_pieces(record))
+            restorer = restoring.Restorer(dtype, where, readers, model_file.in_pieces(record))
             with _readable(path):
-                flat[network], found = restorer.restored(path, trees.unflatten(own))
+                flat[network], found = restorer.restored(path, own, chunks)
         made[network] = theirs | found
         model_file.check(record, f'params/{network}', hashes.text(sum(made[network].values())), path)
     found = trees.unflatten(flat)
     return {part: found[part] for part in wanted}
 
 
-def _stored(folder: Path, wanted: dict[str, Tree]) -> Iterator[tuple[str, Path, Tree]]:
-    """(network, its place, shapes as they are stored) of an Orbax bundle, which are those that are wanted."""
+def _check_same(folder: Path, record: Mapping[str, Any]) -> None:
+    """Processes that load together may each have a folder of their own; they read them as one."""
+    records = processes.numbers_of_all([int(hashes.of_json(record), 16)])
+    if any(other != records[0] for other in records):
+        raise UserError(f'{folder} is not the same at every process: copy the folder again')
+
+
+def _stored(folder: Path, wanted: dict[str, Tree]) -> Iterator[tuple[str, Path, Tree, dict[str, tuple[int, ...]]]]:
+    """(network, its place, shapes as they are stored, those of chunks) of an Orbax bundle: those that are wanted."""
     for part, tree in wanted.items():
         for network, shapes in networks_of(part, tree).items():
             path = places.absolute(folder / 'params' / network)
             with _readable(path):
-                stored = restoring.described(path, len(jax.tree.leaves(shapes)))
+                stored, chunks = restoring.described(path, len(jax.tree.leaves(shapes)))
             check(stored, shapes, path)
-            yield network, path, stored
+            yield network, path, stored, chunks
 
 
 @contextmanager

@@ -8,11 +8,11 @@ import numpy as np
 
 from addsr_jax import processes
 from addsr_jax.attempts import reason_of
-from addsr_jax.errors import UserError
+from addsr_jax.errors import UserError, printable
+from addsr_jax.processes import HASH
 
 COMPLAINT = 1024  # bytes for what was wrong, before everything else: zeros where nothing was
 MISTAKE = b'!'  # before a complaint that was a UserError
-HASH = 16  # bytes
 LINE = 64  # bytes: every tensor begins at a multiple
 
 
@@ -42,24 +42,28 @@ def shared(look: Callable[[], Looked] | None, shapes: Mapping[str, Any], giver: 
     return _unpacked(given, shapes) if found is None else found
 
 
-def together(look: Callable[[], Mapping[str, int]], names: Sequence[str]) -> dict[str, int]:
+def together(look: Callable[[], Mapping[str, int]], first: Mapping[str, Sequence[int]]) -> dict[str, int]:
     """For every name the sum of what `look` finds at all processes, which ask together.
 
-    What it raises anywhere is raised everywhere.
+    first: of every name and process the first process that looks at the same, and finds the same number: it is counted
+    once. What `look` raises anywhere is raised everywhere.
     """
-    failed, content = None, np.zeros(COMPLAINT, np.uint8)
+    failed, found = None, {}
     try:
         found = look()
-        content = np.concatenate([content, _hashes(found, names)])
     except Exception as error:  # the others wait for an answer
-        failed, content = error, _complaint(error, COMPLAINT + HASH * len(names))
-    everyone = processes.from_all(content)
+        failed = error
+    everyone = processes.from_all(np.zeros(COMPLAINT, np.uint8) if failed is None else _complaint(failed, COMPLAINT))
     if failed is not None:
         raise failed
     for given in everyone:
         _raise(given)
-    sums = [sum(numbers) for numbers in zip(*(_numbers(given, len(names)) for given in everyone), strict=True)]
-    return dict(zip(names, sums, strict=True))
+    numbers = processes.numbers_of_all([found[name] for name in first])
+    by_name = dict(zip(first, zip(*numbers, strict=True), strict=True))
+    for name, made in by_name.items():
+        if any(made[process] != made[other] for process, other in enumerate(first[name])):
+            raise UserError(f'{printable(name)} is not the same at every process: copy the folder again')
+    return {name: sum(made[process] for process in set(first[name])) for name, made in by_name.items()}
 
 
 def _places(shapes: Mapping[str, Any]) -> dict[str, slice]:
@@ -78,27 +82,22 @@ def _end(shapes: Mapping[str, Any]) -> int:
 
 def _packed(looked: Looked, shapes: Mapping[str, Any]) -> np.ndarray:
     content = np.zeros(_end(shapes), np.uint8)
-    content[COMPLAINT : COMPLAINT + HASH * len(shapes)] = _hashes(looked.made, list(shapes))
+    made = b''.join(looked.made[name].to_bytes(HASH) for name in shapes)
+    content[COMPLAINT : COMPLAINT + len(made)] = np.frombuffer(made, np.uint8)
     for name, place in _places(shapes).items():
         content[place] = np.ascontiguousarray(looked.arrays[name]).reshape(-1).view(np.uint8)
     return content
 
 
-def _hashes(made: Mapping[str, int], names: Sequence[str]) -> np.ndarray:
-    return np.frombuffer(b''.join((made[name] % 2 ** (8 * HASH)).to_bytes(HASH) for name in names), np.uint8)
-
-
-def _numbers(content: np.ndarray, count: int) -> list[int]:
-    """The hashes behind what may be a complaint."""
-    made = content[COMPLAINT : COMPLAINT + HASH * count].tobytes()
-    return [int.from_bytes(made[HASH * n : HASH * (n + 1)]) for n in range(count)]
-
-
 def _complaint(error: Exception, size: int) -> np.ndarray:
-    text = MISTAKE + str(error).encode() if isinstance(error, UserError) else reason_of(error).encode()
+    text = MISTAKE * isinstance(error, UserError) + _words(error).encode(errors='replace')
     content = np.zeros(size, np.uint8)
     content[: min(len(text), COMPLAINT)] = np.frombuffer(text[:COMPLAINT], np.uint8)
     return content
+
+
+def _words(error: Exception) -> str:
+    return str(error) if isinstance(error, UserError) else reason_of(error)
 
 
 def _raise(content: np.ndarray) -> None:
@@ -112,10 +111,11 @@ def _raise(content: np.ndarray) -> None:
 def _unpacked(content: np.ndarray, shapes: Mapping[str, Any]) -> Looked:
     """Views of the bytes; what another process complained of is raised."""
     _raise(content)
+    made = content[COMPLAINT : COMPLAINT + HASH * len(shapes)].tobytes()
     return Looked(
         {
             name: content[place].view(shapes[name].dtype).reshape(shapes[name].shape)
             for name, place in _places(shapes).items()
         },
-        dict(zip(shapes, _numbers(content, len(shapes)), strict=True)),
+        {name: int.from_bytes(made[HASH * n : HASH * (n + 1)]) for n, name in enumerate(shapes)},
     )

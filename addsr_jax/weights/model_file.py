@@ -36,6 +36,8 @@ def read(folder: Path) -> dict[str, Any]:
     """The record, its own hash and those of files checked; a UserError says what is wrong."""
     path = folder / NAME
     record = json_file.read(path, 'copy the folder again')
+    if record.get(PIECES, hashes.PIECES) != hashes.PIECES:
+        raise UserError(f'{path} was written by a newer addsr_jax: install that one')
     if HASHES not in record and set(record) - {PIECES} <= KEYS:
         return {**record, HASHES: {}}
     made = record.get(HASHES)
@@ -45,7 +47,7 @@ def read(folder: Path) -> dict[str, Any]:
     if made.get(NAME) != hashes.of_json({**record, HASHES: others}):
         raise UserError(
             f'{path} is not what was written: copy the folder again, or, where it was changed on purpose, take '
-            f'"{HASHES}" out of it'
+            f'"{HASHES}" out of it, and "{same.NAME}" where it is there'
         )
     for name, written in others.items():
         if name.startswith(FILES) and '..' not in name and _hash_of(folder / name) != written:
@@ -65,7 +67,7 @@ def _hash_of(path: Path) -> str:
 
 def in_pieces(record: Mapping[str, Any]) -> bool:
     """How the networks' tensors were hashed: in pieces, or each at once."""
-    return record.get(PIECES) == hashes.PIECES
+    return PIECES in record
 
 
 def check(record: Mapping[str, Any], name: str, made: str, path: Path) -> None:

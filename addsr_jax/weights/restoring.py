@@ -31,40 +31,44 @@ Places = Mapping[str, NamedSharding]  # where each tensor lies on a mesh
 Found = TypeVar('Found')
 
 
-def described(path: Path, most: int) -> Tree:
-    """Shapes and dtypes as they are stored; ValueError where they are those of more than `most` tensors, or of none."""
+def described(path: Path, most: int) -> tuple[Tree, dict[str, tuple[int, ...]]]:
+    """Shapes and dtypes as they are stored, and the shapes of chunks by path.
+
+    ValueError where they are those of more than `most` tensors, or of none.
+    """
     import orbax.checkpoint as ocp
 
     orbax_folder.check(path, most)
     with ocp.StandardCheckpointer() as reader:
-        saved = orbax_folder.described(reader, path)
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), dict(saved))
+        saved = dict(orbax_folder.described(reader, path))
+    chunks = {name: orbax_folder.chunk_of(leaf) for name, leaf in trees.flatten(saved).items()}
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), saved), chunks
 
 
 @dataclass(frozen=True)
 class Restorer:
     """How tensors of a folder are read: `places` None leaves them numpy's, `dtype` None as they are stored.
 
-    readers: the processes that load together, this one among them. in_pieces: whether tensors were hashed so, without
+    readers: the processes that load together, this one among them. cut: whether tensors were hashed in pieces, without
     which nobody reads a share alone.
     """
 
     dtype: Any
     places: Places | None
     readers: Sequence[int]
-    in_pieces: bool
+    cut: bool
 
-    def restored(self, path: Path, stored: Tree) -> tuple[Tree, dict[str, int]]:
-        """The network of the shapes `stored`, and its tensors' hashes by path.
+    def restored(self, path: Path, flat: Arrays, chunks: Mapping[str, tuple[int, ...]]) -> tuple[Tree, dict[str, int]]:
+        """The network of tensors of the shapes `flat`, stored in `chunks`, and their hashes; all by path.
 
         A UserError names a tensor with a number that is not finite.
         """
-        flat = trees.flatten(stored)
-        own = self._own(flat)
+        split = self._split(flat, chunks)
         kept, made = {}, {}
-        if own:
-            made |= handing.together(partial(self._read_shares, path, flat, own, kept), list(own))
-        others = {name: leaf for name, leaf in flat.items() if name not in own}
+        if split:
+            first = {name: share.first for name, share in split.items()}
+            made |= handing.together(partial(self._read_shares, path, flat, split, kept), first)
+        others = {name: leaf for name, leaf in flat.items() if name not in split}
         for looked in self._read_whole(path, others):
             kept |= looked.arrays if self.places is None else sharding.put_at(looked.arrays, self.places)
             made |= looked.made
@@ -72,35 +76,39 @@ class Restorer:
             return_freed_memory()
         return trees.unflatten({name: kept[name] for name in flat}), made
 
-    def _own(self, flat: Arrays) -> dict[str, Share]:
+    def _split(self, flat: Arrays, chunks: Mapping[str, tuple[int, ...]]) -> dict[str, Share]:
         """This process's shares of the tensors of which each process needs its share alone."""
-        if self.places is None or len(self.readers) == 1 or not self.in_pieces:
+        if self.places is None or len(self.readers) == 1 or not self.cut:
             return {}
-        found = {name: shares.own(leaf.shape, self.places[name]) for name, leaf in flat.items()}
+        on_devices = {  # others would be hashed as what jax makes of them: float64 as float32
+            name: leaf for name, leaf in flat.items() if jax.dtypes.canonicalize_dtype(leaf.dtype) == leaf.dtype
+        }
+        found = {name: shares.own(leaf.shape, self.places[name], chunks[name]) for name, leaf in on_devices.items()}
         return {name: share for name, share in found.items() if share is not None}
 
-    def _read_shares(self, path: Path, flat: Arrays, own: Mapping[str, Share], kept: Arrays) -> dict[str, int]:
-        """Puts tensors into `kept`; what this process counts of their hashes."""
-        sizes = {name: shares.bytes_of(share, flat[name]) for name, share in own.items()}
+    def _read_shares(self, path: Path, flat: Arrays, split: Mapping[str, Share], kept: Arrays) -> dict[str, int]:
+        """Puts tensors into `kept`; their hashes, of what this process holds."""
+        sizes = {name: shares.bytes_of(share, flat[name]) for name, share in split.items()}
         portions = [{name: flat[name] for name in names} for names in portioned(sizes)]
         made = {}
-        for looked in _ahead(partial(self._look_at_shares, path, own), portions):
+        for looked in _ahead(partial(self._look_at_shares, path, split), portions):
             kept |= looked.arrays
             made |= looked.made
             del looked
             return_freed_memory()
         return made
 
-    def _look_at_shares(self, path: Path, own: Mapping[str, Share], portion: Arrays) -> Looked:
+    def _look_at_shares(self, path: Path, split: Mapping[str, Share], portion: Arrays) -> Looked:
         assert self.places is not None
         arrays, made = _read(path, portion, self.places), {}
         for name, array in arrays.items():
-            share, stored = own[name], shares.on_host(array, own[name])
+            share, stored = split[name], shares.on_host(array, split[name])
             finite.check_tensor(name, stored, path)
-            made[name] = hashes.in_pieces(name, stored, array.shape, share.start) if share.counted else 0
+            made[name] = hashes.in_pieces(name, stored, array.shape, share.start)
             cast = trees.cast(stored, self.dtype)
-            if cast.dtype != array.dtype:
-                arrays[name] = shares.put(cast, share, array.shape, self.places[name])
+            same = cast.dtype == array.dtype
+            kept = shares.without_copy(array) if same else shares.put(cast, share, array.shape, self.places[name])
+            arrays[name] = kept
         return Looked(arrays, made)
 
     def _read_whole(self, path: Path, flat: Arrays) -> Iterator[Looked]:
@@ -119,7 +127,7 @@ class Restorer:
 
     def _look_at(self, path: Path, portion: Arrays) -> Looked:
         arrays = _read(path, portion)
-        made = hashes.of_leaves(arrays, hashes.in_pieces if self.in_pieces else hashes.of_array)
+        made = hashes.of_leaves(arrays, hashes.in_pieces if self.cut else hashes.of_array)
         finite.check(arrays, path)
         return Looked(trees.cast(arrays, self.dtype), made)
 

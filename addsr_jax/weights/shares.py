@@ -11,19 +11,27 @@ from jax.sharding import NamedSharding
 
 from addsr_jax import hashes
 
+WASTE = 2  # times its share that a process may have to read, or else the tensor is read once among all
+
 
 @dataclass(frozen=True)
 class Share:
-    """Indices `start` to `stop` of the axis that `hashes.in_pieces` cuts: whole pieces of it."""
+    """Indices `start` to `stop` of the axis that `hashes.in_pieces` cuts: whole pieces of it.
+
+    first: for every process the first one that holds the same.
+    """
 
     axis: int
     start: int
     stop: int
-    counted: bool  # by this process; of several that hold the same, the first one counts it
+    first: tuple[int, ...]
 
 
-def own(shape: tuple[int, ...], place: NamedSharding) -> Share | None:
-    """This process's share; None everywhere where a process needs all of the tensor, or holds parts of pieces."""
+def own(shape: tuple[int, ...], place: NamedSharding, chunk: tuple[int, ...]) -> Share | None:
+    """This process's share of a tensor that is stored in chunks of that shape.
+
+    None everywhere where a process needs all of the tensor, holds parts of pieces, or would read much beside its own.
+    """
     axis, pieces = hashes.cut(shape)
     if pieces == 1:
         return None
@@ -32,15 +40,23 @@ def own(shape: tuple[int, ...], place: NamedSharding) -> Share | None:
     for device, index in place.devices_indices_map(shape).items():
         start, stop, _ = index[axis].indices(size)
         spans[device.process_index].add((start, stop))
-    held = {process: (min(found)[0], max(found)[1]) for process, found in spans.items()}
+    held = {process: (min(found)[0], max(found)[1]) for process, found in sorted(spans.items())}
     if not all(_follow(sorted(spans[process]), *held[process]) for process in held):
         return None
     if len(set(held.values())) == 1 or not _follow(sorted(set(held.values())), 0, size):
         return None
     if any(end % (size // pieces) for span in held.values() for end in span):
         return None
-    me = jax.process_index()
-    return Share(axis, *held[me], counted=me == min(n for n, span in held.items() if span == held[me]))
+    if any(_read(span, chunk[axis], size) > WASTE * (span[1] - span[0]) for span in held.values()):
+        return None
+    first = tuple(min(other for other in held if held[other] == span) for span in held.values())
+    return Share(axis, *held[jax.process_index()], first)
+
+
+def _read(span: tuple[int, int], chunk: int, size: int) -> int:
+    """Indices in the chunks that a span of an axis touches."""
+    start, stop = span
+    return min(-(-stop // chunk) * chunk, size) - start // chunk * chunk
 
 
 def _follow(spans: Iterable[tuple[int, int]], start: int, stop: int) -> bool:
@@ -57,6 +73,12 @@ def on_host(array: jax.Array, share: Share) -> np.ndarray:
     found = {shard.index[share.axis].indices(array.shape[share.axis])[0]: shard for shard in array.addressable_shards}
     parts = [np.asarray(found[start].data) for start in sorted(found)]
     return parts[0] if len(parts) == 1 else np.concatenate(parts, share.axis)
+
+
+def without_copy(array: jax.Array) -> jax.Array:
+    """The same on its devices, without what jax keeps on the host of shards that `on_host` has fetched."""
+    shards = [shard.data for shard in array.addressable_shards]
+    return jax.make_array_from_single_device_arrays(array.shape, array.sharding, shards)
 
 
 def put(part: np.ndarray, share: Share, shape: tuple[int, ...], place: NamedSharding) -> jax.Array:

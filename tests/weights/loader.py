@@ -1,18 +1,23 @@
 """Weights loaded by one of several processes: what it read, and what it has in the end.
 
-python -m tests.weights.loader FOLDER DTYPE PORT PROCESSES PROCESS
+python -m tests.weights.loader FOLDER DTYPE PORT PROCESSES PROCESS MESH HARMED
+
+HARMED is a process whose own shares of one tensor are read wrong.
 """
 
 import json
 import sys
 from pathlib import Path
 
+import jax
+import numpy as np
+
 from addsr_jax import hashes, processes, sharding
 from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights import restoring
 
 
-def main(folder, dtype, port, count, process):
+def main(folder, dtype, port, count, process, mesh, harmed):
     processes.join(f'localhost:{port}', int(count), int(process))
     sharding.SMALL = hashes.LARGE = 2  # as if the model were large
     restoring.TOGETHER = 50_000
@@ -20,13 +25,18 @@ def main(folder, dtype, port, count, process):
 
     def noted(path, flat, places=None):
         (read if places is None else shares).extend(f'{path.relative_to(folder)}/{name}' for name in flat)
-        return original(path, flat, places)
+        found = original(path, flat, places)
+        if places is not None and process == harmed:
+            name, array = next(iter(found.items()))
+            ones = np.ones(array.shape, array.dtype)
+            found[name] = jax.make_array_from_callback(array.shape, array.sharding, lambda index: ones[index])
+        return found
 
     restoring._read = noted
     with processes.ending_together():
-        mesh = sharding.make_mesh('fsdp:-1')
+        mesh = sharding.make_mesh(mesh)
         loaded = bundles.load(folder, None if dtype == 'stored' else dtype, mesh=mesh)
-        split = sum(not leaf.is_fully_replicated for leaf in hashes.jax.tree.leaves(loaded.params))
+        split = sum(not leaf.is_fully_replicated for leaf in jax.tree.leaves(loaded.params))
         whole = processes.on_first_host(loaded.params, mesh)
         made = None if whole is None else hashes.of_tree(whole)
         print(json.dumps({'read': read, 'shares': shares, 'made': made, 'split': split}))  # noqa: T201

@@ -71,23 +71,30 @@ def test_a_complaint_arrives_instead_of_tensors_and_its_own_process_keeps_the_er
     assert str(arrived.value) == str(there)
 
 
-def everyone(monkeypatch, others):
-    """A network on which other processes gave these before."""
-    monkeypatch.setattr(handing.processes, 'from_all', lambda content: np.stack([content, *others(content.size)]))
+def beside(monkeypatch, complaint, numbers):
+    """Another process, which gave a complaint or none, and then these numbers."""
+    monkeypatch.setattr(handing.processes, 'from_all', lambda content: np.stack([content, complaint]))
+    monkeypatch.setattr(handing.processes, 'numbers_of_all', lambda own: [own, numbers])
 
 
-def test_hashes_of_all_processes_are_summed(monkeypatch):
-    names = ['a', 'b']
-    theirs = {'a': 5, 'b': 0}
-    everyone(
-        monkeypatch, lambda _: [np.concatenate([np.zeros(handing.COMPLAINT, np.uint8), handing._hashes(theirs, names)])]
-    )
-    assert handing.together(lambda: {'b': 7, 'a': 2**128 - 1}, names) == {'a': 2**128 + 4, 'b': 7}
+NONE = np.zeros(handing.COMPLAINT, np.uint8)
+
+
+def test_hashes_of_shares_are_summed_and_those_of_the_same_share_counted_once(monkeypatch):
+    beside(monkeypatch, NONE, [7, 5])
+    found = handing.together(lambda: {'b': 5, 'a': 2**128 - 1}, {'a': (0, 1), 'b': (0, 0)})
+    assert found == {'a': 2**128 + 6, 'b': 5}
+
+
+def test_what_processes_read_of_the_same_share_must_be_the_same(monkeypatch):
+    beside(monkeypatch, NONE, [6])
+    with pytest.raises(UserError, match='a is not the same at every process'):
+        handing.together(lambda: {'a': 5}, {'a': (0, 0)})
 
 
 def test_what_another_process_complains_of_is_raised_and_ones_own_error_first(monkeypatch):
-    everyone(monkeypatch, lambda size: [handing._complaint(UserError('kernel holds NaN'), size)])
-    with pytest.raises(UserError, match='kernel holds NaN'):
-        handing.together(lambda: {'a': 1}, ['a'])
+    beside(monkeypatch, handing._complaint(UserError('kernel holds \udcff'), handing.COMPLAINT), [])
+    with pytest.raises(UserError, match=r'kernel holds \?'):
+        handing.together(lambda: {'a': 1}, {'a': (0, 1)})
     with pytest.raises(KeyError):
-        handing.together(failing(KeyError('mine')), ['a'])
+        handing.together(failing(KeyError('mine')), {'a': (0, 1)})

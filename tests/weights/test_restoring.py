@@ -18,14 +18,18 @@ from tests import tiny
 from tests.training.test_processes import ROOT, environment, free_port
 
 
-def load_together(folder, dtype='stored', count=2):
-    """[(exit code, what it said)] of processes that load one folder."""
+def load_together(folder, dtype='stored', count=2, mesh='fsdp:-1', harmed=None):
+    """[(exit code, what it said)] of processes that load one folder, or each its own of a list."""
+    folders = folder if isinstance(folder, list) else [folder] * count
     port = free_port()
     with ExitStack() as files:  # a pipe would be full before its turn to be read has come
         said = [files.enter_context(tempfile.TemporaryFile('w+')) for _ in range(count)]
         children = [
             subprocess.Popen(
-                [sys.executable, '-m', 'tests.weights.loader', str(folder), dtype, str(port), str(count), str(process)],
+                [
+                    sys.executable, '-m', 'tests.weights.loader', str(folders[process]), dtype, str(port), str(count),
+                    str(process), mesh, str(harmed),
+                ],
                 env=environment(1), cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, text=True,
             )
             for process, file in enumerate(said)
@@ -130,3 +134,34 @@ def test_a_share_with_other_numbers_than_were_written_is_found_out_by_all(tmp_pa
     for code, said in load_together(tmp_path / 'a'):
         assert code == 2, said
         assert 'autoencoder is damaged: its tensors are not those that were written' in said
+
+
+@pytest.mark.parametrize('harmed', [None, 0, 2])
+def test_replicas_on_other_processes_are_looked_at_as_well(tmp_path, large, harmed):
+    params = {'autoencoder': tiny.bundle().params['autoencoder']}
+    bundles.save(dataclasses.replace(tiny.bundle(), params=params), tmp_path / 'model', 'orbax')
+    codes = load_together(tmp_path / 'model', count=4, mesh='data:2,fsdp:2', harmed=harmed)
+    if harmed is None:
+        assert [code for code, _ in codes] == [0] * 4, codes
+        assert json.loads(codes[0][1].splitlines()[-1])['made'] == hashes.of_tree(params)
+        return
+    for code, said in codes:
+        assert code == 2, said
+        assert 'is not the same at every process: copy the folder again' in said
+
+
+def test_processes_with_folders_of_their_own_that_differ_end_with_a_line(tmp_path, large):
+    params = {'autoencoder': tiny.bundle().params['autoencoder']}
+    for name, info in (('a', {}), ('b', {'stage': 'addsr'})):
+        bundles.save(dataclasses.replace(tiny.bundle(), params=params, info=info), tmp_path / name, 'orbax')
+    for code, said in load_together([tmp_path / 'a', tmp_path / 'b']):
+        assert code == 2, said
+        assert 'is not the same at every process: copy the folder again' in said
+
+
+def test_tensors_that_jax_would_make_others_of_are_read_whole(tmp_path, large):
+    params = {'autoencoder': trees.cast(tiny.bundle().params['autoencoder'], np.float64)}
+    bundles.save(dataclasses.replace(tiny.bundle(), params=params), tmp_path / 'model', 'orbax')
+    codes = load_together(tmp_path / 'model')
+    assert [code for code, _ in codes] == [0, 0], codes
+    assert json.loads(codes[0][1].splitlines()[-1])['shares'] == []
