@@ -30,7 +30,7 @@ class Command(Options):
     """What `benchmark` takes."""
 
     repeats: int = option('runs of each', default=3, low=1, high=1000)
-    weights: str = option("'nano' or a folder", default='nano', group='sample, start')
+    weights: str = option("'nano', a folder, or ORG/NAME on a hub", default='nano', group='sample, start')
     sizes: tuple[int, ...] = option(
         'sides of the inputs', default=(32, 64, 128), low=8, high=8192, least_items=1, unit='pixels', group='sample'
     )
@@ -45,9 +45,9 @@ class Command(Options):
         choices=ATTENTIONS,
         group='train',
     )
-    peak: float = option(
+    peak: float | None = option(
         'what the devices together can do, to print the share of it',
-        default=0.0,
+        default=None,
         low=0,
         high=1e9,
         unset='what the vendor says of them, where that is known',

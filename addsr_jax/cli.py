@@ -1,5 +1,6 @@
 """addsr COMMAND ...: the same as python -m addsr_jax.COMMAND. addsr PHOTO ...: upscale, with the result beside it."""
 
+import glob
 import importlib
 import os
 from collections.abc import Sequence
@@ -72,6 +73,8 @@ def beside(arguments: Sequence[str]) -> list[str]:
             raise UserError(f'-o is missing: {folder} lies in no folder, so say where the results go')
         return ['-o', str(folder.with_name(f'{folder.name}_x4'))]
     folders = {path.parent for path in inputs}
+    if any(glob.has_magic(str(folder)) and not folder.exists() for folder in folders):
+        raise UserError('-o is missing: of a pattern of folders, say where the results go')
     if len(folders) > 1 or any(path.is_dir() for path in inputs) or any(map(places.in_bucket, words)):
         raise UserError('-o is missing: of several folders, or of a bucket, say where the results go')
     return ['-o', str(folders.pop())]

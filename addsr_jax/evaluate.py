@@ -36,7 +36,7 @@ class Command(Options):
         'folder of low-quality pictures of the same names: run the methods and score', default=None
     )
     pred: Path | None = option('folder of finished pictures: score them only', default=None)
-    weights: str = option("'nano', or a folder that training or convert wrote", default='nano')
+    weights: str = option("'nano', a folder that training or convert wrote, or ORG/NAME on a hub", default='nano')
     methods: str = option(
         'METHOD, METHOD-STEPS or addsr-STEPS[x2][@PSR_WEIGHT], with commas; x2: antithetic',
         default='bicubic,seesr-50,addsr-4,addsr-1',

@@ -18,7 +18,7 @@ from addsr_jax.options import Options, option
 class Command(Options):
     """What `tag` takes beside a folder."""
 
-    weights: str = option('folder that convert from_pytorch wrote, with RAM')
+    weights: str = option('folder that convert from_pytorch wrote, or ORG/NAME on a hub, with RAM')
     tag_list: Path | None = option(
         'ram_tag_list.txt of another RAM than the published one', default=None, unset="the weights' own"
     )

@@ -26,6 +26,7 @@ class Telling:
     first: int = 0  # tiles that came first: their time is also that of what is done once, before them
     since: float = 0.0  # when they came
     told_minutes: bool = False
+    there: int = 0  # results of earlier starts
 
     def note(self, line: str) -> None:
         say(line)
@@ -80,6 +81,9 @@ class Telling:
         for name in self.left_out if self.total > 1 else ():
             complain(f'left out: {printable(name, 4096)}')
 
+    def nothing(self) -> None:
+        """All results are there already."""
+
     def close(self) -> None:
         """No more is told."""
 
@@ -116,10 +120,14 @@ class Json(Quiet):
         self.no_picture(event)
         self.end(0.0)
 
+    def nothing(self) -> None:
+        self.end(0.0)
+
     def end(self, idle: float) -> None:
         seconds = round(time.monotonic() - self.started, 3)
         self._write(
             pictures=self.total,
+            there=self.there,
             left_out=len(self.left_out),
             tiles=self.restored,
             seconds=seconds,
@@ -182,6 +190,11 @@ def described(event: Any) -> str:
     width, height = event.size
     told = ''.join(f'  ({remark})' for remark in event.remarks)
     return f'{printable(str(event.job.target), 4096)}  {width} x {height}{told}'
+
+
+def memory_of(size: float) -> str:
+    """'90 MB', '1.4 GB', of bytes."""
+    return f'{size / 1e9:.1f} GB' if size >= 1e9 else f'{size / 1e6:.0f} MB'
 
 
 def duration(seconds: float) -> str:

@@ -19,8 +19,8 @@ from addsr_jax.flags import Parser, take
 from addsr_jax.options import Options, option, unusual
 from addsr_jax.restoration import fidelity
 from addsr_jax.restoration.computing import MACHINE, Computing
-from addsr_jax.restoration.settings import FINISH, LARGE, RESULT, SAMPLING, WORDS, Settings
-from addsr_jax.telling import Telling, telling
+from addsr_jax.restoration.settings import FINISH, LARGE, RESULT, SAMPLING, SCALE, WORDS, Settings
+from addsr_jax.telling import Telling, memory_of, telling
 
 if TYPE_CHECKING:
     from addsr_jax.restoration.files import Job, Making
@@ -156,6 +156,8 @@ def check_words(arguments: Sequence[str]) -> None:
             raise UserError('an argument is empty: it may come from a variable that has no value')
         if word[:1] == '-' and word != '-' and os.path.lexists(word):
             raise UserError(f'{word} begins with a dash, as options do: write ./{word}')
+        if word.startswith('-output'):
+            raise UserError(f'{word} would be -o {word[2:]}: write -{word}')
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -178,8 +180,11 @@ def main(arguments: Sequence[str]) -> None:
         made_by = partial(making, command, asked_for(command, computing, settings))
         todo = files.remaining(share, made_by, overwrite=command.overwrite, resume=command.resume)
         if len(todo) < len(share):
-            told.note(f'{len(share) - len(todo)} of {len(share)} results are there already')
-        if todo:
+            told.there = len(share) - len(todo)
+            told.note(f'{told.there} of {len(share)} results are there already')
+        if not todo:
+            told.nothing()
+        else:
             room.check_disk(todo)
             restore_all(todo, made_by, command, computing, settings, told, alone=len(jobs) == 1)
 
@@ -194,6 +199,7 @@ def asked_for(command: Command, computing: Computing, settings: Settings) -> dic
     files |= {'model': places.place(command.weights) / model_file.NAME}  # trained on, weights keep their name
     there = {name: path for name, path in files.items() if path is not None and places.kind(path) == 'file'}
     contents = {name: content_of(places.read_bytes(path)) for name, path in there.items()}
+    settings = replace(settings, scale=None) if settings.scale == SCALE else settings  # as if nothing had been said
     return {**unusual(settings), **unusual(computing), **contents}
 
 
@@ -271,10 +277,11 @@ def ready(
     settings = chosen.settings
     tile = f'of {settings.tile} pixels or less' if settings.tile else 'of whole pictures'
     pictures, tiles = (f'{n} {word}{"s" * (n != 1)}' for n, word in ((len(jobs), 'picture'), (chosen.tiles, 'tile')))
-    told.note(
-        f'{pictures}, {tiles} {tile}, {model.whole_calls(settings.batch)} at a time, '
-        f'{chosen.bytes / 1e9:.1f} GB of memory for them'
-    )
+    if chosen.tiles:  # none of files that cannot be read
+        told.note(
+            f'{pictures}, {tiles} {tile}, {model.whole_calls(settings.batch)} at a time, '
+            f'{memory_of(chosen.bytes)} of memory for them'
+        )
     how = folder.How(
         settings,
         made_by,

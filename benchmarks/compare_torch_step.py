@@ -18,7 +18,7 @@ from addsr_jax.data.batches import batch_shapes
 from addsr_jax.diffusion.schedule import alphas_cumprod
 from addsr_jax.sizes import NANO
 from addsr_jax.stages.addsr_draws import draw
-from addsr_jax.stages.addsr_objective import distillation_weight, step_index
+from addsr_jax.stages.addsr_objective import step_index, timestep_weight
 from addsr_jax.stages.objectives import AddsrObjective
 from addsr_jax.training import config, job, step
 from addsr_jax.training.options import TrainOptions
@@ -104,7 +104,7 @@ def drawn(options: TrainOptions, batch: Tree, place: Place) -> Weights:
     draws = draw(jax.random.fold_in(jax.random.key(options.seed), 0), NANO, o, batch)
     chain, times = jnp.asarray(o.timesteps), draws.teacher_timesteps.T
     p = step_index(o, draws.one_step, draws.chain_start)
-    weights = jnp.stack([distillation_weight(o, alphas_cumprod(NANO.schedule), p, t) for t in times])
+    weights = jnp.stack([timestep_weight(o, alphas_cumprod(NANO.schedule), p, t) for t in times])
     return {
         'posterior': place.put(draws.posterior),
         'first_noise': place.put(draws.first_noise),

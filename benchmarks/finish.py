@@ -22,8 +22,9 @@ from addsr_jax.data.pairs import Pair
 from addsr_jax.flags import say
 from addsr_jax.restoration import comparison, pipeline
 from addsr_jax.restoration.comparison import Restore
-from addsr_jax.restoration.settings import COLORS, Settings
+from addsr_jax.restoration.settings import Settings
 from addsr_jax.runtime import prepare
+from addsr_jax.specs import COLORS
 
 FLAT = 1.2  # levels of 255, in windows of 15 pixels of the smoothed photograph
 LEAST = 0.02  # of a picture has to be flat

@@ -3,7 +3,7 @@
     python -m addsr_jax.train --config configs/seesr.py:nano --workdir runs/seesr \\
         --config.weights=runs/autoencoder/final --config.data.path=PHOTOS
 
-nano: everything is trained, from nothing; about an hour on two CPU cores (launch/local.sh).
+nano: everything is trained, from nothing; an hour and a quarter on two CPU cores (launch/local.sh).
 sd2: the whole ControlNet and the UNet's image attentions; --config.weights holds SD-2 base and the prompt
 extractor. Published: AdamW 5e-5, 8 GPUs x 2 images x 2 micro-batches, 150,000 iterations.
 """

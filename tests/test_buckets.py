@@ -127,7 +127,7 @@ def test_pictures_of_a_bucket_are_upscaled_into_it_by_the_weights_of_a_run_there
     capsys.readouterr()
     again = [str(there / 'small'), '-o', str(there / 'out'), *settings]
     assert guard(upscale.main, [*again, '--seed', '1']) == 2
-    assert 'gs://photos/out/a_x4.png exists and says nothing of this picture and' in told(capsys)
+    assert 'gs://photos/out/a_x4.png exists and is not of this picture with these settings' in told(capsys)
     assert guard(upscale.main, again) == 0
     assert capsys.readouterr().out == '1 of 1 results are there already\n'
 

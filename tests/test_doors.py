@@ -304,8 +304,12 @@ def test_what_changes_a_result_s_file_is_told_from_what_does_not(nearest, capsys
     """Whatever the command says of it, not only the settings of the picture."""
     Image.fromarray(photos.crops(1, 16)[0]).save('photo.jpg')
     for name, others, same in (
-        ('photo.jpg', (['--quality', '80'], ['--dtype', 'bfloat16'], ['--no_tags']), (['--compression', '9'],)),
-        ('photo.png', (['--compression', '9'], ['--attention', 'einsum']), (['--quality', '80'], ['--memory', '0.5'])),
+        (
+            'photo.jpg',
+            (['--quality', '80'], ['--dtype', 'bfloat16'], ['--no_tags']),
+            (['--compression', '9'], ['--scale', '4']),
+        ),
+        ('photo.png', (['--compression', '9'], ['--attention', 'einsum']), (['--quality', '80'], ['--scale', '4'])),
     ):
         assert guard(upscale.main, [name, '-o', 'out']) == 0
         capsys.readouterr()
@@ -314,6 +318,30 @@ def test_what_changes_a_result_s_file_is_told_from_what_does_not(nearest, capsys
         for more in same:
             assert guard(upscale.main, [name, '-o', 'out', *more]) == 0
             assert capsys.readouterr().out == '1 of 1 results are there already\n'
+
+
+def test_json_ends_with_an_object_also_where_all_is_there(nearest, folder, capsys):
+    for made, there in ((5, 0), (0, 5)):
+        assert guard(upscale.main, [*folder, '--json']) == 0
+        *_, last = map(json.loads, capsys.readouterr().out.splitlines())
+        assert (last['pictures'], last['there'], last['left_out']) == (made, there, 0)
+
+
+def test_results_beside_pictures_of_a_pattern_are_no_inputs_of_the_next_start(nearest, folder, capsys):
+    for command in (['in/*.png', '-o', 'in'], sorted(map(str, Path('in').iterdir()))):
+        capsys.readouterr()
+        assert guard(cli.main, command) == 0
+        assert len(list(Path('in').iterdir())) == 10
+    again = sorted(map(str, Path('in').iterdir()))
+    assert guard(cli.main, again) == 0
+    assert '5 results of earlier runs are no inputs\n5 of 5 results are there already\n' in capsys.readouterr().out
+
+
+def test_words_that_would_become_odd_folders_are_refused(folder, capsys):
+    assert 'of a pattern of folders, say where' in refused(cli.main, ['**/*.png'], capsys)
+    assert '-output=big would be -o utput=big: write --output=big' in refused(
+        upscale.main, ['photo.png', '-output=big'], capsys
+    )
 
 
 def test_where_memory_made_tiles_smaller_the_same_command_knows_its_results(capsys):

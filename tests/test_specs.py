@@ -11,7 +11,6 @@ import pytest
 
 from addsr_jax import options, sizes, spec_json, specs
 from addsr_jax.errors import UserError
-from addsr_jax.restoration import settings
 from addsr_jax.sizes import MODELS
 from addsr_jax.specs import ModelSpec
 from addsr_jax.weights import bundle as bundles
@@ -155,10 +154,6 @@ def test_networks_that_fit_in_another_way_are_taken():
 
 def test_heads_of_levels_without_transformers_are_free():
     assert dataclasses.replace(NANO.unet, heads=(7, 7, 3)).heads == (7, 7, 3)
-
-
-def test_names_of_choices_are_those_there_are():
-    assert specs.COLORS == settings.COLORS
 
 
 def test_a_damaged_model_file_is_refused_by_the_key_that_is_wrong(tmp_path):

@@ -4,7 +4,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -88,19 +88,7 @@ def _bare(png: bytes) -> bytes:
 
 def _unturned(data: bytes) -> bytes:
     """A TIFF whose orientation says 1: OpenCV turns TIFFs, other files not."""
-    order: Literal['little', 'big'] = 'little' if data[:2] == b'II' else 'big'
-    if data[:4] not in (*tiff.CLASSIC, *tiff.BIG):
-        return data
-    place, counts, entry = (8, 8, 20) if data[:4] in tiff.BIG else (4, 2, 12)  # bytes
-    tags = int.from_bytes(data[8:16] if data[:4] in tiff.BIG else data[4:8], order)
-    for i in range(int.from_bytes(data[tags : tags + counts], order)):
-        at = tags + counts + entry * i
-        if at > len(data):
-            break
-        if int.from_bytes(data[at : at + 2], order) == TAGS.Orientation:
-            value = at + 4 + place
-            return data[:value] + (1).to_bytes(2, order) + data[value + 2 :]
-    return data
+    return tiff.with_tag(data, TAGS.Orientation, 1)
 
 
 def encoded_png(values: np.ndarray, said: PngImagePlugin.PngInfo, compression: int, **options: Any) -> bytes:

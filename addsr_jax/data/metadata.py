@@ -21,6 +21,7 @@ OF_PIXELS = frozenset(
 ) | frozenset((292, 293, 297, 301, 317, 318, 319, 320, 321, 322, 323, 324, 325, 330, 332, 334, 336, 338, 339, 340, 341))
 OF_PIXELS |= frozenset((342, 347, 512, 513, 514, 515, 519, 520, 521, 529, 530, 531, 532, 700, 34377, 34675, 33723))
 EMPTY = 20  # bytes of EXIF without a tag, its head among them
+XMP = 700  # a tag of TIFF
 XMP_ORIENTATION = re.compile(rb'(tiff:Orientation(?:="|>))[2-8](?=["<])')
 
 
@@ -55,6 +56,17 @@ def of(image: Image.Image) -> Beside:
     return Beside(exif, xmp, dpi, text, tuple(lost))
 
 
+def of_tags(exif: Image.Exif) -> Beside:
+    """Of a TIFF's own tags."""
+    lost: list[str] = []
+    kept, xmp = b'', b''
+    with _damage('EXIF', lost):
+        kept = exif_bytes(exif)
+    with _damage('XMP', lost):
+        xmp = _upright(bytes(exif.get(XMP) or b''))
+    return Beside(kept, xmp, lost=tuple(lost))
+
+
 @contextmanager
 def _damage(what: str, lost: list[str]) -> Iterator[None]:
     """Whatever Pillow raises for a damaged part means that the part is left out, and said."""
@@ -86,7 +98,12 @@ def exif_bytes(found: Image.Exif) -> bytes:
 
 def _xmp(image: Image.Image) -> bytes:
     xmp = image.info.get('xmp') or b''
-    return XMP_ORIENTATION.sub(rb'\g<1>1', xmp.encode() if isinstance(xmp, str) else bytes(xmp).rstrip(b'\0'))
+    return _upright(xmp.encode() if isinstance(xmp, str) else bytes(xmp))
+
+
+def _upright(xmp: bytes) -> bytes:
+    """As of pixels that have been turned."""
+    return XMP_ORIENTATION.sub(rb'\g<1>1', xmp.rstrip(b'\0'))
 
 
 def _dpi(image: Image.Image) -> tuple[float, float] | None:

@@ -69,6 +69,9 @@ def decode_picture(data: bytes, name: str, limit: int = LIMIT) -> Picture:
     with _named(name, limit):
         containers.check(data)
         tags = tiff.directory(data)
+        if tags is not None:
+            tiff.check(data, tags)
+            data = tiff.together(data, tags)
         if tags is not None and (tiff.is_floats(tags) or tiff_numbers.are_unusual(tags)):
             return _of_numbers(data, tags, limit)
         try:
@@ -172,7 +175,7 @@ def _picture(image: Image.Image, limit: int, data: bytes | None = None) -> Pictu
         slow = any(tile[0] in Image.DECODERS for tile in getattr(image, 'tile', [])[:1])  # those are written in Python
         containers.check_size(image.width * image.height, len(data), slow, image.format or '')
     format_ = 'JPEG' if image.format == 'MPO' else image.format or ''
-    remarks = (*(_several(image) if data is not None else ()), *tiff.left_out(getattr(image, 'tag_v2', {})))
+    remarks = (*(_several(image, data) if data is not None else ()), *tiff.left_out(getattr(image, 'tag_v2', {})))
     bits, values = (8, None) if data is None else _deep(image, data)
     found = None if values is None else _deep_colours(image, values)
     stored = metadata.orientation(image) if found is not None and image.format == 'TIFF' else 0
@@ -206,15 +209,16 @@ def _check_size(size: tuple[int, int], limit: int) -> None:
         raise ValueError('it has no pixels')
 
 
-def _several(image: Image.Image) -> tuple[str, ...]:
+def _several(image: Image.Image, data: bytes) -> tuple[str, ...]:
     """The remark that a file holds more pictures than the first."""
+    if image.format == 'TIFF':  # Pillow stays at a page that it does not know
+        return _first_of(tiff.pages(data), 'pages')
     try:
         count = getattr(image, 'n_frames', 1)
         image.seek(0)
     except Exception:  # the first one may be whole all the same
         return ()
-    kind = 'frames' if image.format in formats.ANIMATED else 'pages' if image.format == 'TIFF' else 'pictures'
-    return _first_of(count, kind)
+    return _first_of(count, 'frames' if image.format in formats.ANIMATED else 'pictures')
 
 
 def _first_of(count: int, kind: str) -> tuple[str, ...]:
@@ -309,6 +313,8 @@ def _white(values: np.ndarray) -> tuple[float, tuple[str, ...]]:
 def _sixteen_bits(values: np.ndarray, white: float) -> np.ndarray:
     """0..white -> uint16; ValueError for what lies beyond."""
     lowest, highest = values.min(), values.max()
+    if not np.isfinite((lowest, highest)).all():
+        raise ValueError('it holds numbers that are not finite')
     if lowest < 0 or highest > white:
         raise ValueError(f'its values reach from {lowest:g} to {highest:g}, beyond 0 to {white:g}')
     scaled = values.astype(np.float64)
@@ -323,7 +329,8 @@ def _of_numbers(data: bytes, tags: tiff.Tags, limit: int) -> Picture:
     unusual = tiff_numbers.are_unusual(tags)
     if not unusual and not tiff.reads_floats(tags):
         raise ValueError(tiff.not_read(tags))
-    containers.check_size(size[0] * size[1], len(data), slow=False)
+    times = -(-tags.get(TAGS.SamplesPerPixel, 1) // 4)  # as many channels as four pictures' and more
+    containers.check_size(size[0] * size[1] * times, len(data), slow=False)
     values = np.atleast_3d(tiff_numbers.decoded(data, size, tags) if unusual else deep.decoded(data))
     if values.shape[:2] != size[::-1] or values.dtype.kind not in 'uf':
         raise ValueError('its numbers are stored in a way that is not read')
@@ -337,11 +344,11 @@ def _of_numbers(data: bytes, tags: tiff.Tags, limit: int) -> Picture:
     if pixels.shape[2] == 1:
         pixels = 65535 - pixels[..., 0] if tags.get(TAGS.PhotometricInterpretation) == 0 else pixels[..., 0]
     rgb, profile, native, more = _in_srgb(pixels, exif.get(TAGS.InterColorProfile) or b'')
-    turn = exif.get(TAGS.Orientation, 1)
+    turn = tags.get(TAGS.Orientation, 1)
     rgb, alpha, native = (x if x is None else _turned(x, turn) for x in (rgb, alpha, native))
     assert rgb is not None
-    beside = Beside(xmp=bytes(exif.get(700) or b''), exif=metadata.exif_bytes(exif))
-    remarks = (*_first_of(tiff.pages(data), 'pages'), *tiff.left_out(tags), *beyond, *more)
+    beside = metadata.of_tags(exif)
+    remarks = (*_first_of(tiff.pages(data), 'pages'), *tiff.left_out(tags), *beside.lost, *beyond, *more)
     return Picture(rgb, alpha, pixels.ndim == 2, 'TIFF', 16, white, profile, native, beside, remarks)
 
 

@@ -1,4 +1,4 @@
-"""What Pillow and libtiff would print of a damaged picture, beside the exception that says it, is not shown."""
+"""What Pillow, tifffile and libtiff would print of a damaged picture, beside their exceptions, is not shown."""
 
 import logging
 import threading
@@ -9,18 +9,18 @@ from PIL import Image
 
 from addsr_jax.data import libtiff
 
-LOG = logging.getLogger('PIL')
+LOGS = tuple(logging.getLogger(name) for name in ('PIL', 'tifffile'))
 
 
 class Quiet:
-    """While a thread is inside, no warning and no log of Pillow, and no line of libtiff, is shown; any size is read.
+    """While a thread is inside, nothing that Pillow, tifffile and libtiff warn of is shown, and any size is read.
 
     All belong to the whole process: the first thread to enter sets, the last to leave resets.
     """
 
     def __init__(self):
         self.lock, self.inside, self.filters = threading.Lock(), 0, warnings.catch_warnings()
-        self.limit, self.handlers, self.level = Image.MAX_IMAGE_PIXELS, [], LOG.level
+        self.limit, self.handlers, self.levels = Image.MAX_IMAGE_PIXELS, [], [log.level for log in LOGS]
 
     def __enter__(self) -> None:
         with self.lock:
@@ -29,8 +29,9 @@ class Quiet:
                 self.filters.__enter__()
                 warnings.filterwarnings('ignore', module=r'PIL\.')
                 self.limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-                self.level = LOG.level
-                LOG.setLevel(logging.CRITICAL)
+                self.levels = [log.level for log in LOGS]
+                for log in LOGS:
+                    log.setLevel(logging.CRITICAL + 1)
                 self.handlers = libtiff.silence()
             self.inside += 1
 
@@ -40,7 +41,8 @@ class Quiet:
             if not self.inside:
                 self.filters.__exit__(None, None, None)
                 Image.MAX_IMAGE_PIXELS = self.limit
-                LOG.setLevel(self.level)
+                for log, level in zip(LOGS, self.levels, strict=True):
+                    log.setLevel(level)
                 libtiff.restore(self.handlers)
 
 

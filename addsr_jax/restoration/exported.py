@@ -106,7 +106,8 @@ class Artefact:
         for name, array in (('lq', lq), ('noise', noise)):
             wanted, found = [batch, *self.about[name]], list(np.shape(array))
             if found != wanted:
-                raise UserError(f'{name} is {found}, and this artefact takes {wanted}')
+                shape = ', '.join(map(str, [wanted[0] if len(found) == len(wanted) else 'B', *wanted[1:]]))
+                raise UserError(f'{name} is {found}, and this artefact takes [{shape}]')
             kind = getattr(array, 'dtype', type(array).__name__)
             if kind != np.float32:
                 raise UserError(f'{name} is of {kind}, and this artefact takes arrays of float32')

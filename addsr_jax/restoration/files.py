@@ -74,7 +74,7 @@ def plan_jobs(inputs: Sequence[str], naming: Naming, settings: Settings, limit: 
         if naming.output.exists() and not naming.output.is_dir():
             raise UserError(f'-o {naming.output} is a file: give a folder, or a new name with the ending of a picture')
         jobs = _named(sources, naming, settings, limit)
-    jobs, left_out = _without_results(jobs, sources, left_out)
+    jobs, left_out = _without_results(jobs, left_out)
     check_targets(jobs)
     check_places(jobs)
     return jobs, left_out
@@ -88,11 +88,11 @@ def _sized(job: Job, settings: Settings, limit: int) -> Job:
     return replace(job, size=head.size, result=settings.size(*head.size), deep=head.deep)
 
 
-def _without_results(jobs: list[Job], sources: Sequence[Source], left_out: str) -> tuple[list[Job], str]:
-    """Without those found in a folder that an earlier run has put there."""
-    found = {source.path for source in sources if not source.named}
-    targets = {job.target for job in jobs}
-    earlier = {job.source for job in jobs if job.source in targets & found and results.made_by(job.source) is not None}
+def _without_results(jobs: list[Job], left_out: str) -> tuple[list[Job], str]:
+    """Without what an earlier run has made of the others."""
+    made_of = {job.target: job.source for job in jobs}
+    others = [job.source for job in jobs if made_of.get(job.source, job.source) != job.source]
+    earlier = {source for source in others if results.made_by(source) is not None}
     if not earlier:
         return jobs, left_out
     remark = f'{len(earlier)} results of earlier runs are no inputs'
@@ -229,9 +229,9 @@ def remaining(jobs: Sequence[Job], wanted: Making, *, overwrite: bool, resume: b
     other = [] if resume else [job for job in existing if not _is_finished(job, wanted)]
     if other:
         more = f' and {len(other) - 1} more' if len(other) > 1 else ''
-        say, it = ('exists and says', 'it') if len(other) == 1 else ('exist and say', 'them')
+        say, it = ('exists and is', 'it') if len(other) == 1 else ('exist and are', 'them')
         raise UserError(
-            f'{other[0].target}{more} {say} nothing of this picture and these settings: add --resume to leave {it}, '
+            f'{other[0].target}{more} {say} not of this picture with these settings: add --resume to leave {it}, '
             f'--overwrite to replace {it}, or choose another -o'
         )
     return [job for job in jobs if job.target not in there]

@@ -32,11 +32,12 @@ def find(inputs: Sequence[str], output: Path) -> tuple[list[Source], str]:
     """
     paths = [path for text in inputs for path in (_listed() if text == STDIN else _matching(text))]
     folders = [path for path in paths if places.kind(path) == 'folder']
+    several = len({path if places.in_bucket(path) else path.resolve() for path in folders}) > 1
     found: dict[Path, Source] = {}
     remarks: list[str] = []
     for path in paths:
         if path in folders:
-            sources, remark = _below(path, output, several=len(folders) > 1)
+            sources, remark = _below(path, output, several=several)
             remarks += [f'{printable(str(path), 4096)}: left out {remark}'] if remark else []
         else:
             sources = [Source(_file(path))]

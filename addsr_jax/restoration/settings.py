@@ -7,13 +7,14 @@ from addsr_jax.diffusion.methods import METHODS, STUDENT, Method, spelled
 from addsr_jax.errors import UserError
 from addsr_jax.options import Options, option
 from addsr_jax.restoration.fidelity import Choice, choice
+from addsr_jax.specs import COLORS
 
 OWN = "the model's own"
 SCALE, LONGEST = 4, 2**20  # enlargement; pixels of a result's side
 ENCODER_TILE, DECODER_TILE, LATENT_TILE = 512, 64, 64  # pixels; latents: of a whole picture where memory is short
+LATENT_OVERLAP = 4  # latents
 SMALLEST_TILE = 192  # output pixels: neighbours share 48 on either side
 INSIDE, CROP, STRETCH = 'inside', 'crop', 'stretch'  # how a picture meets a width and a height
-COLORS = ('guided', 'wavelet', 'adain', 'none')
 PSR_WEIGHT = 0.4
 FREE = 10  # the overshoot that has no bound
 BICUBIC = 'bicubic'  # what evaluations compare with: no method, and no settings
@@ -190,7 +191,12 @@ class Settings(Options):
         group=LARGE,
     )
     latent_overlap: int = option(
-        'what neighbouring windows share', default=4, low=0, high=4096, unit='latents', group=LARGE
+        'with latent_tile: what neighbouring windows share',
+        default=LATENT_OVERLAP,
+        low=0,
+        high=4096,
+        unit='latents',
+        group=LARGE,
     )
     encoder_tile: int = option(
         'with tile 0: side of tiles that are encoded one by one, with the same result; 0: none while memory is enough',
@@ -222,6 +228,8 @@ class Settings(Options):
                 raise UserError(f'{name} is of pictures that are restored whole: set tile to 0 with it')
             if getattr(self, name) and self.tiny_decoder != 'none':
                 raise UserError(f'the tiny decoder draws whole tiles: leave out {name}, or tiny_decoder')
+        if not self.latent_tile and self.latent_overlap != LATENT_OVERLAP:
+            raise UserError('latent_overlap is what windows share: set tile to 0 and latent_tile with it')
         if self.latent_tile and self.latent_overlap >= self.latent_tile:
             raise UserError(f'latent_overlap is {self.latent_overlap}: it is less than latent_tile, {self.latent_tile}')
         if self.of_method.refines:

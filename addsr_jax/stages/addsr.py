@@ -37,7 +37,7 @@ from addsr_jax.networks.perceptual import lpips_from
 from addsr_jax.ops.spectrum import excess
 from addsr_jax.stages import base
 from addsr_jax.stages.addsr_draws import Draws, draw
-from addsr_jax.stages.addsr_objective import ADAPTED, PATTERNS, distillation_weight, step_index
+from addsr_jax.stages.addsr_objective import ADAPTED, PATTERNS, step_index, timestep_weight
 from addsr_jax.stages.base import Batch, Metrics, Recipe, Stage, State, Trainable
 from addsr_jax.stages.objectives import AddsrObjective
 from addsr_jax.stages.projected import Projection, gradient_penalty, make_projection
@@ -164,7 +164,7 @@ class Losses:
             small = self.objective.teacher_decoder == 'tiny'
             x_psi = model.decode_tiny(sample.frozen, z_psi) if small else model.decode(sample.frozen, z_psi, low)
             error = ((x - jax.lax.stop_gradient(x_psi)) ** 2 / 4).mean(axis=(1, 2, 3))
-            weighed = distillation_weight(self.objective, model.abar, p, t) * error
+            weighed = timestep_weight(self.objective, model.abar, p, t) * error
             return total + weighed.reshape(-1, g).sum(axis=1), None
 
         loss, _ = jax.lax.scan(some_teachers, jnp.zeros(len(prediction.x)), sample.draws.of_teachers(g))
@@ -237,7 +237,9 @@ def forward(losses: Losses, trained: Tree, frozen: Tree, samples: Tree) -> Forwa
     return Forward(sample, Prediction(x, z0), pullback)
 
 
-def discriminator_gradient(losses: Losses, params: Tree, vectors: tuple[Tree, Tree], f: Forward) -> Tree:
+def discriminator_gradient(
+    losses: Losses, params: Tree, vectors: tuple[Tree, Tree], f: Forward
+) -> tuple[Tree, Metrics]:
     """(gradient of L_D in the heads, metrics); x_theta is a constant."""
 
     def mean_loss(p: Tree) -> tuple[jax.Array, Metrics]:
@@ -247,7 +249,7 @@ def discriminator_gradient(losses: Losses, params: Tree, vectors: tuple[Tree, Tr
     return jax.grad(mean_loss, has_aux=True)(params)
 
 
-def student_gradient(losses: Losses, heads: Heads, f: Forward) -> Tree:
+def student_gradient(losses: Losses, heads: Heads, f: Forward) -> tuple[Tree, Tree | None, Metrics]:
     """(gradient of L_G in the trained parameters, in the heads' or None, metrics).
 
     L_G is differentiated in x_theta alone, and pulled back once; in the heads only for the published code's leak.

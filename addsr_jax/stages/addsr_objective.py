@@ -22,7 +22,7 @@ def step_index(objective: AddsrObjective, one_step: jax.Array, chain_start: jax.
     return jnp.where(one_step, float(len(objective.timesteps)), chain_start + 1.0)
 
 
-def distillation_weight(objective: AddsrObjective, abar: np.ndarray, p: jax.Array, t: jax.Array) -> jax.Array:
+def timestep_weight(objective: AddsrObjective, abar: np.ndarray, p: jax.Array, t: jax.Array) -> jax.Array:
     """d(s, t) = sqrt(abar_t) W(p), eq. 7: W = mu nu^(p-1), 0.2 p + 0.5, or 1. p, t: [B]."""
     signal = jnp.sqrt(jnp.asarray(abar)[t])
     if objective.ta_form == 'exponential':

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -141,6 +142,109 @@ def test_the_first_of_several_pages_is_read_and_their_number_said(values):
     picture = pictures.decode_picture(file.getvalue(), 'x')
     np.testing.assert_array_equal(pictures.eight_bits(picture.rgb), RGB)
     assert picture.remarks == ('the first of 3 pages',)
+
+
+def written(values, **options):
+    file = io.BytesIO()
+    tifffile.imwrite(file, values, **options)
+    return file.getvalue()
+
+
+def changed(data, name, numbers):
+    """With other numbers in a tag of the first page, as many as it has."""
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        tag = file.pages.first.tags[name]
+        kind = {3: 'H', 4: 'I'}[int(tag.dtype)]
+        new = struct.pack(f'<{len(numbers)}{kind}', *numbers)
+        return data[: tag.valueoffset] + new + data[tag.valueoffset + len(new) :]
+
+
+MISREAD = {
+    '4 channels of 16-bit numbers that lie apart': written(
+        np.zeros((4, 12, 18), np.uint16), photometric='separated', planarconfig='separate'
+    ),
+    '2 channels of 8-bit numbers that lie apart': written(
+        np.zeros((2, 12, 18), np.uint8), photometric='minisblack', planarconfig='separate', extrasamples=['unassalpha']
+    ),
+    'one channel of 16-bit numbers with signs': written(np.ones((12, 18), np.int16), photometric='minisblack'),
+    'one channel of 8-bit numbers with signs': written(np.ones((12, 18), np.int8), photometric='minisblack'),
+}
+
+
+@pytest.mark.parametrize('kind', MISREAD)
+def test_what_decoders_would_make_another_picture_of_is_refused(kind):
+    with pytest.raises(PictureError, match=f'{kind}, which is not read'):
+        pictures.decode_picture(MISREAD[kind], 'x')
+
+
+@pytest.mark.parametrize('values', [RGB[..., 0], DEEP[..., 0], FLOATS[..., 0]], ids=['8 bits', '16 bits', 'floats'])
+@pytest.mark.parametrize('photometric', ['minisblack', 'miniswhite'])
+def test_a_single_channel_may_lie_apart(values, photometric):
+    data = changed(written(values, photometric=photometric), 'SamplesPerPixel', [1])
+    lone = pictures.decode_picture(changed_planar(data), 'x')
+    np.testing.assert_array_equal(lone.rgb, pictures.decode_picture(data, 'x').rgb)
+
+
+def changed_planar(data):
+    """The tag SamplesPerPixel's neighbour, of which tifffile writes none for one channel, made by hand."""
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        at = file.pages.first.tags['RowsPerStrip'].offset
+    # PlanarConfiguration (284) in the place of RowsPerStrip (278): all rows are one strip by default
+    return data[:at] + struct.pack('<HHIHH', 284, 3, 1, 2, 0) + data[at + 12 :]
+
+
+def test_a_later_page_that_nobody_reads_leaves_the_first_alone():
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        writer.write(DEEP[..., 0], photometric='minisblack')
+        writer.write(FLOATS.astype(np.float16), photometric='rgb', extratags=[(274, 'H', 1, 6, True)])
+    picture = pictures.decode_picture(file.getvalue(), 'x')
+    np.testing.assert_array_equal(pictures.eight_bits(picture.rgb), np.repeat(RGB[..., :1], 3, -1))
+    assert picture.remarks == ('the first of 2 pages',)
+
+
+@pytest.mark.parametrize('what', ['StripByteCounts', 'StripOffsets'])
+def test_a_strip_that_is_missing_is_damage_and_not_black(what):
+    data = apart(DEEP, compression='zlib', rowsperstrip=5)
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        numbers = list(file.pages.first.tags[what].value)
+    with pytest.raises(PictureError, match='or damaged'):
+        pictures.decode_picture(changed(data, what, [*numbers[:-1], 0]), 'x')
+
+
+def test_a_strip_that_inflates_to_more_than_it_should_hold_is_not_inflated():
+    bomb = zlib.compress(bytes(1 << 26), 9)
+    data = bytearray(apart(DEEP, compression='zlib'))
+    with tifffile.TiffFile(io.BytesIO(bytes(data))) as file:
+        offsets, sizes = (list(file.pages.first.tags[n].value) for n in ('StripOffsets', 'StripByteCounts'))
+    moved = changed(bytes(data), 'StripOffsets', [*offsets[:-1], len(data)])
+    with pytest.raises(PictureError, match='or damaged'):
+        pictures.decode_picture(changed(moved, 'StripByteCounts', [*sizes[:-1], len(bomb)]) + bomb, 'x')
+
+
+def test_a_file_of_many_channels_is_measured_by_them():
+    data = bytearray(written(np.zeros((64, 64, 6), np.uint16), photometric='minisblack', planarconfig='contig'))
+    data = changed(changed(bytes(data), 'ImageWidth', [4000]), 'ImageLength', [4000])
+    with pytest.raises(PictureError, match='pixels in'):
+        pictures.decode_picture(data, 'x')
+
+
+def test_numbers_that_are_none_in_alpha_are_said(recwarn):
+    values = np.dstack([FLOATS, np.full_like(FLOATS[..., :1], np.nan)])
+    with pytest.raises(PictureError, match='not finite'):
+        pictures.decode_picture(tiff(values, extra=2), 'x')
+    assert not recwarn.list
+
+
+def test_xmp_of_floats_says_that_the_picture_is_upright():
+    xmp = b'<x tiff:Orientation="6"/>'
+    data = apart(FLOATS, extratags=[(274, 'H', 1, 6, True), (700, 'B', len(xmp), xmp, True)])
+    assert pictures.decode_picture(data, 'x').beside.xmp == b'<x tiff:Orientation="1"/>'
+
+
+def test_a_big_tiff_with_the_high_byte_first_is_named():
+    with pytest.raises(PictureError, match='BigTIFF with the high byte first, which is not read'):
+        pictures.decode_picture(written(DEEP, photometric='rgb', bigtiff=True, byteorder='>'), 'x')
 
 
 @pytest.mark.parametrize('seed', range(3))

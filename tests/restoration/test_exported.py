@@ -103,7 +103,7 @@ def test_an_artefact_that_does_not_fit_is_one_line(artefact, made, tmp_path):
     [
         (lambda lq, noise: (lq, noise[:1]), r'noise is \[1, 3, 16, 16, 4\], and this artefact takes \[2, 3, 16'),
         (lambda lq, noise: (lq[:0], noise[:0]), r'lq is \[0, 64, 64, 3\], and this artefact takes \[1, 64, 64, 3\]'),
-        (lambda lq, noise: (lq[0], noise[0]), r'lq is \[64, 64, 3\], and this artefact takes'),
+        (lambda lq, noise: (lq[0], noise[0]), r'lq is \[64, 64, 3\], and this artefact takes \[B, 64, 64, 3\]'),
         (lambda lq, noise: (lq.astype(np.uint8), noise), 'lq is of uint8, and this artefact takes arrays of float32'),
         (lambda lq, noise: (lq, noise.astype(np.float64)), 'noise is of float64, and this artefact takes'),
         (lambda lq, noise: (lq.tolist(), noise), 'lq is of list, and this artefact takes'),

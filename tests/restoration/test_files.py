@@ -97,7 +97,7 @@ def test_existing_results_are_refused_unless_overwritten_or_left(photos, tmp_pat
     out.mkdir()
     (out / 'b_x4.jpg').write_bytes(b'mine')
     jobs = plan([photos], out)
-    with pytest.raises(UserError, match=r'b_x4\.jpg exists and says nothing of this picture and these settings'):
+    with pytest.raises(UserError, match=r'b_x4\.jpg exists and is not of this picture with these settings'):
         files.remaining(jobs, made_by, overwrite=False, resume=False)
     assert files.remaining(jobs, made_by, overwrite=True, resume=False) == jobs
     left = files.remaining(jobs, made_by, overwrite=False, resume=True)

@@ -9,7 +9,7 @@ from addsr_jax.restoration import finish
 from addsr_jax.restoration.bounds import Bounds
 from addsr_jax.restoration.finish import HALO, finished
 from addsr_jax.restoration.plainness import Plain
-from addsr_jax.restoration.settings import COLORS
+from addsr_jax.specs import COLORS
 
 RNG = np.random.default_rng(0)
 RESTORED = RNG.uniform(-0.6, 0.6, (40, 48, 3)).astype(np.float32)

@@ -130,12 +130,12 @@ def test_a_start_after_a_stop_does_what_is_missing_whatever_the_batch_was(place)
 def test_results_of_other_settings_or_of_somebody_else_are_not_taken_for_finished_ones(place):
     jobs = jobs_of()
     run(jobs)
-    with pytest.raises(UserError, match=r'a_x4\.png and 2 more exist and say nothing of this .*leave them'):
+    with pytest.raises(UserError, match=r'a_x4\.png and 2 more exist and are not of this picture .*leave them'):
         left(jobs, Settings(steps=1))
     assert left(jobs, Settings(steps=1), resume=True) == []
     for name in ('a_x4.png', 'sub/c_x4.jpg'):
         Image.new('RGB', (32, 32)).save(Path('out') / name)
-    with pytest.raises(UserError, match=r'a_x4\.png and 1 more exist and say'):
+    with pytest.raises(UserError, match=r'a_x4\.png and 1 more exist and are not of'):
         left(jobs, Settings())
 
 
@@ -143,11 +143,11 @@ def test_another_picture_of_the_same_name_is_not_finished(place):
     run(jobs_of('in/a.png'))
     assert left(jobs_of('in/a.png'), Settings()) == []
     Image.new('RGB', (8, 8), 'red').save('in/a.png')
-    with pytest.raises(UserError, match=r'a_x4\.png exists and says nothing of this picture'):
+    with pytest.raises(UserError, match=r'a_x4\.png exists and is not of this picture with these settings'):
         left(jobs_of('in/a.png'), Settings())
     Path('more').mkdir()
     Image.new('RGB', (8, 8), 'blue').save('more/a.png')
-    with pytest.raises(UserError, match=r'a_x4\.png exists and says nothing of this picture'):
+    with pytest.raises(UserError, match=r'a_x4\.png exists and is not of this picture with these settings'):
         left(jobs_of('more/a.png'), Settings())
 
 

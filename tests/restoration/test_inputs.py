@@ -33,6 +33,10 @@ def test_a_folder_is_searched_with_all_below_it_and_its_tree_is_kept():
     assert found('in') == [('in/a.png', '.'), ('in/sub/b.png', 'sub'), ('in/sub/deep/c.png', 'sub/deep')]
 
 
+def test_a_folder_that_is_named_twice_is_one_folder():
+    assert found('in', 'in/../in') == found('in')
+
+
 def test_several_folders_keep_their_names_so_that_equal_names_do_not_meet():
     assert ('in/a.png', 'in') in found('in', 'more')
     assert ('more/a.png', 'more') in found('in', 'more')

@@ -9,7 +9,8 @@ from addsr_jax.diffusion.methods import METHODS
 from addsr_jax.errors import UserError
 from addsr_jax.options import from_data
 from addsr_jax.restoration import finish
-from addsr_jax.restoration.settings import COLORS, PSR_WEIGHT, Settings, parse_method
+from addsr_jax.restoration.settings import PSR_WEIGHT, Settings, parse_method
+from addsr_jax.specs import COLORS
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,7 @@ from addsr_jax.restoration.settings import COLORS, PSR_WEIGHT, Settings, parse_m
         ({'scale': math.inf}, 'scale is inf'),
         ({'prompt': None}, 'prompt is None: it must be text'),
         ({'latent_overlap': -1, 'latent_tile': 16, 'tile': 0}, 'latent_overlap is -1'),
+        ({'latent_overlap': 8}, 'latent_overlap is what windows share: set tile to 0 and latent_tile with it'),
         ({'encoder_tile': 32}, 'encoder_tile is of pictures that are restored whole: set tile to 0'),
         ({'method': 'seesr', 'psr_weight': 0.5}, 'psr_weight is of the student'),
         ({'method': 'seesr', 'fidelity': 0.5}, 'fidelity is of the student'),

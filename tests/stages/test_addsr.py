@@ -10,7 +10,7 @@ import pytest
 from addsr_jax import trees
 from addsr_jax.diffusion import schedule
 from addsr_jax.errors import UserError
-from addsr_jax.stages.addsr_objective import distillation_weight, step_index
+from addsr_jax.stages.addsr_objective import step_index, timestep_weight
 from tests import tiny
 from tests.stages.common import bundle, objective, released, run, stage
 
@@ -119,9 +119,9 @@ def test_distillation_weight_is_equation_7():
     for p in (1, 2, 3, 4):
         wanted = np.sqrt(ABAR[[0, 500, 999]]) * 0.5 * 2.1 ** (p - 1)
         np.testing.assert_allclose(
-            distillation_weight(objective('addsr'), ABAR, jnp.full(3, float(p)), t), wanted, rtol=1e-5
+            timestep_weight(objective('addsr'), ABAR, jnp.full(3, float(p)), t), wanted, rtol=1e-5
         )
-    linear = distillation_weight(objective('addsr', ta_form='linear'), ABAR, jnp.array([4.0]), t[:1])
+    linear = timestep_weight(objective('addsr', ta_form='linear'), ABAR, jnp.array([4.0]), t[:1])
     np.testing.assert_allclose(linear, np.sqrt(ABAR[:1]) * 1.3, rtol=1e-5)
 
 

@@ -15,7 +15,7 @@ from addsr_jax.networks.perceptual import lpips
 from addsr_jax.ops.spectrum import CHANCE, excess
 from addsr_jax.stages.addsr import Heads, Prediction
 from addsr_jax.stages.addsr_draws import draw
-from addsr_jax.stages.addsr_objective import distillation_weight, step_index
+from addsr_jax.stages.addsr_objective import step_index, timestep_weight
 from tests import tiny
 from tests.networks.test_perceptual import random_params
 from tests.stages import toy
@@ -195,7 +195,7 @@ def test_the_weighting_switches_change_the_distillation_by_their_closed_form(pap
     t = draws.teacher_timesteps[:, 0]
     for changes in ({'ta_index': 'first_step'}, {'ta_form': 'constant'}, {'ta_form': 'linear'}):
         other, q, changed = distillation(**changes)
-        ratio = distillation_weight(other, ABAR, q, t) / distillation_weight(made, ABAR, p, t)
+        ratio = timestep_weight(other, ABAR, q, t) / timestep_weight(made, ABAR, p, t)
         np.testing.assert_allclose(changed, loss * ratio, rtol=1e-4)
         assert np.abs(changed / loss - 1).max() > 0.1
 

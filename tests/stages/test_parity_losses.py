@@ -14,7 +14,7 @@ from addsr_jax.diffusion import methods, schedule
 from addsr_jax.diffusion.denoiser import Denoiser
 from addsr_jax.stages.addsr import Heads, Losses, Prediction, Sample
 from addsr_jax.stages.addsr_draws import draw
-from addsr_jax.stages.addsr_objective import distillation_weight, step_index
+from addsr_jax.stages.addsr_objective import step_index, timestep_weight
 from addsr_jax.stages.base import ema_update
 from addsr_jax.stages.projected import Projection, make_projection
 from addsr_jax.training.optimizers import make_optimizer
@@ -130,7 +130,7 @@ def test_the_published_weight_of_each_timestep():
     table = CASES['ta_weight']['table']
     one, start = jnp.array([False, False, False, True]), jnp.array([0, 1, 2, 0])
     p = step_index(made, one, start)
-    weights = distillation_weight(made, ABAR, p, jnp.zeros(4, jnp.int32)) / np.sqrt(ABAR[0])
+    weights = timestep_weight(made, ABAR, p, jnp.zeros(4, jnp.int32)) / np.sqrt(ABAR[0])
     np.testing.assert_allclose(weights, [table[t] for t in ('999', '749', '499', '1000')], rtol=1e-5)
 
 
