@@ -5,6 +5,7 @@
 A test holds the file to what this makes.
 """
 
+import argparse
 import importlib
 import inspect
 import re
@@ -34,6 +35,7 @@ Made from docstrings by `python -m benchmarks.api`. What is not here may change 
 
 
 def main() -> int:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     atomic.write_text(PAGE, page())
     flags.say(str(PAGE))
     return 0

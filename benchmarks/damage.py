@@ -5,6 +5,7 @@
 Prints a table. A line of its right half that is not 0 is a fault: numbers that changed in silence, or an exception.
 """
 
+import argparse
 import dataclasses
 import shutil
 import sys
@@ -169,6 +170,7 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     jax.config.update('jax_platforms', 'cpu')
     faults = 0
     say(f'| damaged | files | damages | {" | ".join(OUTCOMES)} |')

@@ -6,6 +6,7 @@ Arrays of the very shapes and dtypes, filled with random bits and larger togethe
 process that saves or loads does it.
 """
 
+import argparse
 import time
 from collections.abc import Callable
 
@@ -37,6 +38,7 @@ def seconds(tree: dict, look: Callable[[str, np.ndarray], object]) -> tuple[floa
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     jax.config.update('jax_platforms', 'cpu')
     options = config.train_options('configs/addsr.py', [])
     _, shapes = job.abstract_step(*job.abstract_start(options), sharding.make_mesh('data:1', jax.devices()[:1]))

@@ -3,6 +3,7 @@
 python -m benchmarks.plan_table [FILE.json ...]
 """
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -45,9 +46,12 @@ def row(name: str, plan: dict) -> list[str]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('files', nargs='*', type=Path, help='default: those of docs/plans')
+    files = parser.parse_args().files
     for cells in (COLUMNS, ['---'] * len(COLUMNS)):
         sys.stdout.write(f'| {" | ".join(cells)} |\n')
-    for path in map(Path, sys.argv[1:] or sorted(PLANS.glob('*.json'))):
+    for path in files or sorted(PLANS.glob('*.json')):
         cells = row(path.stem, json.loads(path.read_text(encoding='utf-8')))
         sys.stdout.write(f'| {" | ".join(cells)} |\n')
 

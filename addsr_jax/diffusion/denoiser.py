@@ -120,11 +120,11 @@ class Denoiser:
         return self.drawn(self.posterior(params, images), noise)
 
     def posterior(self, params: Tree, images: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Mean and deviation that `drawn` makes latents of: one pass for as many draws as one likes."""
+        """Mean and deviation [B, h, w, C] of images [B, H, W, 3], of which `drawn` makes latents, each time others."""
         return posterior(apply(self.networks.autoencoder, params['autoencoder'], images, method='moments'))
 
     def drawn(self, moments: tuple[jax.Array, jax.Array], noise: jax.Array) -> jax.Array:
-        """Scaled latents of a posterior and its noise."""
+        """Scaled latents of a posterior and its noise, all [B, h, w, C]."""
         mean, std = moments
         return (mean + std * noise).astype(jnp.float32) * self.networks.spec.autoencoder.scaling_factor
 
@@ -135,7 +135,7 @@ class Denoiser:
         return jnp.clip(images.astype(jnp.float32), -1, 1)
 
     def decode_tiny(self, params: Tree, latents: jax.Array) -> jax.Array:
-        """`decode` by the small decoder, which sees latents alone."""
+        """`decode` by the small decoder, which sees latents alone; ValueError for a model that has none."""
         decoder = self.networks.tiny_decoder
         if decoder is None:
             raise ValueError(f'a model of size {self.networks.spec.name} has no tiny decoder')

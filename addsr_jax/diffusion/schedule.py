@@ -31,7 +31,10 @@ def add_noise(abar: np.ndarray, z0: jax.Array, noise: jax.Array, timesteps: jax.
 def predict_z0(
     abar: np.ndarray, prediction: str, output: jax.Array, latents: jax.Array, timesteps: jax.Array
 ) -> jax.Array:
-    """z0 from a network's output: 'epsilon' (z - sigma e) / signal, 'v' signal z - sigma v (Salimans & Ho 2022)."""
+    """z0 from a network's output: 'epsilon' (z - sigma e) / signal, 'v' signal z - sigma v (Salimans & Ho 2022).
+
+    output and latents [B, h, w, C], timesteps [B] -> [B, h, w, C].
+    """
     signal, sigma = coefficients(abar, timesteps, latents.ndim)
     if prediction == 'epsilon':
         return (latents - sigma * output) / signal
@@ -43,7 +46,7 @@ def predict_z0(
 def training_target(
     abar: np.ndarray, prediction: str, z0: jax.Array, noise: jax.Array, timesteps: jax.Array
 ) -> jax.Array:
-    """What a network of that parameterisation should answer at z_t."""
+    """What a network of that parameterisation should answer at z_t: z0 and noise [B, h, w, C] -> [B, h, w, C]."""
     signal, sigma = coefficients(abar, timesteps, z0.ndim)
     if prediction == 'epsilon':
         return noise

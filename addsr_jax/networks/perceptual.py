@@ -46,7 +46,7 @@ def halve(x: jax.Array) -> jax.Array:
 
 
 def vgg16(params: Tree, x: jax.Array, pool: Callable[[jax.Array], jax.Array] = halve) -> tuple[jax.Array, ...]:
-    """The last activation of each of the five blocks."""
+    """The last activation of each of the five blocks, [B, H / 2**n, W / 2**n, C] of x [B, H, W, 3]."""
     features, layer = [], 0
     for block, depth in enumerate(VGG_BLOCKS):
         x = pool(x) if block else x
@@ -57,7 +57,7 @@ def vgg16(params: Tree, x: jax.Array, pool: Callable[[jax.Array], jax.Array] = h
 
 
 def alexnet(params: Tree, x: jax.Array) -> tuple[jax.Array, ...]:
-    """Five activations."""
+    """Five activations [B, h, w, C] of x [B, H, W, 3]."""
     features = []
     for layer, (stride, padding, pooled) in enumerate(ALEX_LAYERS):
         x = max_pool(x, 3, 2) if pooled else x

@@ -169,7 +169,7 @@ class Pipeline(DeviceModel):
         return self.joined(*work.taken())
 
     def cut(self, image: np.ndarray | Image.Image, settings: Settings, name: str) -> Cut:
-        """A picture enlarged and ready to be restored tile by tile; `joined` is the way back."""
+        """A picture [H, W] or [H, W, 3] enlarged and ready to be restored tile by tile; `joined` is the way back."""
         given = _as_array(image)
         settings = self._tagged(given, settings)
         height, width = given.shape[:2]

@@ -131,7 +131,10 @@ class Losses:
     def second_condition(
         self, trained: Tree, frozen: Tree, z_hr: jax.Array, lq: Conditioning, low: jax.Array, draws: Draws
     ) -> tuple[Conditioning, jax.Array]:
-        """PSR: the condition of a second step is the decoded first prediction, and so is its latent's start."""
+        """PSR: the condition of a second step is the decoded first prediction, and so is its latent's start.
+
+        z_hr [B, h, w, C], low [B, H, W, 3] in [-1, 1] -> (condition, latents to noise [B, h, w, C]).
+        """
         o, model = self.objective, self.student_model
         s_first = jnp.asarray(o.timesteps)[draws.chain_start]
         z_first = model.add_noise(z_hr, draws.first_noise, s_first)
@@ -143,7 +146,7 @@ class Losses:
         return condition, z0 if o.second_step_latent == 'student' else z_hr
 
     def student(self, trained: Tree, sample: Sample) -> tuple[jax.Array, jax.Array]:
-        """(x_theta, z0_theta): the prediction that is trained, section 3.1."""
+        """(x_theta [B, H, W, 3] in [-1, 1], z0_theta [B, h, w, C]): the prediction that is trained, section 3.1."""
         params = base.assemble(trained, sample.frozen, self.trains)
         predict_z0, decode = (
             base.recomputing(f, self.remat) for f in (self.student_model.predict_z0, self.student_model.decode)
@@ -174,7 +177,10 @@ class Losses:
     def discriminator(
         self, params: Tree, spectral: tuple[Tree, Tree], x: jax.Array, sample: Sample
     ) -> tuple[jax.Array, Metrics]:
-        """mean(relu(1 - H(h))) + mean(relu(1 + H(sg(x_theta)))), eq. 3; vectors of the norm for each forward."""
+        """mean(relu(1 - H(h))) + mean(relu(1 + H(sg(x_theta)))), eq. 3, for each of x [B, H, W, 3]: ([B], metrics).
+
+        spectral: vectors of the norm for each of both forwards.
+        """
         draws, logits, (for_real, for_fake) = sample.draws, self.projection.logits, spectral
         told = (sample.frozen, sample.lq, sample.embedding)
         of_real = self.projection.features(sample.batch['hr'], draws.augment_real, *told)

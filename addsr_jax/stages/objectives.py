@@ -1,4 +1,4 @@
-"""The numbers and switches of what the four stages learn; a config's `objective` is one of these.
+"""The numbers and switches of what the stages learn; a config's `objective` is one of these.
 
 Defaults are those of Stable Diffusion 2 size. Nothing here needs jax, so that help texts are quick.
 """
