@@ -137,7 +137,7 @@ class Head:
     """What the head of a file says."""
 
     size: tuple[int, int]  # width and height, upright
-    deep: bool  # more than 8 bits
+    bits: int  # of a channel, 8 where there are fewer
 
 
 def head_of(path: Path) -> Head | None:
@@ -146,12 +146,12 @@ def head_of(path: Path) -> Head | None:
         data = path.read_bytes() if path.is_file() else b''
         containers.check(data)
         with QUIET, Image.open(io.BytesIO(data), formats=formats.readable()) as image:
-            deep = image.mode[0] in 'IF' or _bits(image, data) > 8
+            of_mode = 16 if image.mode[0] in 'IF' and not heif.is_one(image) else 8
             # Pillow says a TIFF's size upright, and decodes a PNG to look for EXIF behind its pixels
             knows = image.format != 'TIFF' and (image.format != 'PNG' or 'exif' in image.info)
             lies = knows and metadata.orientation(image) in LYING
             width, height = image.size
-            return Head((height, width) if lies else (width, height), deep)
+            return Head((height, width) if lies else (width, height), max(of_mode, _bits(image, data)))
     except Exception:  # decoders raise nearly everything
         return None
 

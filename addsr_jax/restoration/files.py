@@ -27,7 +27,7 @@ class Job:
     remark: str = ''  # why the result is of another kind than the source
     size: tuple[int, int] = (0, 0)  # width and height of the source, as far as its head says
     result: tuple[int, int] = (0, 0)  # width and height of the result
-    deep: bool = False  # whether the source has more than 8 bits
+    bits: int = 8  # of a channel of the source, as far as its head says
 
     @property
     def pixels(self) -> int:
@@ -85,7 +85,7 @@ def _sized(job: Job, settings: Settings, limit: int) -> Job:
     head = None if places.in_bucket(job.source) else pictures.head_of(job.source)  # whose answers are slow
     if head is None or head.size[0] * head.size[1] > limit:
         return job
-    return replace(job, size=head.size, result=settings.size(*head.size), deep=head.deep)
+    return replace(job, size=head.size, result=settings.size(*head.size), bits=head.bits)
 
 
 def _without_results(jobs: list[Job], left_out: str) -> tuple[list[Job], str]:
@@ -165,8 +165,8 @@ def _ending(job: Job, naming: Naming) -> tuple[str, str]:
         return '.png', f'as PNG, since results are not written as {own}' if own else 'as PNG'
     if job.longest > WRITTEN[own].longest:
         return '.png', f'as PNG, since {own} holds {WRITTEN[own].longest} pixels a side'
-    if job.deep and WRITTEN[own].bits == 8:
-        return '.png', f'as PNG, since {own} is written with 8 bits'
+    if job.bits > WRITTEN[own].bits:
+        return '.png', f'as PNG, since {own} is written with {WRITTEN[own].bits} bits'
     return job.source.suffix, ''
 
 

@@ -108,4 +108,4 @@ def held(job: Job) -> int:
 
 
 def _bytes_a_pixel(job: Job) -> int:
-    return max(DEEP if job.deep else HELD, ENCODERS.get(job.format, 0))
+    return max(DEEP if job.bits > 8 else HELD, ENCODERS.get(job.format, 0))

@@ -232,15 +232,15 @@ def test_the_head_of_a_file_says_how_large_it_is_when_it_stands_upright(tmp_path
     path = tmp_path / f'a.{kind.lower()}'
     path.write_bytes(picture(RGB, format=kind, exif=exif(orientation)))
     height, width = pictures.read(path).shape[:2]
-    assert pictures.head_of(path) == pictures.Head((width, height), deep=False)
+    assert pictures.head_of(path) == pictures.Head((width, height), bits=8)
 
 
 def test_the_head_of_a_file_says_whether_it_has_more_than_eight_bits(tmp_path):
     path = tmp_path / 'a.png'
     path.write_bytes(picture(DEEP, format='PNG'))
-    assert pictures.head_of(path) == pictures.Head(DEEP.shape[::-1], deep=True)
+    assert pictures.head_of(path) == pictures.Head(DEEP.shape[::-1], bits=16)
     path.write_bytes(opencv(DEEP_RGB))
-    assert pictures.head_of(path) == pictures.Head(DEEP.shape[::-1], deep=True)
+    assert pictures.head_of(path) == pictures.Head(DEEP.shape[::-1], bits=16)
     path.write_bytes(b'none')
     assert pictures.head_of(path) is None
 

@@ -1,11 +1,13 @@
 """Image files: found, named and checked before work starts, written whole or not at all."""
 
 import dataclasses
+import io
 import os
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -79,6 +81,17 @@ def test_an_avif_of_more_than_8_bits_becomes_png_which_holds_them(tmp_path):
     assert jobs['10.avif'].target.name == '10_x4.png'
     assert jobs['10.avif'].remark == 'as PNG, since AVIF is written with 8 bits'
     assert names(plan([tmp_path / '10.avif'], tmp_path / 'out', format='avif')) == ['10_x4.avif']
+
+
+@pytest.mark.parametrize(('bits', 'name'), [(8, 'x_x4.heic'), (10, 'x_x4.heic'), (12, 'x_x4.png')])
+def test_a_heic_becomes_png_where_it_has_more_bits_than_are_written(tmp_path, bits, name):
+    file = io.BytesIO()
+    values = np.full((16, 16, 3), 1 << 15, np.uint16)
+    mode = {8: 'RGB', 10: 'RGB;10', 12: 'RGB;12'}[bits]
+    few = (values >> (16 - bits)).astype(np.uint8 if bits == 8 else np.uint16)
+    pillow_heif.encode(mode, (16, 16), few.tobytes(), file)
+    (tmp_path / 'x.heic').write_bytes(file.getvalue())
+    assert names(plan([tmp_path / 'x.heic'], tmp_path / 'out')) == [name]
 
 
 def made_by(job, content):

@@ -58,7 +58,7 @@ def test_of_kinds_whose_encoders_take_more_memory_results_are_smaller():
 
 
 def test_pictures_of_more_than_eight_bits_and_of_few_long_rows_take_more():
-    deep, wide = replace(HUGE, deep=True), replace(HUGE, result=(HUGE.pixels // 500, 500))
+    deep, wide = replace(HUGE, bits=16), replace(HUGE, result=(HUGE.pixels // 500, 500))
     assert room.held(deep) > 1.9 * room.held(HUGE)
     assert room.held(wide) > 2 * room.held(HUGE)
 
