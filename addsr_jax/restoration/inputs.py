@@ -27,17 +27,18 @@ class Source:
 def find(inputs: Sequence[str], output: Path) -> tuple[list[Source], str]:
     """Every file once, in the order named; and what of the folders was left out, in words.
 
-    A folder's tree is kept; of several folders each keeps its own name above it. The output folder is not searched:
+    A folder's tree is kept; of several folders each keeps its own name above it, and of those with one name as much of
+    their paths as tells them apart. The output folder is not searched:
     what lies there and is no result is left out. UserError where something named is not there, or holds no pictures.
     """
     paths = [path for text in inputs for path in (_listed() if text == STDIN else _matching(text))]
     folders = [path for path in paths if places.kind(path) == 'folder']
-    several = len({path if places.in_bucket(path) else path.resolve() for path in folders}) > 1
+    tops = _tops(folders)
     found: dict[Path, Source] = {}
     remarks: list[str] = []
     for path in paths:
         if path in folders:
-            sources, remark = _below(path, output, several=several)
+            sources, remark = _below(path, output, tops[path])
             remarks += [f'{printable(str(path), 4096)}: left out {remark}'] if remark else []
         else:
             sources = [Source(_file(path))]
@@ -72,12 +73,33 @@ def _matching(text: str) -> Sequence[Path]:
     return [Path(match) for match in matches]
 
 
-def _below(folder: Path, output: Path, *, several: bool) -> tuple[list[Source], str]:
+def _tops(folders: Sequence[Path]) -> dict[Path, Path]:
+    """For each folder the folders below the output that its tree goes into."""
+    whole = {folder: folder if places.in_bucket(folder) else folder.resolve() for folder in folders}
+    if len(set(whole.values())) <= 1:
+        return dict.fromkeys(folders, Path())
+    found = {}
+    for folder, path in whole.items():
+        namesakes = {other for other in whole.values() if other.name == path.name}
+        above = common_parts([other.parent for other in namesakes]) if len(namesakes) > 1 else len(path.parts) - 1
+        found[folder] = Path(*path.parts[max(above, 1) :])  # of the root nothing
+    return found
+
+
+def common_parts(folders: Sequence[Path]) -> int:
+    """With how many of the same parts all of them begin; one at least, the disk's or the bucket's root."""
+    same = 0
+    for parts in zip(*(folder.parts for folder in folders), strict=False):
+        if len(set(parts)) > 1:
+            break
+        same += 1
+    return max(same, 1)
+
+
+def _below(folder: Path, output: Path, top: Path) -> tuple[list[Source], str]:
     found = photographs(folder, recursive=True, without=output)
     if originals := sum(results.made_by(path) is None for path in found.within):
         found = replace(found, left_out={**found.left_out, 'in the folder of results': originals})
-    name = folder.name if places.in_bucket(folder) else folder.resolve().name
-    top = Path(name) if several else Path()
     sources = [Source(path, top / path.parent.relative_to(folder), named=False) for path in found.paths]
     return sources, found.remark
 

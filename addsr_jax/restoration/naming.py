@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from addsr_jax.restoration.inputs import Source, real
+from addsr_jax.restoration.inputs import Source, common_parts, real
 from addsr_jax.restoration.settings import INSIDE, SCALE, Settings
 
 LONGEST_NAME = 255  # bytes
@@ -41,7 +41,7 @@ def apart(sources: Sequence[Source], suffix: str, endings: Sequence[str]) -> lis
     """
     means = [0] * len(sources)
     while True:
-        common = _common([real(source.path).parent for source, n in zip(sources, means, strict=True) if n > 1])
+        common = common_parts([real(source.path).parent for source, n in zip(sources, means, strict=True) if n > 1])
         paths = [_path(*one, suffix, common) for one in zip(sources, endings, means, strict=True)]
         count = Counter(paths)
         meet = [count[path] > 1 and n < 3 for path, n in zip(paths, means, strict=True)]
@@ -59,16 +59,6 @@ def _path(source: Source, ending: str, means: int, suffix: str, common: int) -> 
         stem += f'-{_digest(str(real(source.path)))}'
     below = Path(*real(source.path).parent.parts[common:]) if means > 1 else source.below
     return below / short(stem, f'{suffix}{ending}')
-
-
-def _common(folders: Sequence[Path]) -> int:
-    """With how many of the same parts all of them begin; one at least, the disk's or the bucket's root."""
-    same = 0
-    for parts in zip(*(folder.parts for folder in folders), strict=False):
-        if len(set(parts)) > 1:
-            break
-        same += 1
-    return max(same, 1)
 
 
 def _digest(text: str) -> str:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from addsr_jax.errors import UserError
+from addsr_jax.restoration import inputs
 from addsr_jax.restoration.inputs import find
 
 
@@ -35,6 +36,21 @@ def test_a_folder_is_searched_with_all_below_it_and_its_tree_is_kept():
 
 def test_a_folder_that_is_named_twice_is_one_folder():
     assert found('in', 'in/../in') == found('in')
+
+
+def test_folders_of_one_name_stay_apart_and_each_together():
+    for name in ('a/x/p.png', 'a/x/q.png', 'b/x/p.png', 'c/p.png'):
+        make(name)
+    assert found('a/x', 'b/x', 'c') == [
+        ('a/x/p.png', 'a/x'),
+        ('a/x/q.png', 'a/x'),
+        ('b/x/p.png', 'b/x'),
+        ('c/p.png', 'c'),
+    ]
+
+
+def test_of_the_root_of_the_disk_nothing_is_kept():
+    assert inputs._tops([Path('/'), Path('in')]) == {Path('/'): Path(), Path('in'): Path('in')}
 
 
 def test_several_folders_keep_their_names_so_that_equal_names_do_not_meet():
