@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -199,8 +200,22 @@ def asked_for(command: Command, computing: Computing, settings: Settings) -> dic
     files |= {'model': places.place(command.weights) / model_file.NAME}  # trained on, weights keep their name
     there = {name: path for name, path in files.items() if path is not None and places.kind(path) == 'file'}
     contents = {name: content_of(places.read_bytes(path)) for name, path in there.items()}
-    settings = replace(settings, scale=None) if settings.scale == SCALE else settings  # as if nothing had been said
-    return {**unusual(settings), **unusual(computing), **contents}
+    return {**unusual(without_own(settings, command.weights)), **unusual(computing), **contents}
+
+
+def without_own(settings: Settings, weights: str) -> Settings:
+    """As if nothing had been said of what the model, where it lies at hand, does by itself."""
+    from addsr_jax import json_file, places
+    from addsr_jax.weights import bundle
+
+    usual: dict[str, Any] = {'scale': SCALE}
+    if settings.fidelity is None and settings.of_method.refines:
+        folder = bundle.NANO if weights == 'nano' else places.place(weights)
+        with suppress(OSError, ValueError, LookupError, TypeError):  # it is said when the model is loaded
+            view = json_file.of_file(folder / bundle.MODEL_FILE)['spec']['view']
+            own = {name: name for name in ('color', 'grain', 'calm', 'overshoot', 'plain')} | {'steps': 'student_steps'}
+            usual |= {name: view[field] for name, field in own.items()}
+    return replace(settings, **{name: None for name, value in usual.items() if getattr(settings, name) == value})
 
 
 def making(command: Command, given: dict[str, Any], job: 'Job', content: str) -> str | None:

@@ -309,7 +309,11 @@ def test_what_changes_a_result_s_file_is_told_from_what_does_not(nearest, capsys
             (['--quality', '80'], ['--dtype', 'bfloat16'], ['--no_tags']),
             (['--compression', '9'], ['--scale', '4']),
         ),
-        ('photo.png', (['--compression', '9'], ['--attention', 'einsum']), (['--quality', '80'], ['--scale', '4'])),
+        (
+            'photo.png',
+            (['--compression', '9'], ['--attention', 'einsum']),
+            (['--quality', '80'], ['--scale', '4'], ['--steps', '1', '--color', 'wavelet']),
+        ),
     ):
         assert guard(upscale.main, [name, '-o', 'out']) == 0
         capsys.readouterr()
