@@ -5,9 +5,8 @@ python -m addsr_jax.upscale PHOTO... -o OUTPUT
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -195,26 +194,23 @@ def asked_for(command: Command, computing: Computing, settings: Settings) -> dic
     from addsr_jax import places
     from addsr_jax.data.pictures import content_of
     from addsr_jax.weights import model_file
+    from addsr_jax.weights.bundle import NANO
 
     files = {'tag_list': command.tag_list, 'thresholds': command.thresholds}
     files |= {'model': places.place(command.weights) / model_file.NAME}  # trained on, weights keep their name
     there = {name: path for name, path in files.items() if path is not None and places.kind(path) == 'file'}
-    contents = {name: content_of(places.read_bytes(path)) for name, path in there.items()}
-    return {**unusual(without_own(settings, command.weights)), **unusual(computing), **contents}
+    read = {name: places.read_bytes(path) for name, path in there.items()}
+    record = places.read_bytes(NANO / model_file.NAME) if command.weights == 'nano' else read.get('model', b'')
+    contents = {name: content_of(data) for name, data in read.items()}
+    return {**unusual(without_own(settings, model_file.view(record))), **unusual(computing), **contents}
 
 
-def without_own(settings: Settings, weights: str) -> Settings:
-    """As if nothing had been said of what the model, where it lies at hand, does by itself."""
-    from addsr_jax import json_file, places
-    from addsr_jax.weights import bundle
-
+def without_own(settings: Settings, view: Mapping[str, Any]) -> Settings:
+    """As if nothing had been said of what the model does by itself; its `view` is empty where it is not at hand."""
     usual: dict[str, Any] = {'scale': SCALE}
     if settings.fidelity is None and settings.of_method.refines:
-        folder = bundle.NANO if weights == 'nano' else places.place(weights)
-        with suppress(OSError, ValueError, LookupError, TypeError):  # it is said when the model is loaded
-            view = json_file.of_file(folder / bundle.MODEL_FILE)['spec']['view']
-            own = {name: name for name in ('color', 'grain', 'calm', 'overshoot', 'plain')} | {'steps': 'student_steps'}
-            usual |= {name: view[field] for name, field in own.items()}
+        own = {name: name for name in ('color', 'grain', 'calm', 'overshoot', 'plain')} | {'steps': 'student_steps'}
+        usual |= {name: view[field] for name, field in own.items() if field in view}
     return replace(settings, **{name: None for name, value in usual.items() if getattr(settings, name) == value})
 
 

@@ -142,13 +142,14 @@ def is_whole(tags: Tags, data: bytes) -> bool:
     return fits and len(bits) in (1, tags.get(TAGS.SamplesPerPixel, 1))
 
 
-def not_read(tags: Tags) -> str:
+def not_read(tags: Tags, packed: bool | None = None) -> str:
     """'it is a TIFF of 2 channels of 16-bit numbers, which is not read ...'."""
     count, bits = tags.get(TAGS.SamplesPerPixel, 1), max(tags.get(TAGS.BitsPerSample, (1,)))
     kind = {2: 'numbers with signs', FLOATS: 'floats'}.get(max(tags.get(TAGS.SampleFormat, (1,))), 'numbers')
     colours = COLOURS.get(tags.get(TAGS.PhotometricInterpretation, 1), '')
     channels = f'{colours} in ' * bool(colours) + ('one channel' if count == 1 else f'{count} channels')
     apart = ' that lie apart' if is_apart(tags) else ''
-    how = '' if tags.get(TAGS.Compression, 1) in PACKED else ', not compressed'
+    packed = tags.get(TAGS.Compression, 1) not in PACKED if packed is None else packed
+    how = ', not compressed' if packed else ''
     what = f'it is a TIFF of {channels} of {bits}-bit {kind}{apart}, which is not read'
     return f'{what}: save it as RGB or grey of 8 or 16 bits{how}'

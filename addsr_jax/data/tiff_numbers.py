@@ -34,7 +34,7 @@ def decoded(data: bytes, size: tuple[int, int], tags: Tags) -> np.ndarray:
     import tifffile
 
     if tags.get(TAGS.Compression, 1) not in (1, *DEFLATED):
-        raise ValueError(f'{tiff.not_read(tags).removesuffix(", not compressed")}, not compressed')
+        raise ValueError(tiff.not_read(tags, packed=True))
     channels = tags.get(TAGS.SamplesPerPixel, 1)
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
@@ -47,7 +47,7 @@ def decoded(data: bytes, size: tuple[int, int], tags: Tags) -> np.ndarray:
             values = page.asarray(maxworkers=1)
     except Exception as error:  # decoders raise nearly everything
         if 'imagecodecs' in str(error):
-            raise ValueError(f'{tiff.not_read(tags)}, not compressed') from error
+            raise ValueError(tiff.not_read(tags, packed=True)) from error
         raise ValueError(DAMAGED) from error
     if values.size != size[0] * size[1] * channels:
         raise ValueError(DAMAGED)

@@ -74,7 +74,7 @@ def plan_jobs(inputs: Sequence[str], naming: Naming, settings: Settings, limit: 
         if naming.output.exists() and not naming.output.is_dir():
             raise UserError(f'-o {naming.output} is a file: give a folder, or a new name with the ending of a picture')
         jobs = _named(sources, naming, settings, limit)
-    jobs, left_out = _without_results(jobs, left_out)
+    jobs, left_out = _without_results(jobs, sources, left_out)
     check_targets(jobs)
     check_places(jobs)
     return jobs, left_out
@@ -88,11 +88,11 @@ def _sized(job: Job, settings: Settings, limit: int) -> Job:
     return replace(job, size=head.size, result=settings.size(*head.size), bits=head.bits)
 
 
-def _without_results(jobs: list[Job], left_out: str) -> tuple[list[Job], str]:
-    """Without what an earlier run has made of the others."""
-    made_of = {job.target: job.source for job in jobs}
-    others = [job.source for job in jobs if made_of.get(job.source, job.source) != job.source]
-    earlier = {source for source in others if results.made_by(source) is not None}
+def _without_results(jobs: list[Job], sources: Sequence[Source], left_out: str) -> tuple[list[Job], str]:
+    """Without what an earlier run has made: of the others, or found in a folder."""
+    found, made_of = {source.path for source in sources if not source.named}, {job.target: job.source for job in jobs}
+    made = [s for s in (job.source for job in jobs) if s in made_of and (s in found or made_of[s] != s)]
+    earlier = {source for source in made if results.made_by(source) is not None}
     if not earlier:
         return jobs, left_out
     remark = f'{len(earlier)} results of earlier runs are no inputs'

@@ -23,7 +23,7 @@ from addsr_jax.errors import UserError, printable
 from addsr_jax.networks.prompt_extractor import dape
 from addsr_jax.specs import ModelSpec
 from addsr_jax.trees import Tree
-from addsr_jax.weights import adapters, finite, model_file, part_shapes, restoring, same
+from addsr_jax.weights import adapters, finite, model_file, orbax_writer, part_shapes, restoring, same
 from addsr_jax.weights.part_shapes import DENOISERS
 from addsr_jax.weights.reader import check_header
 
@@ -33,7 +33,6 @@ FORMS = ('orbax', 'safetensors')
 NOTES = model_file.NOTES
 LORA = 'lora'  # folder of adapters
 TAGS = 'tags'  # folder of the tagging head's words (`weights.tags`)
-CHUNK = 2**20  # bytes in which an Orbax folder stores a tensor
 _DENOISER = ('unet', 'controlnet', 'schedule', 'prompts', 'discriminator')
 # part -> the fields of a spec that its tensors were made for
 FIELDS = {
@@ -92,7 +91,7 @@ def save(
             for network, params in networks_of(part, tree).items():
                 made |= write_network(unfinished, network, trees.cast(params, dtype))
         for name, tree in (beside or {}).items():
-            _save_orbax(tree, unfinished, name)
+            orbax_writer.write(tree, unfinished / name)
             made[name] = hashes.of_leaves(tree)
         if lora is not None:
             adapters.write(unfinished / LORA, lora)
@@ -137,7 +136,7 @@ def networks_of(part: str, tree: Tree) -> dict[str, Tree]:
 
 def write_network(folder: Path, network: str, params: Tree) -> dict[str, dict[str, int]]:
     """One network of an unfinished Orbax bundle: 'autoencoder', 'teacher/unet'. Its tensors' hashes by its place."""
-    _save_orbax(params, folder, f'params/{network}')
+    orbax_writer.write(params, folder / 'params' / network)
     return {f'params/{network}': hashes.of_leaves(params, hashes.in_pieces)}
 
 
@@ -152,22 +151,6 @@ def write_record(folder: Path, bundle: Bundle, form: str, parts: list[str], made
     if shared := same.branches(made):
         record[same.NAME] = shared
     model_file.write(folder, record, {name: hashes.text(sum(leaves.values())) for name, leaves in made.items()})
-
-
-def _save_orbax(params: Tree, folder: Path, name: str) -> None:
-    import orbax.checkpoint as ocp
-
-    places.make_folder((folder / name).parent)
-    # in chunks, so that each of several hosts can read its share of a tensor alone; files of 64 MB, since Orbax gathers
-    # a whole file in memory before it writes it, and its default is no limit
-    chunks = jax.tree.map(lambda leaf: CHUNK if hashes.cut(np.shape(leaf))[1] > 1 else None, params)
-    how = jax.tree.map(lambda leaf, chunk: ocp.SaveArgs(chunk_byte_size=chunk), params, chunks)
-    arguments = ocp.args.PyTreeSave(params, save_args=how, ocdbt_target_data_file_size=64 * 2**20)
-    me = jax.process_index()  # a bundle is written by one process, which must not wait for others
-    alone = ocp.options.MultiprocessingOptions(me, {me}, 'bundle')
-    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
-    with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
-        attempts.write(partial(checkpointer.save, places.absolute(folder / name), args=arguments))
 
 
 def _save_safetensors(tree: Tree, path: Path) -> None:
@@ -215,7 +198,7 @@ def described(path_or_name: str | Path) -> Bundle:
         check(found, wanted, folder)
         shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), found)
     else:
-        shapes = trees.unflatten({name: tree for name, _, tree, _ in _stored(folder, wanted)})
+        shapes = trees.unflatten({name: tree for name, _, tree in _stored(folder, wanted)})
     shared = same.read(record, record['parts'])
     return Bundle(spec, shapes, folder / 'tokenizer', record['info'], _tags_of(folder), shared)
 
@@ -296,9 +279,7 @@ def _load_orbax(
     if len(readers) > 1:
         _check_same(folder, record)
     made: dict[str, dict[str, int]] = {}  # hashes of tensors by network
-    for network, path, stored, chunks in sorted(
-        _stored(folder, wanted), key=lambda found: found[0].startswith(same.OF)
-    ):
+    for network, path, stored in sorted(_stored(folder, wanted), key=lambda found: found[0].startswith(same.OF)):
         theirs = same.theirs(network, made, shared)
         own = {name: shape for name, shape in trees.flatten(stored).items() if name not in theirs}
         flat[network], found = {}, {}
@@ -306,7 +287,7 @@ def _load_orbax(
             where = None if mesh is None else sharding.state_shardings(mesh, {network: own})[network]
             restorer = restoring.Restorer(dtype, where, readers, model_file.in_pieces(record))
             with _readable(path):
-                flat[network], found = restorer.restored(path, own, chunks)
+                flat[network], found = restorer.restored(path, own)
         made[network] = theirs | found
         model_file.check(record, f'params/{network}', hashes.text(sum(made[network].values())), path)
     found = trees.unflatten(flat)
@@ -320,15 +301,15 @@ def _check_same(folder: Path, record: Mapping[str, Any]) -> None:
         raise UserError(f'{folder} is not the same at every process: copy the folder again')
 
 
-def _stored(folder: Path, wanted: dict[str, Tree]) -> Iterator[tuple[str, Path, Tree, dict[str, tuple[int, ...]]]]:
-    """(network, its place, shapes as they are stored, those of chunks) of an Orbax bundle: those that are wanted."""
+def _stored(folder: Path, wanted: dict[str, Tree]) -> Iterator[tuple[str, Path, Tree]]:
+    """(network, its place, shapes as they are stored) of an Orbax bundle, which are those that are wanted."""
     for part, tree in wanted.items():
         for network, shapes in networks_of(part, tree).items():
             path = places.absolute(folder / 'params' / network)
             with _readable(path):
-                stored, chunks = restoring.described(path, len(jax.tree.leaves(shapes)))
+                stored = restoring.described(path, len(jax.tree.leaves(shapes)))
             check(stored, shapes, path)
-            yield network, path, stored, chunks
+            yield network, path, stored
 
 
 @contextmanager

@@ -65,6 +65,15 @@ def _hash_of(path: Path) -> str:
         raise UserError(f'{path} cannot be read ({printable(str(error))}): copy the folder again') from error
 
 
+def view(content: bytes) -> dict[str, Any]:
+    """What the model of a model.json does where its user says nothing; nothing of one that is damaged, or b''."""
+    try:
+        found = json_file.of_text(content.decode())['spec']['view']
+    except (ValueError, LookupError, TypeError):  # it is said when the model is loaded
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def in_pieces(record: Mapping[str, Any]) -> bool:
     """How the networks' tensors were hashed: in pieces, or each at once."""
     return PIECES in record

@@ -90,13 +90,7 @@ def described(reader: Any, folder: Path) -> Tree:
         name = printable(jax.tree_util.keystr(path, simple=True, separator='/'))
         if not hasattr(leaf, 'shape'):
             raise ValueError(f'{name} is no tensor')
-        pieces = chunk_of(leaf)
-        if math.prod(pieces) > max(math.prod(leaf.shape), 1):
+        pieces = leaf.storage.chunk_shape if leaf.storage else None
+        if pieces is not None and math.prod(pieces) > max(math.prod(leaf.shape), 1):
             raise ValueError(f'{name} of shape {list(leaf.shape)} is stored in pieces of {list(pieces)}')
     return found.tree
-
-
-def chunk_of(leaf: Any) -> tuple[int, ...]:
-    """The shape of the pieces in which a described tensor is stored; its own where nothing is said."""
-    said = leaf.storage.chunk_shape if leaf.storage else None
-    return tuple(leaf.shape if said is None or len(said) != len(leaf.shape) else said)

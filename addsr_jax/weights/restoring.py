@@ -31,18 +31,14 @@ Places = Mapping[str, NamedSharding]  # where each tensor lies on a mesh
 Found = TypeVar('Found')
 
 
-def described(path: Path, most: int) -> tuple[Tree, dict[str, tuple[int, ...]]]:
-    """Shapes and dtypes as they are stored, and the shapes of chunks by path.
-
-    ValueError where they are those of more than `most` tensors, or of none.
-    """
+def described(path: Path, most: int) -> Tree:
+    """Shapes and dtypes as they are stored; ValueError where they are those of more than `most` tensors, or of none."""
     import orbax.checkpoint as ocp
 
     orbax_folder.check(path, most)
     with ocp.StandardCheckpointer() as reader:
         saved = dict(orbax_folder.described(reader, path))
-    chunks = {name: orbax_folder.chunk_of(leaf) for name, leaf in trees.flatten(saved).items()}
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), saved), chunks
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), saved)
 
 
 @dataclass(frozen=True)
@@ -58,12 +54,12 @@ class Restorer:
     readers: Sequence[int]
     cut: bool
 
-    def restored(self, path: Path, flat: Arrays, chunks: Mapping[str, tuple[int, ...]]) -> tuple[Tree, dict[str, int]]:
-        """The network of tensors of the shapes `flat`, stored in `chunks`, and their hashes; all by path.
+    def restored(self, path: Path, flat: Arrays) -> tuple[Tree, dict[str, int]]:
+        """The network of tensors of the shapes `flat`, and their hashes; both by path.
 
         A UserError names a tensor with a number that is not finite.
         """
-        split = self._split(flat, chunks)
+        split = self._split(flat)
         kept, made = {}, {}
         if split:
             first = {name: share.first for name, share in split.items()}
@@ -76,14 +72,14 @@ class Restorer:
             return_freed_memory()
         return trees.unflatten({name: kept[name] for name in flat}), made
 
-    def _split(self, flat: Arrays, chunks: Mapping[str, tuple[int, ...]]) -> dict[str, Share]:
+    def _split(self, flat: Arrays) -> dict[str, Share]:
         """This process's shares of the tensors of which each process needs its share alone."""
         if self.places is None or len(self.readers) == 1 or not self.cut:
             return {}
         on_devices = {  # others would be hashed as what jax makes of them: float64 as float32
             name: leaf for name, leaf in flat.items() if jax.dtypes.canonicalize_dtype(leaf.dtype) == leaf.dtype
         }
-        found = {name: shares.own(leaf.shape, self.places[name], chunks[name]) for name, leaf in on_devices.items()}
+        found = {name: shares.own(leaf.shape, self.places[name]) for name, leaf in on_devices.items()}
         return {name: share for name, share in found.items() if share is not None}
 
     def _read_shares(self, path: Path, flat: Arrays, split: Mapping[str, Share], kept: Arrays) -> dict[str, int]:

@@ -11,8 +11,6 @@ from jax.sharding import NamedSharding
 
 from addsr_jax import hashes
 
-WASTE = 2  # times its share that a process may have to read, or else the tensor is read once among all
-
 
 @dataclass(frozen=True)
 class Share:
@@ -27,11 +25,8 @@ class Share:
     first: tuple[int, ...]
 
 
-def own(shape: tuple[int, ...], place: NamedSharding, chunk: tuple[int, ...]) -> Share | None:
-    """This process's share of a tensor that is stored in chunks of that shape.
-
-    None everywhere where a process needs all of the tensor, holds parts of pieces, or would read much beside its own.
-    """
+def own(shape: tuple[int, ...], place: NamedSharding) -> Share | None:
+    """This process's share; None everywhere where a process needs all of the tensor, or holds parts of pieces."""
     axis, pieces = hashes.cut(shape)
     if pieces == 1:
         return None
@@ -47,16 +42,8 @@ def own(shape: tuple[int, ...], place: NamedSharding, chunk: tuple[int, ...]) ->
         return None
     if any(end % (size // pieces) for span in held.values() for end in span):
         return None
-    if any(_read(span, chunk[axis], size) > WASTE * (span[1] - span[0]) for span in held.values()):
-        return None
     first = tuple(min(other for other in held if held[other] == span) for span in held.values())
     return Share(axis, *held[jax.process_index()], first)
-
-
-def _read(span: tuple[int, int], chunk: int, size: int) -> int:
-    """Indices in the chunks that a span of an axis touches."""
-    start, stop = span
-    return min(-(-stop // chunk) * chunk, size) - start // chunk * chunk
 
 
 def _follow(spans: Iterable[tuple[int, int]], start: int, stop: int) -> bool:

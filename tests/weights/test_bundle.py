@@ -119,9 +119,9 @@ def test_a_network_is_read_in_portions_of_bounded_size(tmp_path, monkeypatch):
     path = tmp_path / 'model' / 'params' / 'text_encoder'
     seen, read = [], restoring._read
     monkeypatch.setattr(restoring, '_read', lambda path, flat, *places: seen.append(flat) or read(path, flat, *places))
-    shapes, chunks = restoring.described(path, 100)
+    shapes = restoring.described(path, 100)
     restorer = restoring.Restorer(None, None, [0], cut=True)
-    found, made = restorer.restored(path, trees.flatten(shapes), chunks)
+    found, made = restorer.restored(path, trees.flatten(shapes))
     equal(found, params)
     assert made == hashes.of_leaves(params, hashes.in_pieces)
     assert len(seen) > 2

@@ -30,14 +30,13 @@ def as_process(monkeypatch, number):
 
 
 SHAPE = (256, 64)  # 64 pieces of 4
-CHUNK = (32, 64)
 
 
 @pytest.mark.parametrize('me', [0, 1])
 def test_a_share_is_what_all_devices_of_a_process_hold_together(monkeypatch, me):
     as_process(monkeypatch, me)
     split = place([(0, [(0, 64), (64, 128)]), (1, [(192, 256), (128, 192)])])
-    share = shares.own(SHAPE, split, CHUNK)
+    share = shares.own(SHAPE, split)
     assert share == shares.Share(0, 128 * me, 128 * me + 128, first=(0, 1))
     assert shares.bytes_of(share, jax.ShapeDtypeStruct(SHAPE, np.float32)) == 128 * 64 * 4
 
@@ -46,14 +45,7 @@ def test_of_processes_that_hold_the_same_all_know_the_first(monkeypatch):
     split = place([(0, [(0, 128)]), (1, [(128, 256)]), (2, [(0, 128)]), (3, [(128, 256)])])
     for me in range(4):
         as_process(monkeypatch, me)
-        assert shares.own(SHAPE, split, CHUNK) == shares.Share(0, *[(0, 128), (128, 256)][me % 2], first=(0, 1, 0, 1))
-
-
-@pytest.mark.parametrize(('chunk', 'alone'), [(16, True), (64, True), (128, True), (160, False), (256, False)])
-def test_nobody_reads_more_than_twice_its_share(monkeypatch, chunk, alone):
-    as_process(monkeypatch, 1)
-    split = place([(process, [(64 * process, 64 * process + 64)]) for process in range(4)])
-    assert (shares.own(SHAPE, split, (chunk, 64)) is not None) == alone
+        assert shares.own(SHAPE, split) == shares.Share(0, *[(0, 128), (128, 256)][me % 2], first=(0, 1, 0, 1))
 
 
 @pytest.mark.parametrize(
@@ -70,7 +62,7 @@ def test_nobody_reads_more_than_twice_its_share(monkeypatch, chunk, alone):
 def test_otherwise_nobody_has_a_share_alone(monkeypatch, spans, axis, shape):
     for me in range(2):
         as_process(monkeypatch, me)
-        assert shares.own(shape, place(spans, axis), (1, 1)) is None
+        assert shares.own(shape, place(spans, axis)) is None
 
 
 def test_a_share_comes_together_from_devices_and_goes_back_to_them():
