@@ -16,13 +16,12 @@ import xxhash
 from PIL import Image, UnidentifiedImageError
 
 from addsr_jax import places
-from addsr_jax.data import colours, containers, deep, formats, heif, metadata, profiles, tiff, tiff_numbers
+from addsr_jax.data import colours, containers, deep, formats, heif, levels, metadata, profiles, tiff, tiff_numbers
 from addsr_jax.data.formats import LIMIT
 from addsr_jax.data.metadata import TAGS, Beside
 from addsr_jax.data.quiet import QUIET
 from addsr_jax.errors import PictureError, printable
 
-NEARLY_BLACK = 16.0  # of 255
 LYING = (5, 6, 7, 8)  # orientations of pictures whose rows are stored as columns
 
 
@@ -285,41 +284,13 @@ def _deep_grey(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None, float
     deepest = 4095.0 if tags.get(TAGS.BitsPerSample) == (12,) else 65535.0
     if image.format == formats.HEIF:  # shifted to the left
         deepest -= 2.0 ** (16 - image.info.get('bit_depth', 16)) - 1
-    white, remarks = _white(values) if image.mode == 'F' else (deepest, ())
-    grey = _sixteen_bits(np.minimum(values, white) if remarks else values, white)
+    white, remarks = levels.white(values) if image.mode == 'F' else (deepest, ())
+    grey = levels.sixteen_bits(np.minimum(values, white) if remarks else values, white)
     if image.mode != 'I' and tags.get(TAGS.PhotometricInterpretation) == 0:
         grey = 65535 - grey  # in a TIFF of this kind 0 is white, which Pillow leaves to its callers
     clear = image.info.get('transparency')
     alpha = None if clear is None else np.where(values == clear, 0, 65535).astype(np.uint16)
     return grey, alpha, white if image.mode == 'F' else 0.0, remarks
-
-
-def _white(values: np.ndarray) -> tuple[float, tuple[str, ...]]:
-    """(1, or 255 where floats are clearly on that scale; the remark that some lie above 1 all the same).
-
-    On that scale most of what is not black is above 1, and something is not nearly black; lights of an HDR picture are
-    few.
-    """
-    if not np.isfinite(values).all():
-        raise ValueError('it holds numbers that are not finite')
-    highest = values.max()
-    if highest <= 1:
-        return 1.0, ()
-    if highest > NEARLY_BLACK and np.count_nonzero(values > 1) * 2 > np.count_nonzero(values > 0):
-        return 255.0, ()
-    return 1.0, (f'its values reach to {highest:g}: what is above 1 is cut off',)
-
-
-def _sixteen_bits(values: np.ndarray, white: float) -> np.ndarray:
-    """0..white -> uint16; ValueError for what lies beyond."""
-    lowest, highest = values.min(), values.max()
-    if not np.isfinite((lowest, highest)).all():
-        raise ValueError('it holds numbers that are not finite')
-    if lowest < 0 or highest > white:
-        raise ValueError(f'its values reach from {lowest:g} to {highest:g}, beyond 0 to {white:g}')
-    scaled = values.astype(np.float64)
-    scaled *= 65535 / white
-    return np.rint(scaled, out=scaled).astype(np.uint16)
 
 
 def _of_numbers(data: bytes, tags: tiff.Tags, limit: int) -> Picture:
@@ -336,9 +307,9 @@ def _of_numbers(data: bytes, tags: tiff.Tags, limit: int) -> Picture:
         raise ValueError('its numbers are stored in a way that is not read')
     colours_of = tiff.CHANNELS[tags.get(TAGS.PhotometricInterpretation, 1)]
     values = values[..., : colours_of + bool(tiff.alpha(tags))]
-    white, beyond = (0.0, ()) if values.dtype.kind == 'u' else _white(values[..., :colours_of])
+    white, beyond = (0.0, ()) if values.dtype.kind == 'u' else levels.white(values[..., :colours_of])
     if white:
-        values = _sixteen_bits(np.minimum(values, white) if beyond else values, white)
+        values = levels.sixteen_bits(np.minimum(values, white) if beyond else values, white)
     exif = tiff.exif(data)
     pixels, alpha = _with_alpha(values, tags)
     if pixels.shape[2] == 1:

@@ -131,10 +131,7 @@ class Losses:
     def second_condition(
         self, trained: Tree, frozen: Tree, z_hr: jax.Array, lq: Conditioning, low: jax.Array, draws: Draws
     ) -> tuple[Conditioning, jax.Array]:
-        """PSR: the condition of a second step is the decoded first prediction, and so is its latent's start.
-
-        z_hr [B, h, w, C], low [B, H, W, 3] in [-1, 1] -> (condition, latents to noise [B, h, w, C]).
-        """
+        """PSR: of a second step the condition, with the first prediction decoded, and its latents, [B, h, w, C]."""
         o, model = self.objective, self.student_model
         s_first = jnp.asarray(o.timesteps)[draws.chain_start]
         z_first = model.add_noise(z_hr, draws.first_noise, s_first)
@@ -177,10 +174,7 @@ class Losses:
     def discriminator(
         self, params: Tree, spectral: tuple[Tree, Tree], x: jax.Array, sample: Sample
     ) -> tuple[jax.Array, Metrics]:
-        """mean(relu(1 - H(h))) + mean(relu(1 + H(sg(x_theta)))), eq. 3, for each of x [B, H, W, 3]: ([B], metrics).
-
-        spectral: vectors of the norm for each of both forwards.
-        """
+        """mean(relu(1 - H(h))) + mean(relu(1 + H(sg(x_theta)))), eq. 3: [B]; vectors of the norm for each forward."""
         draws, logits, (for_real, for_fake) = sample.draws, self.projection.logits, spectral
         told = (sample.frozen, sample.lq, sample.embedding)
         of_real = self.projection.features(sample.batch['hr'], draws.augment_real, *told)
