@@ -126,6 +126,7 @@ SD2 = ModelSpec(
         overshoot=10.0,
         calm=0.0,
         plain=0.0,
+        edges=0.0,
     ),  # both scripts
 )
 
@@ -210,7 +211,8 @@ NANO = ModelSpec(
         grain=0.0,
         overshoot=0.3,
         calm=0.7,
-        plain=0.0,  # LPIPS and DISTS are better without (docs/nano.md)
+        plain=1.5,
+        edges=2.0,
     ),
 )
 

@@ -16,7 +16,15 @@ def to_json(spec: Options) -> dict[str, Any]:
 BEFORE: dict[type, dict[str, Any]] = {
     AutoencoderSpec: {'guided_blocks': 0},
     ModelSpec: {'tiny_decoder': None},
-    ViewSpec: {'student_steps': 4, 'color': 'wavelet', 'grain': 0.0, 'overshoot': 10.0, 'calm': 0.0, 'plain': 0.0},
+    ViewSpec: {
+        'student_steps': 4,
+        'color': 'wavelet',
+        'grain': 0.0,
+        'overshoot': 10.0,
+        'calm': 0.0,
+        'plain': 0.0,
+        'edges': 0.0,
+    },
 }
 
 

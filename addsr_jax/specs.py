@@ -9,6 +9,7 @@ from addsr_jax.options import Options, option
 
 ATTENTIONS = ('auto', 'einsum', 'chunked', 'cudnn', 'flash')  # kernels of ops.attention, or the platform's quickest
 RUNTIMES = ('xla', 'onnx')  # of a sampler, on the devices or by ONNX Runtime
+MOST_ALONG = 16  # pixels along an edge that restoration.edges takes a mean over
 COLORS = ('guided', 'wavelet', 'adain', 'none')  # of restoration.finish
 # channels, layers, heads, levels, residual blocks of a level, pixels: more is a mistake, or would be traced for minutes
 WIDEST, DEEPEST, HEADS, LEVELS, BLOCKS, LARGEST = 65_536, 64, 1024, 8, 8, 8192
@@ -325,6 +326,12 @@ class ViewSpec(Options):
         low=0,
         high=255,
         unit='levels of 255',
+    )
+    edges: float = option(
+        'how far along clear edges of the picture results are averaged, where the user says nothing; 0: nowhere',
+        low=0,
+        high=MOST_ALONG,
+        unit='pixels of the result',
     )
 
 

@@ -20,8 +20,9 @@ from addsr_jax.restoration.settings import Settings
 from addsr_jax.runtime import prepare
 
 SWITCHES = {
+    'edges': ({'edges': 0.0}, {'edges': 2.0}, {'edges': 4.0}),
     'int8': ({}, {'int8': True}),
-    'plain': ({}, {'plain': 1.5}, {'plain': 3.0}),
+    'plain': ({'plain': 0.0}, {'plain': 1.5}, {'plain': 3.0}),
     'tiny_decoder': ({'tiny_decoder': 'none'}, {'tiny_decoder': 'steps'}, {'tiny_decoder': 'all'}),
 }
 METRICS = 'psnr,ssim,niqe,lpips,dists'

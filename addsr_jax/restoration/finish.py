@@ -1,7 +1,8 @@
 """The last touch: colours of the low-quality picture (wavelet_color_fix.py of the original), grain smoothed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import Protocol
 
 import jax
 import numpy as np
@@ -12,7 +13,6 @@ from addsr_jax.ops import rows as by_rows
 from addsr_jax.ops.enlarged import Enlarged
 from addsr_jax.ops.tiling import Strips
 from addsr_jax.restoration.bounds import Bounds
-from addsr_jax.restoration.plainness import Plain
 
 FIXES = {'guided': guided_filter.guided, 'wavelet': image_ops.wavelet}  # beside adain, which sees whole pictures
 
@@ -20,7 +20,16 @@ FIXES = {'guided': guided_filter.guided, 'wavelet': image_ops.wavelet}  # beside
 BLOCK = 768  # pixels a side
 SIDES = (128, 256, 512, BLOCK)  # small pictures are mirrored up to one of these: filters take seconds to compile
 CALM = np.float32(1 / 127.5)  # how far a result may be from the enlarged picture where that is calm
-HALO = 72  # of them again in the next block; no filter reaches further (guided: 31 + 7 + 2 * 12, and plain: 2 * 4)
+HALO = 72  # of them again in the next block; no filter reaches further (guided: 31 + 7 + 2 * 12, touches: 18)
+
+
+class Touch(Protocol):
+    """A change of some places, which looks at what was drawn around them and at what it knows of the small picture."""
+
+    def change(self, strip: np.ndarray, first: int, rows: slice) -> np.ndarray:
+        """What is added to `rows` of a strip [h, W, 3] in [-1, 1] whose first row is the picture's row `first`."""
+        ...
+
 
 Filter = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of a block of the result so far, and of the enlarged picture
 
@@ -34,7 +43,7 @@ def finished(
     truncates: bool,
     bounds: Bounds | None = None,
     calm: Enlarged | None = None,
-    plain: Plain | None = None,
+    touches: Sequence[Touch] = (),
     kind: type[np.unsignedinteger] = np.uint8,
     let_go: Callable[[int], None] = lambda row: None,
 ) -> np.ndarray:
@@ -42,9 +51,10 @@ def finished(
 
     color: a name of FIXES, 'adain', or 'none'. grain: luma that varies by less, in levels of 255, is smoothed; 0: none.
     truncates: as the original, whose colour fix takes bytes and cuts off the fractions of its result; more bits are
-    rounded. bounds: what the result stays inside; None: nothing. calm: where `restored` is kept within a level of
-    `lq`, plain: where its luma is smoothed; None: nowhere. kind: uint8 or uint16. let_go: is told above which row
-    `restored` is not read again. Floats of a strip of blocks are all that is held beside these.
+    rounded. touches: what is changed in some places, each seeing what was there before all of them. bounds: what the
+    result stays inside; None: nothing. calm: where `restored` is kept within a level of `lq`; None: nowhere. kind:
+    uint8 or uint16. let_go: is told above which row `restored` is not read again. Floats of a strip of blocks are all
+    that is held beside these.
     """
     white = np.iinfo(kind).max
     cuts = truncates and color != 'none' and kind is np.uint8
@@ -56,14 +66,14 @@ def finished(
         filters.insert(0, lambda block, lq: image_ops.with_moments(block, own, wanted))
     if cuts:
         filters.insert(0, lambda block, lq: _bytes(block))
-    halo = HALO * max((color in FIXES) + bool(grain), plain is not None)
+    halo = HALO * max((color in FIXES) + bool(grain), bool(touches))
     out = np.empty(restored.shape, kind)
     for rows, keep in _blocks(len(out), halo):
         let_go(rows.start)
         strip = _strip(restored, lq, rows, filters, halo)
         for few in by_rows.few(keep.start, keep.stop, restored.shape[1]):
             inside = slice(few.start - rows.start, few.stop - rows.start)
-            part = strip[inside] if plain is None else plain.smoothed(strip, rows.start, inside)
+            part = sum((touch.change(strip, rows.start, inside) for touch in touches), start=strip[inside])
             part = part if bounds is None else bounds.clipped(part, few.start)
             if calm is not None:
                 large = signed(lq[few])

@@ -27,6 +27,7 @@ from addsr_jax.restoration import by_onnx, finish, kinds, noise, plainness, resu
 from addsr_jax.restoration.bounds import Bounds
 from addsr_jax.restoration.cut import Cut
 from addsr_jax.restoration.device_model import Arrays, DeviceModel
+from addsr_jax.restoration.edges import edges_of
 from addsr_jax.restoration.settings import FREE, SMALLEST_TILE, Settings, half_of
 from addsr_jax.runtime import return_freed_memory
 from addsr_jax.weights import bundle as bundles
@@ -274,8 +275,11 @@ class Pipeline(DeviceModel):
         overshoot = view.overshoot if settings.overshoot is None else settings.overshoot
         bounds = Bounds(small, overshoot, lq.shape[:2]) if overshoot < FREE else None
         texture = view.plain if settings.plain is None else settings.plain
-        calm = plainness.calm_places(small, below, lq.shape[1], lq.shape[0]) if below else None
-        plain = plainness.plain_places(small, texture, lq.shape[1], lq.shape[0]) if texture else None
+        deviation = view.edges if settings.edges is None else settings.edges
+        size = lq.shape[1], lq.shape[0]
+        calm = plainness.calm_places(small, below, *size) if below else None
+        plain = plainness.plain_places(small, texture, *size) if texture else None
+        edges = edges_of(small, deviation, *size) if deviation else None
         return finish.finished(
             restored,
             lq,
@@ -284,7 +288,7 @@ class Pipeline(DeviceModel):
             truncates=view.truncates,
             bounds=bounds,
             calm=calm,
-            plain=plain,
+            touches=[touch for touch in (plain, edges) if touch is not None],
             kind=small.dtype.type,
             let_go=restored.let_go,
         )

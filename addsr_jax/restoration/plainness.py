@@ -23,8 +23,8 @@ class Plain:
     shares: Enlarged  # [H, W, 1]: 1 where it is plain, 0 nearly everywhere
     texture: float  # deviation of luma, in levels of 255, that is halved
 
-    def smoothed(self, strip: np.ndarray, first: int, rows: slice) -> np.ndarray:
-        """`rows` of a strip [h, W, 3] in [-1, 1] whose first row is the picture's row `first`.
+    def change(self, strip: np.ndarray, first: int, rows: slice) -> np.ndarray:
+        """What is added to `rows` of a strip [h, W, 3] in [-1, 1] whose first row is the picture's row `first`.
 
         A guided filter of luma by itself (He, Sun & Tang 2013, as `ops.guided_filter`, for few rows at a time).
         """
@@ -35,7 +35,7 @@ class Plain:
         slope = variance / (variance + np.float32((self.texture / 127.5) ** 2))
         smooth = _mean(slope) * luma + _mean(level - slope * level)
         change = (smooth - luma)[rows.start - above : rows.stop - above, :, None]
-        return strip[rows] + self.shares.rows(first + rows.start, first + rows.stop) * change
+        return self.shares.rows(first + rows.start, first + rows.stop) * change
 
 
 def calm_places(small: np.ndarray, below: float, width: int, height: int) -> Enlarged | None:
@@ -65,7 +65,7 @@ def plain_places(small: np.ndarray, texture: float, width: int, height: int) -> 
 
 def _shares(places: np.ndarray, width: int, height: int) -> Enlarged | None:
     """Of float32 [h, w]; None where all are 0."""
-    return Enlarged.of(places[..., None], width, height) if places.any() else None
+    return Enlarged(places[..., None], width, height) if places.any() else None
 
 
 def _by_rows(small: np.ndarray, measure: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

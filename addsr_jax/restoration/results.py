@@ -228,7 +228,7 @@ def _with_rest(done: np.ndarray, picture: Picture) -> np.ndarray:
     if not rest.any():
         return done
     height, width = done.shape[:2]
-    large = Enlarged.of(rest, width, height)
+    large = Enlarged(rest, width, height)
 
     def of(rows: slice) -> np.ndarray:
         return np.rint(np.clip(done[rows] + large.rows(rows.start, rows.stop), 0, white)).astype(done.dtype)

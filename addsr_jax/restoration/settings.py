@@ -7,7 +7,7 @@ from addsr_jax.diffusion.methods import METHODS, STUDENT, Method, spelled
 from addsr_jax.errors import UserError
 from addsr_jax.options import Options, option
 from addsr_jax.restoration.fidelity import Choice, choice
-from addsr_jax.specs import COLORS
+from addsr_jax.specs import COLORS, MOST_ALONG
 
 OWN = "the model's own"
 SCALE, LONGEST = 4, 2**20  # enlargement; pixels of a result's side
@@ -162,6 +162,16 @@ class Settings(Options):
     )
     plain: float | None = _levels(
         'smooths luma that varies by less where the picture is plain: walls, skies, what is out of focus; 0: nothing',
+    )
+    edges: float | None = option(
+        'along clear edges of the picture, the mean of what was drawn within about so far, so that rims and frames do '
+        'not wobble; 0: nowhere',
+        default=None,
+        unset=OWN,
+        low=0,
+        high=MOST_ALONG,
+        unit='pixels of the result',
+        group=FINISH,
     )
     prompt: str = option('words about the picture', default='', group=WORDS)
     tags: str | None = option(

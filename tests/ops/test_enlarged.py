@@ -12,7 +12,7 @@ RNG = np.random.default_rng(0)
 @pytest.mark.parametrize('channels', [1, 3])
 def test_rows_do_not_depend_on_what_else_is_asked_for_and_are_opencv_s(channels):
     small = RNG.random((10, 6, channels)).astype(np.float32)
-    large = Enlarged.of(small, 27, 43)
+    large = Enlarged(small, 27, 43)
     whole = large.rows(0, 43)
     assert whole.shape == (43, 27, channels)
     np.testing.assert_array_equal(np.concatenate([large.rows(0, 13), large.rows(13, 43)]), whole)
@@ -22,4 +22,4 @@ def test_rows_do_not_depend_on_what_else_is_asked_for_and_are_opencv_s(channels)
 
 def test_one_row_is_repeated():
     row = RNG.random((1, 6, 1)).astype(np.float32)
-    np.testing.assert_array_equal(Enlarged.of(row, 6, 4).rows(0, 4), np.repeat(row, 4, 0))
+    np.testing.assert_array_equal(Enlarged(row, 6, 4).rows(0, 4), np.repeat(row, 4, 0))

@@ -7,6 +7,7 @@ from addsr_jax.ops import rows
 from addsr_jax.ops.enlarged import Enlarged
 from addsr_jax.restoration import finish
 from addsr_jax.restoration.bounds import Bounds
+from addsr_jax.restoration.edges import Edges
 from addsr_jax.restoration.finish import HALO, finished
 from addsr_jax.restoration.plainness import Plain
 from addsr_jax.specs import COLORS
@@ -58,10 +59,12 @@ def test_a_large_picture_is_finished_in_blocks_as_it_is_whole(monkeypatch, color
     assert (blocks != whole).mean() < 1e-3
 
 
-def test_bounds_and_what_is_calm_or_plain_are_the_same_whatever_the_strips(monkeypatch):
+def test_bounds_edges_and_what_is_calm_or_plain_are_the_same_whatever_the_strips(monkeypatch):
     small = RNG.integers(0, 255, (10, 12, 3), np.uint8)
-    shares = [Enlarged(RNG.random((10, 48, 1)).astype(np.float32), 40) for _ in range(2)]
-    own = {'bounds': Bounds(small, 0.3, (40, 48)), 'calm': shares[0], 'plain': Plain(shares[1], 30.0)}
+    shares = [Enlarged(RNG.random((10, 12, 1)).astype(np.float32), 48, 40) for _ in range(2)]
+    tensor = Enlarged(RNG.normal(0, 100, (10, 12, 3)).astype(np.float32) ** 2, 48, 40)
+    own = {'bounds': Bounds(small, 0.3, (40, 48)), 'calm': shares[0]}
+    own['touches'] = [Plain(shares[1], 30.0), Edges(tensor, 1.0)]
     whole = finished(RESTORED, LQ, 'none', 0, truncates=False, **own).astype(int)
     monkeypatch.setattr(rows, 'PIXELS', 7 * 48)
     monkeypatch.setattr(finish, 'BLOCK', 24)
@@ -74,7 +77,7 @@ def test_bounds_and_what_is_calm_or_plain_are_the_same_whatever_the_strips(monke
 def test_where_it_is_calm_the_result_stays_within_a_level_of_the_enlarged_picture():
     places = np.zeros(LQ.shape[:2], np.float32)
     places[:20] = 1
-    calm = Enlarged(places[..., None], len(places))
+    calm = Enlarged(places[..., None], *places.shape[::-1])
     plain = finished(RESTORED, LQ, 'none', 0, truncates=False)
     kept = finished(RESTORED, LQ, 'none', 0, truncates=False, calm=calm)
     enlarged = finished(LQ, LQ, 'none', 0, truncates=False)

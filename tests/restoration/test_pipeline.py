@@ -47,6 +47,7 @@ FAST = {
     'grain': 0.0,
     'overshoot': 10.0,
     'plain': 0.0,
+    'edges': 0.0,
 }  # what the networks drew
 
 

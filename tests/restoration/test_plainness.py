@@ -47,7 +47,7 @@ def test_walls_and_gradients_are_plain_and_grass_letters_and_noise_are_not():
 
 
 def test_where_it_is_plain_faint_texture_goes_edges_stay_and_colours_keep_their_differences():
-    ones = Enlarged(np.ones((16, 64, 1), np.float32), 64)
+    ones = Enlarged(np.ones((16, 64, 1), np.float32), 64, 64)
     strokes = np.where(np.arange(64) % 4 < 2, 1.0, -1.0) / 127.5  # one level up and down
     picture = np.tile((0.1 + strokes)[None, :, None], (64, 1, 3)).astype(np.float32)
     picture[..., 0] += 0.2
@@ -55,18 +55,18 @@ def test_where_it_is_plain_faint_texture_goes_edges_stay_and_colours_keep_their_
     edge[32:] += 0.8
     plain = Plain(ones, 3.0)
     for image, rows in ((picture, np.s_[8:56]), (edge, np.s_[8:24])):
-        made = plain.smoothed(image, 0, slice(0, 64))
+        made = image + plain.change(image, 0, slice(0, 64))
         assert made[rows, 8:56].std((0, 1)).max() < 0.2 * image[rows, 8:56].std((0, 1)).max()
         np.testing.assert_allclose(made[..., 0] - made[..., 1], 0.2, atol=1e-5)
-    step = plain.smoothed(edge, 0, slice(0, 64))
+    step = edge + plain.change(edge, 0, slice(0, 64))
     assert (step[32] - step[31]).min() > 0.79
-    nowhere = Plain(Enlarged(np.zeros((16, 64, 1), np.float32), 64), 3.0)
-    np.testing.assert_array_equal(nowhere.smoothed(edge, 0, slice(0, 64)), edge)
+    nowhere = Plain(Enlarged(np.zeros((16, 64, 1), np.float32), 64, 64), 3.0)
+    assert not nowhere.change(edge, 0, slice(0, 64)).any()
 
 
 def test_rows_of_a_strip_are_smoothed_as_the_whole_picture_is():
     image = RNG.normal(0, 0.02, (80, 30, 3)).astype(np.float32)
-    plain = Plain(Enlarged(RNG.random((20, 30, 1)).astype(np.float32), 80), 3.0)
-    whole = plain.smoothed(image, 0, slice(0, 80))
-    part = plain.smoothed(image[10:70], 10, slice(12, 40))
+    plain = Plain(Enlarged(RNG.random((20, 30, 1)).astype(np.float32), 30, 80), 3.0)
+    whole = plain.change(image, 0, slice(0, 80))
+    part = plain.change(image[10:70], 10, slice(12, 40))
     np.testing.assert_allclose(part, whole[22:50], atol=1e-6)
