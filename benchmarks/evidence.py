@@ -73,6 +73,7 @@ PIECES = {
         pictures=(('{work}/peers/crops.jpg', 'docs/peers.jpg'),),
     ),
     'finish': Piece(('-m', 'benchmarks.finish', *PAIRS, '--limit', '16'), (('docs/nano.md', 'finish'),)),
+    'bounds': Piece(('-m', 'benchmarks.switches', 'finish', *PAIRS, '--limit', '16'), (('docs/nano.md', 'bounds'),)),
     'attention': Piece(
         (
             '-m',

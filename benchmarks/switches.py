@@ -20,9 +20,16 @@ from addsr_jax.restoration.settings import Settings
 from addsr_jax.runtime import prepare
 
 SWITCHES = {
-    'edges': ({'edges': 0.0}, {'edges': 2.0}, {'edges': 4.0}),
+    'finish': (
+        {},
+        {'edges': 0.0},
+        {'edges': 4.0},
+        {'plain': 0.0},
+        {'plain': 3.0},
+        {'edges': 0.0, 'plain': 0.0},
+        {'overshoot': 10.0},
+    ),
     'int8': ({}, {'int8': True}),
-    'plain': ({'plain': 0.0}, {'plain': 1.5}, {'plain': 3.0}),
     'tiny_decoder': ({'tiny_decoder': 'none'}, {'tiny_decoder': 'steps'}, {'tiny_decoder': 'all'}),
 }
 METRICS = 'psnr,ssim,niqe,lpips,dists'
@@ -57,8 +64,13 @@ def main() -> None:
 
 def described(steps: int, changes: dict[str, object]) -> str:
     """'4 steps `--plain 3`', as one types it."""
-    flags = [f'--{name}' if value is True else f'--{name} {value}' for name, value in changes.items()]
-    return ' '.join([f'{steps} step{"s" if steps > 1 else ""}', *(f'`{flag}`' for flag in flags)])
+    flags = [f'--{name}' if value is True else f'--{name} {shown(value)}' for name, value in changes.items()]
+    said = [f'`{" ".join(flags)}`'] if flags else []
+    return ' '.join([f'{steps} step{"s" if steps > 1 else ""}', *said])
+
+
+def shown(value: object) -> str:
+    return f'{value:g}' if isinstance(value, float) else str(value)
 
 
 def scored(

@@ -10,7 +10,7 @@ import numpy as np
 class Enlarged:
     """[height, width, C], of which the small picture alone is held."""
 
-    small: np.ndarray  # float32 [h, w, C], of 1 to 4 channels
+    small: np.ndarray  # floats [h, w, C], of 1 to 4 channels
     width: int
     height: int
 

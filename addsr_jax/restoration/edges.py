@@ -70,7 +70,7 @@ class Edges:
 
 def directions(tensor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Of tensors [n, w, 3]: how clear an edge is, [n, w] in [0, 1], and unit vectors (x, y) along it, [n, w, 2]."""
-    xx, yy, xy = (tensor[..., c] for c in range(3))
+    xx, yy, xy = np.moveaxis(tensor.astype(np.float32), -1, 0)  # squares do not fit into halves
     apart = np.sqrt((xx - yy) ** 2 + 4 * xy**2)  # of the eigenvalues
     shares = (apart / (xx + yy + np.float32(CLEAR))) ** 2
     across = np.arctan2(2 * xy, xx - yy) / 2
@@ -95,4 +95,5 @@ def _tensors(luma: np.ndarray) -> np.ndarray:
     """[h, w, 3] of luma [h, w] in levels of 255."""
     luma = cv2.GaussianBlur(luma, (0, 0), INNER)
     right, down = (cv2.Scharr(luma, cv2.CV_32F, *axis) / 32 for axis in ((1, 0), (0, 1)))
-    return cv2.GaussianBlur(np.stack([right**2, down**2, right * down], axis=-1), (0, 0), OUTER)
+    products = np.stack([right**2, down**2, right * down], axis=-1)  # 127.5 squared at most
+    return cv2.GaussianBlur(products, (0, 0), OUTER).astype(np.float16)  # held for the whole small picture

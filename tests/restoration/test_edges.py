@@ -84,7 +84,7 @@ def test_rows_and_columns_of_any_cut_are_those_of_the_whole(monkeypatch):
     monkeypatch.setattr(rows, 'PIXELS', 7 * len(small))
     cut = edges_of(small, 2.0, SIDE, SIDE)
     assert cut is not None
-    np.testing.assert_allclose(cut.tensor.small, whole.tensor.small, rtol=1e-4, atol=1e-2)
+    np.testing.assert_allclose(cut.tensor.small, whole.tensor.small, rtol=2e-3, atol=1e-2)
     part = cut.change(drawn[30:120], 30, slice(25, 60))
     np.testing.assert_allclose(part, change[55:90], atol=2e-3)
 
@@ -94,7 +94,7 @@ def test_sixteen_bits_of_the_same_picture_say_the_same():
     eight, sixteen = (edges_of(image, 2.0, SIDE, SIDE) for image in (small, small.astype(np.uint16) * 257))
     assert eight is not None
     assert sixteen is not None
-    np.testing.assert_allclose(eight.tensor.small, sixteen.tensor.small, rtol=1e-4, atol=1e-2)
+    np.testing.assert_allclose(eight.tensor.small, sixteen.tensor.small, rtol=2e-3, atol=1e-2)
 
 
 def test_colours_without_luma_s_change_are_no_edge():

@@ -301,17 +301,28 @@ def test_the_colour_fixes_bring_the_colours_back_to_those_of_the_input(model):
     assert max(away['wavelet'], away['adain'], away['guided']) < 6
 
 
-def test_colour_fix_grain_and_overshoot_are_the_model_s_own_unless_the_user_names_them(model):
+def test_the_finish_is_the_model_s_own_unless_the_user_names_it(model):
     plain = {name: FAST[name] for name in ('tile', 'steps')}
     spec = model.networks.spec
-    for color, grain, overshoot in (('guided', 4.0, 0.5), ('wavelet', 0.0, 10.0)):
-        view = dataclasses.replace(spec.view, color=color, grain=grain, overshoot=overshoot)
+    for finish in (
+        {'color': 'guided', 'grain': 4.0, 'overshoot': 0.5, 'plain': 0.0, 'edges': 3.0},
+        {'color': 'wavelet', 'grain': 0.0, 'overshoot': 10.0, 'plain': 9.0, 'edges': 0.0},
+    ):
+        view = dataclasses.replace(spec.view, **finish)
         networks = dataclasses.replace(model.networks, spec=dataclasses.replace(spec, view=view))
         own = dataclasses.replace(model, networks=networks)
-        np.testing.assert_array_equal(
-            own.upscale(SMALL, **plain),
-            model.upscale(SMALL, **plain, color=color, grain=grain, overshoot=overshoot),
-        )
+        np.testing.assert_array_equal(own.upscale(SMALL, **plain), model.upscale(SMALL, **plain, **finish))
+
+
+def test_along_an_edge_of_the_picture_less_is_drawn_the_farther_it_is_averaged(model):
+    upright = np.full((32, 32, 3), 60, np.uint8)
+    upright[:, 16:] = 190
+    left, right = 52, 76  # of what lies within one and a half small pixels of the edge
+    wobble = [
+        model.upscale(upright, **{**FAST, 'edges': edges})[16:-16, left:right].astype(float).std(axis=0).mean()
+        for edges in (0.0, 1.0, 4.0)
+    ]
+    assert wobble[0] > 1.3 * wobble[1] > 1.3 * 1.3 * wobble[2] > 0
 
 
 def test_nothing_is_drawn_where_the_picture_has_one_colour_unless_the_user_lets_it(model):
