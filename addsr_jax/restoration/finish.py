@@ -20,7 +20,7 @@ FIXES = {'guided': guided_filter.guided, 'wavelet': image_ops.wavelet}  # beside
 BLOCK = 768  # pixels a side
 SIDES = (128, 256, 512, BLOCK)  # small pictures are mirrored up to one of these: filters take seconds to compile
 CALM = np.float32(1 / 127.5)  # how far a result may be from the enlarged picture where that is calm
-HALO = 72  # of them again in the next block; no filter reaches further (guided: 31 + 7 + 2 * 12, touches: 18)
+HALO = 72  # of them again in the next block; no filter reaches further (guided: 31 + 7 + 2 * 12, touches: 34 at most)
 
 
 class Touch(Protocol):
