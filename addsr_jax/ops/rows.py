@@ -23,3 +23,18 @@ def joined(shape: tuple[int, ...], of: Callable[[slice], np.ndarray]) -> np.ndar
         out[rows] = part
     assert out is not None  # a picture has pixels
     return out
+
+
+def measured(small: np.ndarray, measure: Callable[[np.ndarray], np.ndarray], reach: int) -> np.ndarray:
+    """[H, W, ...] that `measure` says of levels of 255, float32 [n, W, 3], of a picture [H, W, 3] of whole numbers.
+
+    It gets a few rows at a time, with `reach` more above and below where there are as many: it sees no further.
+    """
+    scale = np.float32(255 / np.iinfo(small.dtype).max)
+
+    def of(part: slice) -> np.ndarray:
+        above = max(part.start - reach, 0)
+        levels = small[above : part.stop + reach].astype(np.float32) * scale
+        return measure(levels)[part.start - above : part.stop - above]
+
+    return joined(small.shape, of)

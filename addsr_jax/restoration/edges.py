@@ -30,9 +30,14 @@ class Edges:
     deviation: float  # pixels of the enlargement
 
     @property
+    def farthest(self) -> int:
+        """Pixels along an edge to the last place of its mean."""
+        return int(np.ceil(2 * self.deviation))
+
+    @property
     def reach(self) -> int:
-        """Pixels of the enlargement beside a place that its mean sees."""
-        return int(np.ceil(2 * self.deviation)) + 2
+        """Pixels of the enlargement beside a place that its mean sees, by cubic interpolation."""
+        return self.farthest + 2
 
     def change(self, strip: np.ndarray, first: int, rows: slice) -> np.ndarray:
         """What is added to `rows` of a strip [h, W, 3] whose first row is the picture's row `first`."""
@@ -62,7 +67,7 @@ class Edges:
 
     def _steps(self) -> Iterator[tuple[np.float32, np.float32]]:
         """Distances along an edge, to both sides of a place, and their weights."""
-        for step in range(1, int(np.ceil(2 * self.deviation)) + 1):
+        for step in range(1, self.farthest + 1):
             weight = np.float32(np.exp(-(step**2) / (2 * self.deviation**2)))
             yield np.float32(step), weight
             yield np.float32(-step), weight
@@ -79,14 +84,7 @@ def directions(tensor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def edges_of(small: np.ndarray, deviation: float, width: int, height: int) -> Edges | None:
     """Of [h, w, 3] uint8 or uint16, for its enlargement to height x width; None where no edge is clear."""
-    white = np.iinfo(small.dtype).max
-
-    def tensors(part: slice) -> np.ndarray:
-        above = max(part.start - REACH, 0)
-        levels = small[above : part.stop + REACH].astype(np.float32) * np.float32(255 / white)
-        return _tensors(levels @ TO_YCBCR[0])[part.start - above : part.stop - above]
-
-    tensor = by_rows.joined(small.shape, tensors)
+    tensor = by_rows.measured(small, lambda levels: _tensors(levels @ TO_YCBCR[0]), REACH)
     clear = any(directions(tensor[part])[0].max() > LEAST for part in by_rows.few(0, *small.shape[:2]))
     return Edges(Enlarged(tensor, width, height), deviation) if clear else None
 

@@ -1,6 +1,5 @@
 """Where a small picture shows nothing that could be restored, and what becomes of its enlargement there."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -47,7 +46,7 @@ def calm_places(small: np.ndarray, below: float, width: int, height: int) -> Enl
     where one differs by a fifth more, as nearly everywhere in photographs.
     """
     most = cv2.dilate(
-        _by_rows(small, lambda levels: _away(levels).max(-1)), np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8)
+        rows.measured(small, lambda levels: _away(levels).max(-1), 1), np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8)
     )
     return _shares(np.clip((1.2 * below - most) / (0.2 * below), 0, 1, dtype=np.float32), width, height)
 
@@ -58,7 +57,7 @@ def plain_places(small: np.ndarray, texture: float, width: int, height: int) -> 
     1 where luma differs from the mean of its neighbours by half of PLAIN or less, in the mean over WINDOW; 0 from PLAIN
     on.
     """
-    away = cv2.blur(_by_rows(small, lambda levels: _away(levels @ TO_YCBCR[0])), (WINDOW, WINDOW))
+    away = cv2.blur(rows.measured(small, lambda levels: _away(levels @ TO_YCBCR[0]), 1), (WINDOW, WINDOW))
     shares = _shares(np.clip(2 - away / (0.5 * PLAIN), 0, 1, dtype=np.float32), width, height)
     return None if shares is None else Plain(shares, texture)
 
@@ -66,21 +65,6 @@ def plain_places(small: np.ndarray, texture: float, width: int, height: int) -> 
 def _shares(places: np.ndarray, width: int, height: int) -> Enlarged | None:
     """Of float32 [h, w]; None where all are 0."""
     return Enlarged(places[..., None], width, height) if places.any() else None
-
-
-def _by_rows(small: np.ndarray, measure: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """[h, w] that a measure says of levels [h, w, 3], of rows at a time; it sees no further than the next row."""
-
-    def of(part: slice) -> np.ndarray:
-        above = max(part.start - 1, 0)
-        return measure(_levels(small[above : part.stop + 1]))[part.start - above : part.stop - above]
-
-    return rows.joined(small.shape, of)
-
-
-def _levels(image: np.ndarray) -> np.ndarray:
-    """uint8 or uint16 as float32 of 0..255."""
-    return image.astype(np.float32) * np.float32(255 / np.iinfo(image.dtype).max)
 
 
 def _away(levels: np.ndarray) -> np.ndarray:

@@ -65,10 +65,12 @@ def test_pictures_without_a_clear_edge_have_nothing_to_change(kind):
 
 @pytest.mark.parametrize('shape', [(1, 1), (1, 9), (3, 2), (70, 5)])
 def test_pictures_of_any_shape_keep_it(shape):
-    small = RNG.integers(0, 256, (*shape, 3), np.uint8)
+    small = np.zeros((*shape, 3), np.uint8)
+    small.reshape(-1, 3)[: shape[0] * shape[1] // 2] = 200  # an edge somewhere, but in a picture of one pixel
     height, width = (4 * side for side in shape)
     drawn = RNG.normal(0, 0.3, (height, width, 3)).astype(np.float32)
     found = edges_of(small, 2.0, width, height)
+    assert (found is None) == (shape == (1, 1))
     if found is not None:
         change = found.change(drawn, 0, slice(0, height))
         assert change.shape == drawn.shape
