@@ -16,8 +16,8 @@ SIZES = {
         'optimizer': {'learning_rate': 1e-5, 'final_learning_rate': 1e-6, 'warmup': 100},
     },
     'nano': {
-        'steps': 2400,
-        'batch_size': 10,
+        'steps': 3000,
+        'batch_size': 8,
         'ema': 0.99,
         'checkpoint_every': 400,
         'data': {'hr_size': 80, 'null_text': 1.0, 'threads': 1, 'degradation': 'mild'},

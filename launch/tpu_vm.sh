@@ -57,13 +57,24 @@ train() {
   start 'rm -f ended;'
 }
 
+# Codes with which training has ended, 'ended HOST CODE' for each worker where it has.
+ended() {
+  # shellcheck disable=SC2016 # the worker's name, not this machine's
+  on all 'test ! -e addsr_jax/ended || echo "ended $(hostname) $(cat addsr_jax/ended)"' 2> /dev/null |
+    grep -E '^ended [^ ]+ [0-9]+$' || true
+}
+
 # Looks every minute: a slice that was taken away or failed is asked for again, a new one is installed and trained on, and
-# a worker that was started anew takes part again. A call that fails is made again a minute later.
+# a worker that was started anew takes part again. A call that fails is made again a minute later. What gcloud warns of
+# beside an answer is no answer.
 keep() {
   [[ ${#flags[@]} -gt 0 ]] || usage "give the flags of python -m addsr_jax.train"
-  local now code started=''
+  local now host code started=''
+  errors="$(mktemp)"
+  trap 'rm -f "$errors"' EXIT
   while true; do
-    if ! now="$(state 2>&1)"; then
+    if ! now="$(state 2> "$errors")"; then
+      now="$(< "$errors")"
       [[ "$now" != *NOT_FOUND* && "$now" != *"not found"* ]] || now=NONE
     fi
     case "$now" in
@@ -71,9 +82,10 @@ keep() {
         if [[ -z "$started" ]]; then
           { install && train && started=yes; } || echo "launch/tpu_vm.sh: $name could not be started yet" >&2
         else
-          code="$(on 0 'cat addsr_jax/ended' 2> /dev/null || true)"
+          # of several the worst: one process that ends with a mistake of its own leaves the others waiting
+          read -r _ host code < <(ended | sort -k3,3nr) || code=''
           [[ "$code" != 0 ]] || { echo "launch/tpu_vm.sh: training on $name is done"; return; }
-          [[ -z "$code" ]] || { echo "launch/tpu_vm.sh: training on $name ended with $code: launch/tpu_vm.sh log $name says why" >&2; return "$code"; }
+          [[ -z "$code" ]] || { echo "launch/tpu_vm.sh: training on $name ended with $code on $host: addsr_jax/train.log there says why" >&2; return "$code"; }
           start '' || true
         fi
         ;;

@@ -202,6 +202,25 @@ def test_workers_end_and_shared_memory_is_freed_when_the_process_that_started_th
     assert not left
 
 
+def test_workers_leave_a_terminals_interrupt_to_the_process_that_started_them():
+    code = (
+        'import os, signal\n'
+        'from addsr_jax.data import sources\n'
+        'from tests.data.test_batches import made\n'
+        'signal.signal(signal.SIGINT, lambda *_: None)\n'  # as training does, which ends after the step
+        'batches = made(sources.sample_photos(), workers=1)(0)\n'
+        'next(batches)\n'
+        'os.killpg(0, signal.SIGINT)\n'
+        'print(*(next(batches)["hr"].shape[0] for _ in range(6)), flush=True)\n'
+        'os.kill(os.getpid(), 9)\n'
+    )
+    root = Path(__file__).parents[2]
+    command = [sys.executable, '-c', code]
+    done = subprocess.run(command, cwd=root, capture_output=True, timeout=300, check=False, start_new_session=True)
+    assert len(done.stdout.split()) == 6
+    assert b'KeyboardInterrupt' not in done.stderr
+
+
 def test_a_whole_photograph_is_squeezed_into_the_square_and_a_crop_is_not():
     image = np.zeros((40, 200, 3), np.uint8)
     image[:, 100:] = 200  # its right half

@@ -162,6 +162,9 @@ def test_a_slice_that_is_kept_outlives_calls_that_fail_and_ends_with_the_trainin
         'describe 0 ACTIVE',
         'ended 1',
         'train 0',
+        'describe 0 ACTIVE',
+        'ended 0 nobody has',
+        'train 0',
         'describe 0 SUSPENDED',
         'delete 1 BUSY',
         'describe 0 SUSPENDED',
@@ -172,16 +175,17 @@ def test_a_slice_that_is_kept_outlives_calls_that_fail_and_ends_with_the_trainin
         'install 0',
         'train 0',
         'describe 0 ACTIVE',
-        'ended 0 0',
+        'ended 0 ended w-0 0',
     )
     assert (code, calls) == (0, ''), said
     assert 'training on slice is done' in said
 
 
 def test_a_slice_whose_command_is_wrong_is_not_watched_for_ever(tmp_path):
-    code, said, calls = kept(tmp_path, 'describe 0 ACTIVE', 'install 0', 'train 0', 'describe 0 ACTIVE', 'ended 0 2')
+    began = ('describe 0 ACTIVE', 'install 0', 'train 0', 'describe 0 ACTIVE')
+    code, said, calls = kept(tmp_path, *began, r'ended 0 ended w-0 0\nended w-3 2\nended w-4')
     assert (code, calls) == (2, '')
-    assert 'ended with 2' in said
+    assert 'ended with 2 on w-3' in said
 
 
 def kept(tmp_path, *answers):
@@ -199,7 +203,8 @@ if [[ "$which" != "$expected" ]]; then
   echo "$which, not $expected" >> {tmp_path}/answers
   pkill -f "keep slice.*{tmp_path}"
 fi
-[[ $which == describe && $code == 1 ]] && echo "$words" >&2 || echo "$words"
+echo "WARNING: gcloud is old" >&2
+[[ $which == describe && $code == 1 ]] && echo "$words" >&2 || echo -e "$words"
 exit "$code"
 """)
     gcloud.chmod(0o755)

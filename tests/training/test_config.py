@@ -47,6 +47,12 @@ def test_the_shipped_configs_have_the_recorded_numbers(name):
     assert values(read(*name.split(':'))) == RECORDED[name]
 
 
+@pytest.mark.parametrize('name', [name for name in RECORDED if name.endswith(':nano')])
+def test_batches_of_the_small_size_divide_by_the_devices_that_a_cpu_is_split_into(name):
+    run = read(*name.split(':'))
+    assert run.batch_size % (8 * run.accumulate) == 0  # `runtime.training_environment`: 1, 2, 4 or 8
+
+
 def test_every_stage_has_a_config_of_every_size():
     assert set(RECORDED) == {f'{stage}:{size}' for stage in TRAINING for size in sizes.MODELS}
 
