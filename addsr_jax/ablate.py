@@ -112,7 +112,7 @@ def score_all(
     from addsr_jax.restoration import comparison, pipeline
 
     # the students are compared, with the grain that they leave
-    defaults = Settings(color='wavelet', grain=0.0, overshoot=FREE, calm=0.0, plain=0.0, edges=0.0)
+    defaults = Settings(color='wavelet', grain=0.0, overshoot=FREE, calm=0.0, plain=0.0, edges=0.0, film_grain=0.0)
     first = plan.seeds[0]
     shared = cache(lambda: pipeline.load(trained[first]))  # every run has these networks: programs are compiled once
 

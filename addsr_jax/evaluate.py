@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 SHOWN = 8  # rows of the picture
 # settings that hold for all methods
-TAKEN = ('guidance_scale', 'color', 'grain', 'overshoot', 'calm', 'plain', 'edges', 'seed', 'int8', 'tiny_decoder')
+FINISH = ('color', 'grain', 'overshoot', 'calm', 'plain', 'edges', 'film_grain')
+TAKEN = ('guidance_scale', *FINISH, 'seed', 'int8', 'tiny_decoder')
 
 
 @dataclass(frozen=True, kw_only=True)

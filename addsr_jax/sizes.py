@@ -127,6 +127,7 @@ SD2 = ModelSpec(
         calm=0.0,
         plain=0.0,
         edges=0.0,
+        film_grain=0.0,
     ),  # both scripts
 )
 
@@ -213,6 +214,7 @@ NANO = ModelSpec(
         calm=0.7,
         plain=1.5,
         edges=2.0,
+        film_grain=0.0,
     ),
 )
 

@@ -24,6 +24,7 @@ BEFORE: dict[type, dict[str, Any]] = {
         'calm': 0.0,
         'plain': 0.0,
         'edges': 0.0,
+        'film_grain': 0.0,
     },
 }
 

@@ -333,6 +333,12 @@ class ViewSpec(Options):
         high=MOST_ALONG,
         unit='pixels of the result',
     )
+    film_grain: float = option(
+        'deviation of the grain that results are given, where the user says nothing; 0: none',
+        low=0,
+        high=255,
+        unit='levels of 255',
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

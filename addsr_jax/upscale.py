@@ -209,7 +209,7 @@ def without_own(settings: Settings, view: Mapping[str, Any]) -> Settings:
     """As if nothing had been said of what the model does by itself; its `view` is empty where it is not at hand."""
     usual: dict[str, Any] = {'scale': SCALE}
     if settings.fidelity is None and settings.of_method.refines:
-        finish = ('color', 'grain', 'calm', 'overshoot', 'plain', 'edges')
+        finish = ('color', 'grain', 'calm', 'overshoot', 'plain', 'edges', 'film_grain')
         own = {'steps': 'student_steps', **{name: name for name in finish}}
         usual |= {name: view[field] for name, field in own.items() if field in view}
     return replace(settings, **{name: None for name, value in usual.items() if getattr(settings, name) == value})

@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument('--steps', type=int, default=1)
     values = parser.parse_args()
     prepare()
-    model, settings = pipeline.load(values.weights), Settings(steps=values.steps, plain=0.0, edges=0.0)
+    model, settings = pipeline.load(values.weights), Settings(steps=values.steps, plain=0.0, edges=0.0, film_grain=0.0)
     found = []
     for pair, low, high in comparison.read_pairs(comparison.find_pairs(values.lq, values.hr, values.limit), factor=4):
         found.append(log_power(model.restore(low, settings, pair.name)) - log_power(high))

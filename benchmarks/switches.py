@@ -28,6 +28,7 @@ SWITCHES = {
         {'plain': 3.0},
         {'edges': 0.0, 'plain': 0.0},
         {'overshoot': 10.0},
+        {'film_grain': 1.0},
     ),
     'int8': ({}, {'int8': True}),
     'tiny_decoder': ({'tiny_decoder': 'none'}, {'tiny_decoder': 'steps'}, {'tiny_decoder': 'all'}),

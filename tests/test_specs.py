@@ -30,7 +30,7 @@ def test_unknown_and_missing_keys_of_a_spec_are_named():
 
 def test_a_folder_from_before_the_finish_had_a_choice_keeps_the_finish_it_had():
     data = spec_json.to_json(MODELS['nano'])
-    for younger in ('student_steps', 'color', 'grain', 'overshoot', 'calm', 'plain', 'edges'):
+    for younger in ('student_steps', 'color', 'grain', 'overshoot', 'calm', 'plain', 'edges', 'film_grain'):
         del data['view'][younger]
     view = spec_json.from_json(ModelSpec, data).view
     assert (view.student_steps, view.color, view.grain, view.overshoot) == (4, 'wavelet', 0.0, 10.0)

@@ -13,6 +13,7 @@ from addsr_jax.ops import rows as by_rows
 from addsr_jax.ops.enlarged import Enlarged
 from addsr_jax.ops.tiling import Strips
 from addsr_jax.restoration.bounds import Bounds
+from addsr_jax.restoration.film_grain import FilmGrain
 
 FIXES = {'guided': guided_filter.guided, 'wavelet': image_ops.wavelet}  # beside adain, which sees whole pictures
 
@@ -43,6 +44,7 @@ def finished(
     truncates: bool,
     bounds: Bounds | None = None,
     calm: Enlarged | None = None,
+    film_grain: FilmGrain | None = None,
     touches: Sequence[Touch] = (),
     kind: type[np.unsignedinteger] = np.uint8,
     let_go: Callable[[int], None] = lambda row: None,
@@ -52,9 +54,9 @@ def finished(
     color: a name of FIXES, 'adain', or 'none'. grain: luma that varies by less, in levels of 255, is smoothed; 0: none.
     truncates: as the original, whose colour fix takes bytes and cuts off the fractions of its result; more bits are
     rounded. touches: what is changed in some places, each seeing what was there before all of them. bounds: what the
-    result stays inside; None: nothing. calm: where `restored` is kept within a level of `lq`; None: nowhere. kind:
-    uint8 or uint16. let_go: is told above which row `restored` is not read again. Floats of a strip of blocks are all
-    that is held beside these.
+    result stays inside; None: nothing. film_grain: what is added to it then; None: nothing. calm: where `restored` is
+    kept within a level of `lq`; None: nowhere. kind: uint8 or uint16. let_go: is told above which row `restored` is not
+    read again. Floats of a strip of blocks are all that is held beside these.
     """
     white = np.iinfo(kind).max
     cuts = truncates and color != 'none' and kind is np.uint8
@@ -75,6 +77,8 @@ def finished(
             inside = slice(few.start - rows.start, few.stop - rows.start)
             part = sum((touch.change(strip, rows.start, inside) for touch in touches), start=strip[inside])
             part = part if bounds is None else bounds.clipped(part, few.start)
+            if film_grain is not None:
+                part = part + film_grain.rows(few.start, few.stop, part.shape[1])
             if calm is not None:
                 large = signed(lq[few])
                 near = np.clip(part, large - CALM, large + CALM)

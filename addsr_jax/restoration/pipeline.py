@@ -28,6 +28,7 @@ from addsr_jax.restoration.bounds import Bounds
 from addsr_jax.restoration.cut import Cut
 from addsr_jax.restoration.device_model import Arrays, DeviceModel
 from addsr_jax.restoration.edges import edges_of
+from addsr_jax.restoration.film_grain import film_grain_of
 from addsr_jax.restoration.settings import FREE, SMALLEST_TILE, Settings, half_of
 from addsr_jax.runtime import return_freed_memory
 from addsr_jax.weights import bundle as bundles
@@ -212,7 +213,7 @@ class Pipeline(DeviceModel):
         The canvas is used up.
         """
         (height, width), settings, scale = cut.given.shape[:2], cut.settings, cut.scale
-        done = self._finished(canvas.image(*cut.size), cut.large[: cut.size[0], : cut.size[1]], cut.small, settings)
+        done = self._finished(canvas.image(*cut.size), cut)
         done = views.sized(done, *(views.times(n, scale) for n in cut.small.shape[1::-1]))
         done = done[: views.times(height, scale), : views.times(width, scale)]
         return views.sized(done, *settings.size(width, height))
@@ -267,7 +268,8 @@ class Pipeline(DeviceModel):
             tokens,
         )
 
-    def _finished(self, restored: tiling.Strips, lq: np.ndarray, small: np.ndarray, settings: Settings) -> np.ndarray:
+    def _finished(self, restored: tiling.Strips, cut: Cut) -> np.ndarray:
+        lq, small, settings = cut.large[: cut.size[0], : cut.size[1]], cut.small, cut.settings
         view = self.networks.spec.view
         color = settings.chosen.color or view.color
         grain = view.grain if settings.grain is None else settings.grain
@@ -276,6 +278,7 @@ class Pipeline(DeviceModel):
         bounds = Bounds(small, overshoot, lq.shape[:2]) if overshoot < FREE else None
         texture = view.plain if settings.plain is None else settings.plain
         deviation = view.edges if settings.edges is None else settings.edges
+        film = view.film_grain if settings.film_grain is None else settings.film_grain
         size = lq.shape[1], lq.shape[0]
         calm = plainness.calm_places(small, below, *size) if below else None
         plain = plainness.plain_places(small, texture, *size) if texture else None
@@ -288,6 +291,7 @@ class Pipeline(DeviceModel):
             truncates=view.truncates,
             bounds=bounds,
             calm=calm,
+            film_grain=film_grain_of(settings.seed, cut.name, film) if film else None,
             touches=[touch for touch in (plain, edges) if touch is not None],
             kind=small.dtype.type,
             let_go=restored.let_go,

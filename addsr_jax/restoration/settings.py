@@ -173,6 +173,9 @@ class Settings(Options):
         unit='pixels of the result',
         group=FINISH,
     )
+    film_grain: float | None = _levels(
+        'adds grain of that deviation, as photographs have it, but where the picture is calm; 0: none',
+    )
     prompt: str = option('words about the picture', default='', group=WORDS)
     tags: str | None = option(
         "what the prompt extractor's tagging head says of the picture; '': nothing",

@@ -8,6 +8,7 @@ from addsr_jax.ops.enlarged import Enlarged
 from addsr_jax.restoration import finish
 from addsr_jax.restoration.bounds import Bounds
 from addsr_jax.restoration.edges import Edges
+from addsr_jax.restoration.film_grain import film_grain_of
 from addsr_jax.restoration.finish import HALO, finished
 from addsr_jax.restoration.plainness import Plain
 from addsr_jax.specs import COLORS
@@ -65,6 +66,7 @@ def test_bounds_edges_and_what_is_calm_or_plain_are_the_same_whatever_the_strips
     tensor = Enlarged(RNG.normal(0, 100, (10, 12, 3)).astype(np.float32) ** 2, 48, 40)
     own = {'bounds': Bounds(small, 0.3, (40, 48)), 'calm': shares[0]}
     own['touches'] = [Plain(shares[1], 30.0), Edges(tensor, 1.0)]
+    own['film_grain'] = film_grain_of(0, 'a', 9.0)
     whole = finished(RESTORED, LQ, 'none', 0, truncates=False, **own).astype(int)
     monkeypatch.setattr(rows, 'PIXELS', 7 * 48)
     monkeypatch.setattr(finish, 'BLOCK', 24)
@@ -83,6 +85,9 @@ def test_where_it_is_calm_the_result_stays_within_a_level_of_the_enlarged_pictur
     enlarged = finished(LQ, LQ, 'none', 0, truncates=False)
     np.testing.assert_array_equal(kept[20:], plain[20:])
     assert np.abs(kept[:20].astype(int) - enlarged[:20]).max() <= 1
+    grainy = finished(RESTORED, LQ, 'none', 0, truncates=False, calm=calm, film_grain=film_grain_of(0, 'a', 9.0))
+    assert np.abs(grainy[:20].astype(int) - enlarged[:20]).max() <= 1
+    assert (grainy[20:].astype(float) - plain[20:]).std() == pytest.approx(9, rel=0.2)
 
 
 def test_sixteen_bits_are_not_rounded_to_eight_in_between():

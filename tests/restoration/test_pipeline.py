@@ -48,6 +48,7 @@ FAST = {
     'overshoot': 10.0,
     'plain': 0.0,
     'edges': 0.0,
+    'film_grain': 0.0,
 }  # what the networks drew
 
 
@@ -305,8 +306,8 @@ def test_the_finish_is_the_model_s_own_unless_the_user_names_it(model):
     plain = {name: FAST[name] for name in ('tile', 'steps')}
     spec = model.networks.spec
     for finish in (
-        {'color': 'guided', 'grain': 4.0, 'overshoot': 0.5, 'plain': 0.0, 'edges': 3.0},
-        {'color': 'wavelet', 'grain': 0.0, 'overshoot': 10.0, 'plain': 9.0, 'edges': 0.0},
+        {'color': 'guided', 'grain': 4.0, 'overshoot': 0.5, 'plain': 0.0, 'edges': 3.0, 'film_grain': 2.0},
+        {'color': 'wavelet', 'grain': 0.0, 'overshoot': 10.0, 'plain': 9.0, 'edges': 0.0, 'film_grain': 0.0},
     ):
         view = dataclasses.replace(spec.view, **finish)
         networks = dataclasses.replace(model.networks, spec=dataclasses.replace(spec, view=view))
@@ -323,6 +324,17 @@ def test_along_an_edge_of_the_picture_less_is_drawn_the_farther_it_is_averaged(m
         for edges in (0.0, 1.0, 4.0)
     ]
     assert wobble[0] > 1.3 * wobble[1] > 1.3 * 1.3 * wobble[2] > 0
+
+
+def test_grain_is_added_to_every_channel_alike_and_is_another_one_for_another_name(model):
+    without, grainy, other = (
+        model.upscale(SMALL, name=name, **{**FAST, 'film_grain': levels}).astype(float)
+        for name, levels in (('a', 0.0), ('a', 3.0), ('b', 3.0))
+    )
+    added = (grainy - without)[np.all((without > 20) & (without < 235), axis=-1)]
+    assert added.std() == pytest.approx(3, rel=0.2)
+    assert np.abs(np.ptp(added, axis=-1)).max() <= 1
+    assert np.abs(other - grainy).max() > 3
 
 
 def test_nothing_is_drawn_where_the_picture_has_one_colour_unless_the_user_lets_it(model):
