@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from addsr_jax.restoration.files import Job, Making
     from addsr_jax.restoration.folder import How
 
+LONGEST_SUFFIX = 200  # bytes, beside which a name, a digest and an ending find room in a file's name
 EMPTY = ('--suffix', '--prompt', '--negative_prompt')  # whose values may be nothing
 
 
@@ -120,6 +121,10 @@ class Command(Options):
     def check_together(self) -> None:
         if set(self.suffix or '') & {'/', '\\', '\0'}:
             raise UserError(f'--suffix is {self.suffix!r}: it is part of a name, and holds no slash')
+        if len(os.fsencode(self.suffix or '')) > LONGEST_SUFFIX:
+            raise UserError(
+                f'--suffix has more than {LONGEST_SUFFIX} bytes: names are not that long, give a shorter one'
+            )
         if self.quiet and self.json:
             raise UserError('--quiet says nothing and --json says all as JSON: give one')
         if self.resume and self.overwrite:

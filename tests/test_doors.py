@@ -132,6 +132,7 @@ UPSCALE = [
     (['photo.png', '-o', 'out.gif'], 'results are not written as GIF'),
     (['photo.png', '-o', 'out', '--format', 'gif'], "--format is 'gif': choose one of png, jpg, jpeg, webp"),
     (['photo.png', '-o', 'out', '--suffix', 'a/b'], 'holds no slash'),
+    (['photo.png', '-o', 'out', '--suffix', 'a' * 250], '--suffix has more than 200 bytes'),
     (['photo.png', '-o', 'out', '--scale', '2', '--width', '50'], 'scale and width or height both say'),
     (['photo.png', '-o', 'photo.png/out'], 'cannot be a folder, since'),
     (['', '-o', 'out'], 'an argument is empty'),

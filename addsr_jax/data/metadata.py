@@ -116,8 +116,16 @@ def _text(image: Image.Image) -> dict[str, str]:
     texts = {str(k): str(v) for k, v in getattr(image, 'text', {}).items() if k != 'XML:com.adobe.xmp'}
     comment = image.info.get('comment')
     if comment and image.format in ('JPEG', 'MPO', 'GIF'):
-        texts['Comment'] = comment.decode('utf-8', 'replace') if isinstance(comment, bytes) else str(comment)
+        texts['Comment'] = _decoded(comment) if isinstance(comment, bytes) else str(comment)
     return {key: value for key, value in texts.items() if 1 <= len(key) <= 79}
+
+
+def _decoded(comment: bytes) -> str:
+    """UTF-8, or what older programs wrote."""
+    try:
+        return comment.decode()
+    except UnicodeDecodeError:
+        return comment.decode('latin-1')
 
 
 def sized(beside: Beside, width: int, height: int) -> Beside:

@@ -329,8 +329,9 @@ def _in_srgb(pixels: np.ndarray, profile: bytes) -> tuple[np.ndarray, bytes, np.
     remarks = ()
     if profile:
         try:
-            if profiles.space(profile) != mode:
-                remarks = (f'its colour profile is for {profiles.space(profile)} and not applied to {mode}',)
+            if (found := profiles.space(profile)) != mode:
+                remarks = (f'its colour profile is for {found} and not applied to {mode}',)
+                profile = b'' if found == 'CMYK' else profile  # beside RGBA it would make inks of the four channels
             elif mode != 'RGB' or not profiles.is_srgb(profile):
                 rgb, more = profiles.to_srgb(pixels, profile)
                 return rgb, profile, pixels if pixels.ndim == 3 else pixels[..., None], more

@@ -19,6 +19,7 @@ CLEAR = 50.0  # sum of the tensor's eigenvalues, squared levels of 255 a pixel, 
 INNER, OUTER = 0.7, 1.0  # deviations of the tensor's blurs, before and after products are taken, in small pixels
 REACH = 8  # small pixels that a tensor sees on every side: both blurs, as far as OpenCV takes them, and a gradient
 COLUMNS = 1024  # at a time: OpenCV finds no place beyond 32,767
+FAINTEST = 0.1  # deviation, pixels of the result, below which neighbours count nothing
 LEAST = 0.01  # share of an edge below which nothing is done
 
 
@@ -84,6 +85,8 @@ def directions(tensor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def edges_of(small: np.ndarray, deviation: float, width: int, height: int) -> Edges | None:
     """Of [h, w, 3] uint8 or uint16, for its enlargement to height x width; None where no edge is clear."""
+    if deviation < FAINTEST:
+        return None
     tensor = by_rows.measured(small, lambda levels: _tensors(levels @ TO_YCBCR[0]), REACH)
     clear = any(directions(tensor[part])[0].max() > LEAST for part in by_rows.few(0, *small.shape[:2]))
     return Edges(Enlarged(tensor, width, height), deviation) if clear else None

@@ -1,5 +1,6 @@
 """Inputs found and results named, all of it checked before work starts."""
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -27,12 +28,18 @@ class Job:
     remark: str = ''  # why the result is of another kind than the source
     size: tuple[int, int] = (0, 0)  # width and height of the source, as far as its head says
     result: tuple[int, int] = (0, 0)  # width and height of the result
+    restored: tuple[int, int] = (0, 0)  # width and height before the result is made smaller than its source
     bits: int = 8  # of a channel of the source, as far as its head says
 
     @property
+    def largest(self) -> tuple[int, int]:
+        """Width and height of what is held of the result on its way."""
+        return max(self.result, self.restored, key=math.prod)
+
+    @property
     def pixels(self) -> int:
-        """Of the result."""
-        return self.result[0] * self.result[1]
+        """Of that."""
+        return math.prod(self.largest)
 
     @property
     def longest(self) -> int:
@@ -85,7 +92,8 @@ def _sized(job: Job, settings: Settings, limit: int) -> Job:
     head = None if places.in_bucket(job.source) else pictures.head_of(job.source)  # whose answers are slow
     if head is None or head.size[0] * head.size[1] > limit:
         return job
-    return replace(job, size=head.size, result=settings.size(*head.size), bits=head.bits)
+    result, restored = settings.size(*head.size), settings.restored(*head.size)
+    return replace(job, size=head.size, result=result, restored=restored, bits=head.bits)
 
 
 def _without_results(jobs: list[Job], sources: Sequence[Source], left_out: str) -> tuple[list[Job], str]:

@@ -28,7 +28,7 @@ def short(stem: str, rest: str) -> str:
     if len(os.fsencode(stem)) <= room:
         return stem + rest
     digest = _digest(stem)
-    while len(os.fsencode(stem)) + 1 + len(digest) > room:
+    while stem and len(os.fsencode(stem)) + 1 + len(digest) > room:
         stem = stem[:-1]
     return f'{stem}-{digest}{rest}'
 

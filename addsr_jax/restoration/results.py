@@ -21,7 +21,7 @@ from addsr_jax.ops.enlarged import Enlarged
 from addsr_jax.restoration.views import sized
 
 KEY = 'addsr'  # of the text in a PNG that says what made it; elsewhere EXIF's ProcessingSoftware does
-SEGMENT = 65_000  # bytes of EXIF or XMP that a JPEG takes
+SEGMENT = 65_000  # bytes of EXIF, XMP or a comment that a JPEG takes
 ROUNDING = 1.5  # levels of 255 between a colour and the same after a way to sRGB and back that are no loss
 FINE = 90  # quality from which colours are as fine as light is
 TIFF = (b'II*\0', b'MM\0*')  # how a file begins
@@ -254,11 +254,18 @@ def _kept(beside: Beside, format: str, remarks: list[str]) -> Beside:
     if format != 'PNG' and beside.text != comment:
         remarks.append(f'{format} holds no {", ".join(sorted(set(beside.text) - set(comment)))}')
         beside = replace(beside, text=comment)
+    if format == 'JPEG' and len(_comment(beside)) > SEGMENT:
+        remarks.append('its comment is too long for JPEG and cut')
     for name in ('exif', 'xmp'):
         if format == 'JPEG' and len(getattr(beside, name)) > SEGMENT:
             remarks.append(f'its {name.upper()} is too long for JPEG and left out')
             beside = replace(beside, **{name: b''})
     return beside
+
+
+def _comment(beside: Beside) -> bytes:
+    """Pillow counts a text's characters and writes its bytes, and does not end where those are too many."""
+    return beside.text.get('Comment', '').encode(errors='replace')
 
 
 def _file(
@@ -278,7 +285,7 @@ def _file(
     elif beside.xmp:
         options['xmp'] = beside.xmp
     if format == 'JPEG':
-        options['comment'] = beside.text.get('Comment', '')[:SEGMENT]
+        options['comment'] = _comment(beside)[:SEGMENT].decode(errors='ignore').encode()  # whole characters
     if WRITTEN[format].lossy:
         options['quality'] = quality
     if quality >= FINE:

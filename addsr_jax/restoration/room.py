@@ -1,5 +1,6 @@
 """How much memory and disk a run may take, and what it will take: known before it starts."""
 
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -42,7 +43,7 @@ def check_disk(jobs: Sequence[Job]) -> None:
         if places.in_bucket(job.target):  # which has no end
             continue
         folder = next(path for path in (job.target.parent, *job.target.absolute().parents) if path.exists())
-        by_folder[folder] = by_folder.get(folder, 0.0) + ON_DISK[job.format] * job.pixels
+        by_folder[folder] = by_folder.get(folder, 0.0) + ON_DISK[job.format] * math.prod(job.result)
     by_disk: dict[int, tuple[Path, float]] = {}
     for folder, needed in by_folder.items():
         device = folder.stat().st_dev
@@ -92,9 +93,8 @@ def choose(model: Any, jobs: Sequence[Job], settings: Settings, limit: float | N
     most = max(jobs, key=held)
     if held(most) > left:
         raise UserError(
-            f'the result of {most.source} has {most.pixels / 1e6:.0f} megapixels, which takes about '
-            f'{held(most) / 1e9:.1f} GB of memory, and {left / 1e9:.1f} GB may be used: choose a smaller '
-            '--scale or --max_side' + (', or --format png' if most.format in ENCODERS else '')
+            f'the result of {most.source} has {most.pixels / 1e6:.0f} megapixels{_on_its_way(most)}, which takes about '
+            f'{held(most) / 1e9:.1f} GB of memory, and {left / 1e9:.1f} GB may be used: {_less_than(most)}'
         )
     tiles = sum(model.tiles(job.size, settings) for job in jobs if job.pixels)
     each = max(_bytes_a_pixel(job) for job in jobs)
@@ -103,8 +103,22 @@ def choose(model: Any, jobs: Sequence[Job], settings: Settings, limit: float | N
 
 def held(job: Job) -> int:
     """Bytes of memory that a result takes at most until it is written."""
-    width, height = job.result
+    width, height = job.largest
     return job.pixels * _bytes_a_pixel(job) + FLOATS * width * min(height, BLOCK)
+
+
+def _on_its_way(job: Job) -> str:
+    return '' if job.largest == job.result else ' before it is made smaller'
+
+
+def _less_than(job: Job) -> str:
+    """What to do where a picture takes too much memory."""
+    smaller = (
+        'choose a smaller --scale or --max_side'
+        if job.largest == job.result
+        else 'raise --memory, or give a smaller picture'
+    )
+    return smaller + (', or --format png' if job.format in ENCODERS else '')
 
 
 def _bytes_a_pixel(job: Job) -> int:

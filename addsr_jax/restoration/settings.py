@@ -1,5 +1,6 @@
 """How to upscale one picture: every setting of `upscale`, declared once. Nothing here needs jax."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -310,6 +311,10 @@ class Settings(Options):
             asked = [(1e6 * self.megapixels / (width * height)) ** 0.5]
         nearest = min if self.fit == INSIDE else max
         factor = nearest(asked) if asked else self.scale or SCALE
+        if (
+            self.fit == STRETCH and len(asked) == 2
+        ):  # by far more along one side: at most four times the result's pixels
+            factor = min(factor, 2 * math.prod(asked) ** 0.5)
         return min(factor, self.max_side / max(width, height)) if self.max_side else factor
 
     def size(self, width: int, height: int) -> tuple[int, int]:
@@ -318,6 +323,12 @@ class Settings(Options):
             return self.width, self.height
         factor = self.enlargement(width, height)
         return max(1, round(width * factor)), max(1, round(height * factor))
+
+    def restored(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height at which such a picture is restored, never below its own: what is asked for comes after."""
+        wide, tall = self.part(width, height)[2:]
+        factor = max(1, self.enlargement(wide, tall))
+        return max(1, round(wide * factor)), max(1, round(tall * factor))
 
     def part(self, width: int, height: int) -> tuple[int, int, int, int]:
         """Left, top, width and height of what of a picture of that size becomes the result: its middle, or all."""

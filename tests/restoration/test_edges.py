@@ -63,6 +63,10 @@ def test_pictures_without_a_clear_edge_have_nothing_to_change(kind):
     assert edges_of(faint, 2.0, 120, 80) is None
 
 
+def test_a_mean_over_next_to_nothing_changes_nothing():
+    assert edges_of(small_and_drawn(30)[0], 1e-200, SIDE, SIDE) is None
+
+
 @pytest.mark.parametrize('shape', [(1, 1), (1, 9), (3, 2), (70, 5)])
 def test_pictures_of_any_shape_keep_it(shape):
     small = np.zeros((*shape, 3), np.uint8)

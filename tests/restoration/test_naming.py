@@ -1,5 +1,6 @@
 """What results are called: what was asked for is in their names, and no two are alike."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -40,6 +41,11 @@ def test_names_that_would_be_too_long_are_shortened_and_differ_where_their_ends_
     assert short.endswith('_x4.png')
     assert short == naming.short(stem, '_x4.png') != naming.short(stem[:-1] + 'y', '_x4.png')
     (tmp_path / short).write_bytes(b'')
+
+
+def test_a_name_without_room_is_a_digest():
+    long = 'x' * 246 + '.png'
+    assert naming.short('y' * 300, long) == f'-{hashlib.sha256(b"y" * 300).hexdigest()[:8]}{long}'
 
 
 def test_two_endings_of_one_stem_do_not_meet():

@@ -105,6 +105,33 @@ def test_a_text_that_a_format_has_no_place_for_is_said():
     assert image.info['comment'] == b'hello'
 
 
+@pytest.mark.parametrize(
+    ('comment', 'is_cut'), [('é'.encode('latin-1') * 40_000, True), ('写'.encode() * 20_000, False)], ids=['é', '写']
+)
+def test_a_comment_of_more_bytes_than_characters_is_cut_to_what_a_jpeg_takes(comment, is_cut):
+    _, out, remarks = through(encoded(Image.fromarray(PHOTO), 'JPEG', comment=comment))
+    kept = opened(out).info['comment']
+    assert kept == ('é'.encode() * 32_500 if is_cut else comment)
+    assert remarks == (('its comment is too long for JPEG and cut',) if is_cut else ())
+
+
+def test_a_long_comment_of_another_kind_of_file_is_cut_between_characters():
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt('Comment', '写' * 30_000)
+    kept = opened(through(encoded(Image.fromarray(PHOTO), pnginfo=info), 'JPEG')[1]).info['comment']
+    assert kept.decode() == '写' * (65_000 // 3)
+
+
+@pytest.mark.parametrize('format', ['PNG', 'TIFF', 'WEBP'])
+def test_transparent_colours_with_a_profile_for_inks_are_no_inks(format):
+    image = Image.fromarray(np.dstack([PHOTO, np.full(PHOTO.shape[:2], 90, np.uint8)]))
+    picture, out, _ = through(encoded(image, icc_profile=icc.inks()), format)
+    assert 'its colour profile is for CMYK and not applied to RGB' in picture.remarks
+    image = opened(out)
+    assert image.mode == 'RGBA'
+    assert 'icc_profile' not in image.info
+
+
 @pytest.mark.parametrize('format', ['PNG', 'TIFF'])
 @pytest.mark.parametrize('channels', [1, 3, 4])
 def test_sixteen_bits_come_back_as_they_went_in(format, channels):

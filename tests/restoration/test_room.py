@@ -63,6 +63,15 @@ def test_pictures_of_more_than_eight_bits_and_of_few_long_rows_take_more():
     assert room.held(wide) > 2 * room.held(HUGE)
 
 
+def test_a_picture_that_is_made_smaller_takes_the_memory_of_what_it_is_restored_at():
+    small = replace(HUGE, result=(100, 80), restored=(10_000, 8_000))
+    assert room.held(small) == room.held(replace(HUGE, result=(10_000, 8_000)))
+    with pytest.raises(UserError, match=r'80 megapixels before it is made smaller.*raise --memory'):
+        room.choose(Nearest(), [small], Settings(), limit=3e8)
+    assert Settings(max_side=100).restored(10_000, 8_000) == (10_000, 8_000)
+    assert Settings(width=300, height=300, fit='crop').restored(200, 100) == (300, 300)
+
+
 def test_pictures_under_way_share_what_is_left():
     assert room.choose(Nearest(), [SMALL], Settings(), limit=1e8).pixels == int(1e8 / room.HELD / 2)
     assert room.choose(Nearest(), [SMALL], Settings(), limit=1e12).pixels == room.UNDER_WAY

@@ -89,6 +89,13 @@ def test_a_width_and_a_height_are_met_as_fit_says_and_megapixels_with_the_aspect
     assert settings.size(*part[2:]) == size
 
 
+def test_what_is_stretched_along_one_side_is_restored_at_no_more_than_four_times_its_result():
+    stretched = Settings(width=400, height=400, fit='stretch')
+    assert stretched.enlargement(100, 90) == pytest.approx(400 / 90)
+    wide, tall = stretched.restored(400, 8)
+    assert wide * tall <= 4.1 * 400 * 400
+
+
 def test_every_colour_that_can_be_asked_for_can_be_made():
     assert set(COLORS) - {'none', 'adain'} == set(finish.FIXES)  # adain sees whole pictures
 
