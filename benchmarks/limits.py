@@ -15,7 +15,7 @@ from pathlib import Path
 from addsr_jax.errors import UserError, printable
 
 MEMORY, PER_BYTE = 300e6, 4  # bytes for any file, and for each of its own
-SECONDS, SPEED = 4.0, 50e6  # for any file; bytes of a file that are read in one more
+SECONDS, SPEED = 2.0, 50e6  # for any file; bytes of a file that are read in one more
 ROOM = 6 << 30  # bytes of address space, beyond which a call meets MemoryError: a bomb must not end the machine
 # what Python tells its audit hooks of before a program starts, a pickle looks up a name, or a library is loaded
 EXECUTED = (
