@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from addsr_jax.errors import UserError, guard
 from addsr_jax.flags import Parser, say, take
 from addsr_jax.options import Options, option
-from addsr_jax.restoration.settings import Settings, parse_method
+from addsr_jax.restoration.settings import OF_FINISH, Settings, parse_method
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 SHOWN = 8  # rows of the picture
 # settings that hold for all methods
-FINISH = ('color', 'grain', 'overshoot', 'calm', 'plain', 'edges', 'film_grain')
-TAKEN = ('guidance_scale', *FINISH, 'seed', 'int8', 'tiny_decoder')
+TAKEN = ('guidance_scale', *OF_FINISH, 'seed', 'int8', 'tiny_decoder')
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from addsr_jax.flags import Parser, take
 from addsr_jax.options import Options, option, unusual
 from addsr_jax.restoration import fidelity
 from addsr_jax.restoration.computing import MACHINE, Computing
-from addsr_jax.restoration.settings import FINISH, LARGE, RESULT, SAMPLING, SCALE, WORDS, Settings
+from addsr_jax.restoration.settings import FINISH, LARGE, OF_FINISH, RESULT, SAMPLING, SCALE, WORDS, Settings
 from addsr_jax.telling import Telling, memory_of, telling
 
 if TYPE_CHECKING:
@@ -214,8 +214,7 @@ def without_own(settings: Settings, view: Mapping[str, Any]) -> Settings:
     """As if nothing had been said of what the model does by itself; its `view` is empty where it is not at hand."""
     usual: dict[str, Any] = {'scale': SCALE}
     if settings.fidelity is None and settings.of_method.refines:
-        finish = ('color', 'grain', 'calm', 'overshoot', 'plain', 'edges', 'film_grain')
-        own = {'steps': 'student_steps', **{name: name for name in finish}}
+        own = {'steps': 'student_steps', **{name: name for name in OF_FINISH}}
         usual |= {name: view[field] for name, field in own.items() if field in view}
     return replace(settings, **{name: None for name, value in usual.items() if getattr(settings, name) == value})
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from addsr_jax.diffusion.methods import METHODS, STUDENT, Method, spelled
 from addsr_jax.errors import UserError
-from addsr_jax.options import Options, option
+from addsr_jax.options import Options, declared, describe, option
 from addsr_jax.restoration.fidelity import Choice, choice
 from addsr_jax.specs import COLORS, MOST_ALONG
 
@@ -311,9 +311,8 @@ class Settings(Options):
             asked = [(1e6 * self.megapixels / (width * height)) ** 0.5]
         nearest = min if self.fit == INSIDE else max
         factor = nearest(asked) if asked else self.scale or SCALE
-        if (
-            self.fit == STRETCH and len(asked) == 2
-        ):  # by far more along one side: at most four times the result's pixels
+        if self.fit == STRETCH and len(asked) == 2:
+            # of what becomes far longer along one side no more than four times the result's pixels
             factor = min(factor, 2 * math.prod(asked) ** 0.5)
         return min(factor, self.max_side / max(width, height)) if self.max_side else factor
 
@@ -349,6 +348,10 @@ class Settings(Options):
     def steps_with(self, student_steps: int) -> int:
         """How often the network is asked, of a model whose own number for the student is that."""
         return self.chosen.steps or self.of_method.steps or student_steps
+
+
+# Settings that a model has values of its own for, in its `view`
+OF_FINISH = tuple(name for name in declared(Settings) if describe(Settings, name).group == FINISH)
 
 
 def half_of(tile: int) -> int:
