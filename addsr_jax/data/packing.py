@@ -65,13 +65,13 @@ class Written:
 
 
 def listed(folders: Sequence[Path]) -> Listed:
-    """All photographs, folder by folder; a name is the path from the folder on, with that folder's own name."""
+    """All photographs, folder by folder; a name is the path from the folder on, with what that folder is called."""
     paths: list[Path] = []
     names, remarks = [], []
-    for folder in folders:
+    for folder, called in zip(folders, told_apart(folders), strict=True):
         found = photographs(folder, recursive=True)
         paths += found.paths
-        names += [printable(f'{folder.resolve().name}/{path.relative_to(folder)}', 4096) for path in found.paths]
+        names += [printable(f'{called}/{path.relative_to(folder)}', 4096) for path in found.paths]
         remarks += [f'{folder}: {found.remark}'] if found.remark else []
     seen: set[Path] = set()
     for path in paths:
@@ -79,6 +79,15 @@ def listed(folders: Sequence[Path]) -> Listed:
             raise UserError(f'{path} lies in two of the folders: name each folder once')
         seen.add(path)
     return Listed(tuple(paths), tuple(names), '; '.join(remarks))
+
+
+def told_apart(folders: Sequence[Path]) -> list[str]:
+    """The last parts of their paths, as few as tell the folders apart: captions are kept by photographs' names."""
+    parts = [folder.resolve().parts for folder in folders]
+    few = 1
+    while len({path[-few:] for path in parts}) < len(set(parts)):
+        few += 1
+    return ['/'.join(path[-few:]) for path in parts]
 
 
 def listed_pairs(high: Path, low: Path) -> Listed:

@@ -87,6 +87,15 @@ def test_a_record_is_the_file_as_it_was_with_its_caption_and_its_name(folder, pa
         assert mine.name_of(i) == mine[i]['name']
 
 
+def test_photographs_of_one_name_in_folders_of_one_name_keep_names_of_their_own(tmp_path):
+    folders = [photos.folder(tmp_path / place, 2, 40) for place in ('a/photos', 'b/photos', 'b/others')]
+    names = packing.listed(folders).names
+    assert names[:5] == ('a/photos/00.png', 'a/photos/01.png', 'b/photos/00.png', 'b/photos/01.png', 'b/others/00.png')
+    assert packing.listed(folders[1:]).names[0] == 'photos/00.png'
+    with pytest.raises(UserError, match='lies in two of the folders'):
+        packing.listed([folders[0], folders[0]])
+
+
 def test_what_training_could_not_use_is_named_counted_and_left_out(tmp_path, capsys):
     root = photos.folder(tmp_path / 'photos', 4, 40)
     (root / '00.png').write_bytes(b'no picture')
