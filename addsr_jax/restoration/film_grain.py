@@ -10,6 +10,7 @@ import numpy as np
 SIDE = 1024  # pixels after which a field of grain begins again
 SIZE = 1.5  # deviation of a grain's blur, pixels of the result: one that was enlarged, as a camera's from its mosaic
 COARSEST = 3.0  # deviation of the mean that is taken away: grain is no blotch
+ENDS = 8 / 127.5  # so near to black and white grain fades: paper stays white, and nothing is cut off on one side
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,11 @@ class FilmGrain:
 
     levels: float  # its deviation, of 255
     begin: tuple[int, int]  # row and column of the field at the picture's upper left
+
+    def added(self, part: np.ndarray, first: int, share: np.ndarray | float = 1.0) -> np.ndarray:
+        """Rows [h, W, 3] of a picture in [-1, 1], from its row `first` on, with `share` of the grain, [h, W, 1]."""
+        room = np.clip((1 - np.abs(part).max(axis=-1, keepdims=True)) / ENDS, 0, 1)
+        return part + share * room * self.rows(first, first + len(part), part.shape[1])
 
     def rows(self, first: int, stop: int, width: int) -> np.ndarray:
         """[stop - first, width, 1], float32, to be added to all channels of rows of a picture in [-1, 1]."""

@@ -54,9 +54,9 @@ def finished(
     color: a name of FIXES, 'adain', or 'none'. grain: luma that varies by less, in levels of 255, is smoothed; 0: none.
     truncates: as the original, whose colour fix takes bytes and cuts off the fractions of its result; more bits are
     rounded. touches: what is changed in some places, each seeing what was there before all of them. bounds: what the
-    result stays inside; None: nothing. film_grain: what is added to it then; None: nothing. calm: where `restored` is
-    kept within a level of `lq`; None: nowhere. kind: uint8 or uint16. let_go: is told above which row `restored` is not
-    read again. Floats of a strip of blocks are all that is held beside these.
+    result stays inside; None: nothing. calm: where `restored` is then kept within a level of `lq`; None: nowhere.
+    film_grain: what is added to it at last, but where it is calm; None: nothing. kind: uint8 or uint16. let_go: is told
+    above which row `restored` is not read again. Floats of a strip of blocks are all that is held beside these.
     """
     white = np.iinfo(kind).max
     cuts = truncates and color != 'none' and kind is np.uint8
@@ -77,12 +77,13 @@ def finished(
             inside = slice(few.start - rows.start, few.stop - rows.start)
             part = sum((touch.change(strip, rows.start, inside) for touch in touches), start=strip[inside])
             part = part if bounds is None else bounds.clipped(part, few.start)
-            if film_grain is not None:
-                part = part + film_grain.rows(few.start, few.stop, part.shape[1])
+            quiet = np.float32(0) if calm is None else calm.rows(few.start, few.stop)
             if calm is not None:
                 large = signed(lq[few])
                 near = np.clip(part, large - CALM, large + CALM)
-                part = part + calm.rows(few.start, few.stop) * (near - part)
+                part = part + quiet * (near - part)
+            if film_grain is not None:
+                part = film_grain.added(part, few.start, 1 - quiet)
             out[few] = (np.floor if cuts else np.rint)(_levels(part, white))
     return out
 

@@ -23,6 +23,17 @@ def test_grain_is_the_same_whatever_the_rows_it_is_made_in_and_goes_on_beyond_it
     assert steps.max() < 1.3 * steps.mean()
 
 
+def test_black_and_white_get_no_grain_and_what_lies_eight_levels_off_has_all_of_it():
+    grain, steps = film_grain_of(0, 'a', 1.0), np.linspace(-1, 1, 256, dtype=np.float32)
+    part = np.broadcast_to(steps[:, None, None], (256, 300, 3))
+    added = grain.added(part, 5) - part
+    whole = grain.rows(5, 261, 300)
+    assert not added[[0, -1]].any()
+    np.testing.assert_allclose(added[9:-9], np.broadcast_to(whole[9:-9], added[9:-9].shape), atol=1e-6)
+    np.testing.assert_allclose(added[4, :, 0], whole[4, :, 0] / 2, atol=1e-4)
+    np.testing.assert_allclose(grain.added(part, 5, 0.25) - part, added / 4, atol=1e-6)
+
+
 def test_pictures_and_seeds_have_grain_of_their_own_which_a_name_and_a_seed_decide():
     ways = [(0, 'a'), (0, 'b'), (1, 'a')]
     grains = [film_grain_of(seed, name, 1.0).rows(0, 200, 200).ravel() for seed, name in ways]
