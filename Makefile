@@ -57,7 +57,7 @@ $(VENV)/.parity: $(VENV)/.installed
 	touch $@
 
 test-parity: $(VENV)/.parity
-	$(BIN)/python -m pytest -m torch
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m torch
 
 # dist/ with wheel and sdist, each installed into an empty environment where it has to restore a photograph
 release: install

@@ -37,6 +37,7 @@ jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
 
 # Files that take longest, the longest first: one that began last would run alone while other processes are done.
 LONG = (
+    'test_training_from_originals.py',
     'test_parity_train_step.py',
     'test_job.py',
     'test_processes.py',

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+from jax.experimental.compilation_cache import compilation_cache
 
 from addsr_jax.chips import TPUS, Chip, chip_of
 from addsr_jax.errors import UserError
@@ -75,14 +76,17 @@ def described(name: str) -> tuple[Any, ...]:
 def by_libtpu() -> Iterator[None]:
     """While libtpu describes or compiles: it ends the process at a flag of XLA for CPUs or GPUs.
 
-    And programs without their devices cannot be read back from a cache.
+    And programs without their devices cannot be read back from a cache, which jax asks about once for all: it has to
+    forget what it knows.
     """
     flags, cached = os.environ.pop('XLA_FLAGS', None), jax.config.values['jax_enable_compilation_cache']
     jax.config.update('jax_enable_compilation_cache', False)
+    compilation_cache.reset_cache()
     try:
         yield
     finally:
         jax.config.update('jax_enable_compilation_cache', cached)
+        compilation_cache.reset_cache()
         if flags is not None:
             os.environ['XLA_FLAGS'] = flags
 
