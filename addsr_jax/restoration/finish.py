@@ -77,7 +77,7 @@ def finished(
             inside = slice(few.start - rows.start, few.stop - rows.start)
             part = sum((touch.change(strip, rows.start, inside) for touch in touches), start=strip[inside])
             part = part if bounds is None else bounds.clipped(part, few.start)
-            quiet = np.float32(0) if calm is None else calm.rows(few.start, few.stop)
+            quiet = 0.0 if calm is None else calm.rows(few.start, few.stop)
             if calm is not None:
                 large = signed(lq[few])
                 near = np.clip(part, large - CALM, large + CALM)
