@@ -72,7 +72,7 @@ def test_without_libtpu_a_slice_is_refused_with_the_command_that_brings_it():
 
 
 @pytest.mark.torch  # `make test-parity` brings libtpu
-@pytest.mark.parametrize('stage', ['autoencoder', 'addsr'])  # the teacher's step is a part of the student's
+@pytest.mark.parametrize('stage', ['autoencoder', 'seesr', 'addsr'])
 def test_a_split_step_for_a_tpu_gathers_and_sums_and_moves_nothing_else(stage, monkeypatch):
     monkeypatch.setattr(sharding, 'SMALL', 64)
     changes = [('mesh', 'fsdp:-1'), ('batch_size', '8'), ('data.hr_size', '80')]

@@ -119,14 +119,24 @@ def test_sigterm_to_one_of_two_ends_both_at_one_step_and_two_go_on_to_the_parame
 
 
 @pytest.mark.torch
-def test_one_of_four_that_is_killed_ends_the_others_within_a_minute_and_two_go_on(tmp_path, weights, alone):
+def test_four_processes_end_with_the_parameters_of_one(tmp_path, weights, alone):
     run = Run(tmp_path / 'run', weights, processes=4, mesh='data:2,fsdp:2')
+    assert run.end() == [0] * 4, run.told()[-3000:]
+    same(run, alone)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(('processes', 'mesh', 'then'), [(2, 'fsdp:2', 1), (4, 'data:2,fsdp:2', 2)])
+def test_a_killed_process_ends_the_others_within_a_minute_and_fewer_go_on(
+    tmp_path, weights, alone, processes, mesh, then
+):
+    run = Run(tmp_path / 'run', weights, processes=processes, mesh=mesh)
     run.until('step 6/')
     run.children[-1].send_signal(signal.SIGKILL)
     assert 0 not in run.end(60)
     assert not (run.workdir / 'final').exists()
-    after = Run(run.workdir, weights, processes=2, devices=2, mesh='data:2,fsdp:2')
-    assert after.end() == [0, 0], after.told()[-3000:]
+    after = Run(run.workdir, weights, processes=then, devices=2, mesh=mesh)
+    assert after.end() == [0] * then, after.told()[-3000:]
     assert 'resuming at step' in after.told()
     same(after, alone)
 
