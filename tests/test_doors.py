@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -196,7 +197,7 @@ def test_serve_refuses_a_port_that_is_taken_and_says_which_extra_it_needs(capsys
         port = str(taken.getsockname()[1])
         assert f'port {port}: Address already in use' in refused(serve.main, ['--port', port], capsys)
     with mock.patch('importlib.util.find_spec', return_value=None):
-        assert "pip install 'addsr-jax[serve]'" in refused(serve.main, ['--port', '0'], capsys)
+        assert re.search(r'pip install .*\[serve\]', refused(serve.main, ['--port', '0'], capsys))
 
 
 def test_serve_warns_and_gives_a_token_where_others_reach_it():
@@ -545,7 +546,7 @@ def test_every_command_says_in_one_line_which_extra_it_lacks():
     lines = done.stderr.splitlines()
     assert len(lines) == len(WITHOUT_EXTRAS), done.stderr
     for words, line in zip(WITHOUT_EXTRAS, lines, strict=True):
-        assert "pip install 'addsr-jax[" in line, (words, line)
+        assert re.search(r'pip install .*\[\w+\]', line), (words, line)
 
 
 LACKING = {

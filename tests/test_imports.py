@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[1] / 'addsr_jax'
 # From the ground up; a folder knows nothing of those above it.
 FLOORS = (
     'errors',
+    'installation',
     'attempts',
     'places',
     'options',

@@ -8,6 +8,7 @@ import pytest
 from addsr_jax import places, train, upscale
 from addsr_jax.errors import UserError, guard
 from addsr_jax.flags import take
+from addsr_jax.installation import with_extra
 from tests.bucket import told
 
 
@@ -44,7 +45,7 @@ def test_what_is_no_place_is_refused_and_makes_no_folder_of_that_name(text, answ
 
 def test_without_the_extra_a_bucket_is_refused_in_one_line_with_the_command_that_brings_it(monkeypatch, capsys):
     monkeypatch.setattr(places.importlib.util, 'find_spec', lambda name: None)
-    line = "gs://b/x needs gcsfs, which is not installed: pip install 'addsr-jax[gcs]'\n"
+    line = f'gs://b/x needs gcsfs, which is not installed: {with_extra("gcs")}\n'
     assert guard(train.main, ['--config', 'configs/addsr.py:nano', '--workdir', 'gs://b/x']) == 2
     assert told(capsys) == f'addsr: --workdir: {line}'
     for arguments in (['gs://b/x', '-o', 'out'], ['a.png', '-o', 'gs://b/x']):

@@ -7,9 +7,10 @@ import importlib.util
 from dataclasses import dataclass
 from functools import cache
 
+from addsr_jax.installation import with_extra
+
 LIMIT = 178_956_970  # pixels of a picture, Pillow's own limit; checked before anything is decoded
 HEIF = 'HEIF'  # read and written by pillow-heif, an extra
-HEIF_MISSING = "HEIC files need pillow-heif: pip install 'addsr-jax[heic]'"
 
 # Pillow's names of formats, and endings of files. TGA is last: its files have no signature.
 FORMATS = {
@@ -61,6 +62,11 @@ def of_ending(ending: str) -> str:
 def has_heif() -> bool:
     """Whether pillow-heif is installed."""
     return importlib.util.find_spec('pillow_heif') is not None
+
+
+def heif_missing() -> str:
+    """What HEIC files lack where pillow-heif is not installed."""
+    return f'HEIC files need pillow-heif: {with_extra("heic")}'
 
 
 @cache

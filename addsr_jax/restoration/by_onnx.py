@@ -18,6 +18,7 @@ import numpy as np
 
 from addsr_jax import hashes, keep
 from addsr_jax.errors import UserError
+from addsr_jax.installation import with_extra
 from addsr_jax.restoration import exported, mirrors
 from addsr_jax.restoration.device_model import DeviceModel
 from addsr_jax.restoration.settings import Settings
@@ -103,7 +104,7 @@ def runtime(name: str, tell: Callable[[str], object]) -> ByOnnx | None:
         return None
     missing = [module for module in ('jax2onnx', 'onnx', 'onnxruntime') if importlib.util.find_spec(module) is None]
     if missing:
-        raise UserError(f"runtime onnx needs {', '.join(missing)}: pip install 'addsr-jax[onnx]', or leave it out")
+        raise UserError(f'runtime onnx needs {", ".join(missing)}: {with_extra("onnx")}, or leave it out')
     return ByOnnx(tell)
 
 

@@ -27,7 +27,7 @@ class Computing(Options):
     )
     runtime: str = option(
         'what runs the sampler; onnx: ONNX Runtime, for CPUs, made once for each size of a tile, which takes a minute; '
-        "needs pip install 'addsr-jax[onnx]'",
+        "needs pip install '.[onnx]'",
         default='xla',
         choices=RUNTIMES,
         group=MACHINE,

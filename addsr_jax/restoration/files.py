@@ -146,7 +146,7 @@ def _check_name(path: Path) -> None:
 
 def _check_written(format_: str, what: str) -> None:
     if format_ == formats.HEIF and not formats.has_heif():
-        raise UserError(f'{what}: {formats.HEIF_MISSING}')
+        raise UserError(f'{what}: {formats.heif_missing()}')
     if format_ not in WRITTEN:
         raise UserError(f'{what}: results are not written as {format_}: choose one of {", ".join(formats.WRITABLE)}')
 

@@ -116,7 +116,7 @@ class Settings(Options):
     )
     int8: bool = option(
         'UNet and ControlNet multiply numbers of eight bits, which accelerators do faster and CPUs slower; less exact; '
-        "needs pip install 'addsr-jax[int8]'",
+        "needs pip install '.[int8]'",
         default=False,
         group=SAMPLING,
     )

@@ -17,7 +17,7 @@ from addsr_jax.restoration.settings import Settings
 
 SMALL = np.random.default_rng(0).integers(0, 256, (20, 60, 3)).astype(np.uint8)
 TILED = {'steps': 1, 'tile': 192}  # of 80 x 240 pixels: two tiles of 128 x 192
-needs_onnx = pytest.mark.skipif(importlib.util.find_spec('jax2onnx') is None, reason="pip install 'addsr-jax[onnx]'")
+needs_onnx = pytest.mark.skipif(importlib.util.find_spec('jax2onnx') is None, reason="pip install '.[onnx]'")
 
 
 @pytest.fixture(scope='module')

@@ -124,7 +124,7 @@ def test_what_an_artefact_says_of_itself_is_looked_at_before_it_is_opened(artefa
     assert f'is no artefact of addsr export, or is damaged ({name}' in told.replace("('", '(')
 
 
-@pytest.mark.skipif(find_spec('jax2onnx') is None, reason="pip install 'addsr-jax[onnx]'")
+@pytest.mark.skipif(find_spec('jax2onnx') is None, reason="pip install '.[onnx]'")
 def test_nano_restores_by_onnx_runtime_as_by_the_pipeline(tmp_path, capsys):
     import onnxruntime
 
