@@ -75,4 +75,4 @@ lock: $(VENV)/.parity
 	$(BIN)/pip freeze --exclude-editable | grep -v -e '^torch' -e '^nvidia' -e '^triton' > requirements.lock
 
 clean:
-	rm -rf $(VENV) runs build dist
+	rm -rf $(VENV) build dist

@@ -4,10 +4,14 @@ pipeline = addsr_jax.load('nano')
 large = pipeline.upscale(small)  # uint8 [H, W, 3] -> uint8 [4 H, 4 W, 3]
 """
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from addsr_jax.restoration.pipeline import Pipeline
+
+if sys.platform == 'win32':  # locks of files and memory limits are those of POSIX
+    raise ImportError('addsr_jax runs on Linux and macOS; on Windows install it inside WSL')
 
 __version__ = '0.2.0'
 __all__ = ['load']

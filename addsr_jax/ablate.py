@@ -147,7 +147,8 @@ def write_results(plan: Plan, scored: 'dict[str, list[report.Score]]', workdir: 
     count = len({s.image for s in scored['curve']})
     text = '\n\n'.join(
         [
-            f'Every run: `{plan.config}`, {plan.steps} updates, scored on {count} pairs.',
+            f'Every run: `{plan.config}`, {plan.steps} updates where its name says nothing else, '
+            f'scored on {count} pairs.',
             ablation.figures_table(table, plan.methods, plan.metrics),
             'Less the mean of the seeds; `none`: not more than the seeds differ among themselves.',
             ablation.differences_table(found),

@@ -14,7 +14,7 @@ from addsr_jax.errors import UserError, guard, printable, put
 COMMANDS = {
     'upscale': 'photographs, four times larger and sharp',
     'serve': 'a page that restores photographs, for several people at once',
-    'evaluate': 'PSNR, SSIM and NIQE on pairs of images',
+    'evaluate': 'PSNR, SSIM, NIQE, LPIPS and DISTS on pairs of images',
     'train': 'one stage of training, from its config file',
     'convert': 'PyTorch checkpoints in, and back out',
     'export': 'the sampler with its weights as one file, for jax or ONNX',

@@ -1,6 +1,6 @@
 """The denoiser D(z, t; conditioning) that samplers and losses see, and what it is conditioned on.
 
-Nothing above this file asks whether a network predicts noise or velocity.
+No sampler, loss or stage asks whether a network predicts noise or velocity.
 """
 
 import dataclasses

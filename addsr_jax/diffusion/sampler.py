@@ -126,7 +126,7 @@ def addsr(model: Denoiser, params: Tree, inputs: Inputs, sampling: Sampling) -> 
 def addsr_steps(sampling: Sampling, noise: Any, psr_weight: jax.Array | float) -> At:
     """All steps of AddSR's sampler, stacked; `noise` [1 + steps, B, h, w, C] are the fields of `Inputs`.
 
-    They differ in their timestep alone: the first is a step whose last "prediction" is E(lq) and whose weight is 0.
+    One program does for all: the first is a step whose last "prediction" is E(lq) and whose weight is 0.
     """
     count = len(sampling.timesteps)
     weights = jnp.asarray([0.0] + [1.0] * (count - 1)) * psr_weight

@@ -1,7 +1,7 @@
 """The denoising UNet of SD-2 with SeeSR's image attentions (reference: unet_2d_condition.py, unet_2d_blocks.py).
 
-Everywhere: residual block, transformer on the text, transformer on the prompt extractor's tokens. The skip that
-is pushed, and everything that ControlNet adds to, is the value after the image transformer.
+Where a level has attention: residual block, transformer on the text, transformer on the prompt extractor's tokens.
+The skip that is pushed, and everything that ControlNet adds to, is the value after the image transformer.
 """
 
 from typing import Any

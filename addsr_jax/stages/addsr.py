@@ -11,8 +11,8 @@ teacher's, c the condition image, e(.) the image prompt. The parts of the object
     terms                          L_G = L_distill + 0.02 L_adv: a weight and a function in a row each
     update                         who learns from what, and in which order
 
-Where the published code differs from the paper a switch of `AddsrObjective` says so; `configs/addsr.py:sd2_released`
-sets them all (docs/differences.md).
+Where the published code differs from the paper there is a switch in `AddsrObjective`; `configs/addsr.py:sd2_released`
+sets them all (docs/differences.md, which also lists what was broken there and is repaired).
 """
 
 from collections.abc import Callable

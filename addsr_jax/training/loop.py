@@ -1,7 +1,7 @@
 """The one loop that runs every stage.
 
-Order: shapes, compile, restore or initialise, steps, end. Metrics of step n are fetched after step n + 1 was
-dispatched, through `fetch` alone; batches reach the devices through `prefetch` alone.
+Order: shapes, a new run's state, compile, else the newest checkpoint's state, steps, end. Metrics of step n are fetched
+after step n + 1 was dispatched, through `fetch` alone; batches reach the devices through `prefetch` alone.
 """
 
 import math
@@ -147,7 +147,7 @@ def begin(
     seed: int,
     report: Callable[[str], None],
 ) -> tuple[Callable[..., Any], Callable[..., Any], Tree, State, int]:
-    """Compiles the step, before any data is touched; then the newest checkpoint's state, else a new one.
+    """Makes a new run's state and compiles the step, before any data is touched; else restores the newest checkpoint.
 
     Programs of the step and of previews, frozen parameters, state, and the updates that it has behind it.
     """
