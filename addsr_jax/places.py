@@ -192,12 +192,16 @@ def make_folder(path: Path) -> None:
 
 
 def copy(source: Path, target: Path) -> None:
-    """A file, or a folder with all that lies in it."""
+    """A file, or a folder with all that lies in it; a UserError where that is more than files in folders."""
+    if kind(source) == 'other':
+        raise UserError(f'{source} is no regular file: remove it, or copy the folder again')
     if kind(source) != 'folder':
         make_folder(target.parent)
         target.write_bytes(source.read_bytes())
         return
     for entry in sorted(source.iterdir()):
+        if not in_bucket(entry) and entry.is_symlink() and kind(entry) == 'folder':  # it may lead back to here
+            raise UserError(f'{entry} is a link to a folder: put the folder itself there, or remove it')
         copy(entry, target / entry.name)
 
 

@@ -59,13 +59,14 @@ def main(arguments: Sequence[str]) -> None:
     if command.output.exists():
         raise UserError(f'{command.output} exists: choose another --output, or remove it first')
     from addsr_jax.weights import bundle as bundles
-    from addsr_jax.weights import card, hub, hub_upload
+    from addsr_jax.weights import card, hub, hub_upload, plain_files
 
     if command.to is not None:
         hub_upload.check_name(command.to)
     measured = scores(command)
     bundle = bundles.load(hub.located(values.weights, say))
-    notes = {name: note(path) for name, path in bundles.notes_of(bundle).items()}
+    plain_files.check(bundle.tokenizer.parent)
+    notes = {name: note(path) for name, path in plain_files.notes(bundle.tokenizer.parent).items()}
     name = command.to or command.output.name
     notes['README.md'] = card.written(
         bundle, name, command.license, command.base_model, measured, notes.get('README.md', '')

@@ -68,6 +68,14 @@ def test_a_copy_of_a_folder_has_all_that_lies_in_it(tmp_path):
     assert (tmp_path / 'copy' / 'd.txt').read_text() == 'a/d.txt'
 
 
+def test_a_copy_is_of_files_in_folders_and_waits_for_no_pipe(tmp_path):
+    for name, make in {'pipe': os.mkfifo, 'link': lambda path: path.symlink_to('.')}.items():
+        (tmp_path / name).mkdir()
+        make(tmp_path / name / 'x')
+        with pytest.raises(UserError, match=f'{name}/x is '):
+            places.copy(tmp_path / name, tmp_path / 'copy')
+
+
 def test_a_folder_is_moved_with_all_that_lies_in_it_and_files_are_all_those_below(tmp_path):
     (tmp_path / 'a' / 'b').mkdir(parents=True)
     (tmp_path / 'a' / 'b' / 'c.txt').write_text('c')

@@ -14,6 +14,7 @@ from addsr_jax import hashes, json_file, keep, options, places
 from addsr_jax.errors import UserError, printable
 
 FILES = ('vocab.json', 'merges.txt', 'special_tokens_map.json', 'tokenizer_config.json')
+NAMES = (*FILES, 'added_tokens.json', 'tokenizer.json')  # all that the library reads
 LENGTH = 77
 ADVICE = 'copy the folder of the tokenizer again'
 _LOADING = threading.Lock()  # importing transformers in two threads at once fails
@@ -59,7 +60,7 @@ class Tokenizer:
         return hashes.text(sum(hashes.of_array(name, np.frombuffer(text, np.uint8)) for name, text in self._files()))
 
     def _files(self) -> Iterator[tuple[str, bytes]]:
-        for path in places.files(self.folder):
+        for path in sorted(places.existing(self.folder / name for name in NAMES)):
             yield path.name, places.read_bytes(path)
 
 

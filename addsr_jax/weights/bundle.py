@@ -23,7 +23,7 @@ from addsr_jax.errors import UserError, printable
 from addsr_jax.networks.prompt_extractor import dape
 from addsr_jax.specs import ModelSpec
 from addsr_jax.trees import Tree
-from addsr_jax.weights import adapters, finite, model_file, orbax_writer, part_shapes, restoring, same
+from addsr_jax.weights import adapters, finite, model_file, orbax_writer, part_shapes, plain_files, restoring, same
 from addsr_jax.weights.part_shapes import DENOISERS
 from addsr_jax.weights.reader import check_header
 
@@ -31,8 +31,7 @@ NANO = Path(__file__).parent / 'nano'
 MODEL_FILE = model_file.NAME
 FORMS = ('orbax', 'safetensors')
 NOTES = model_file.NOTES
-LORA = 'lora'  # folder of adapters
-TAGS = 'tags'  # folder of the tagging head's words (`weights.tags`)
+LORA, TAGS, TOKENIZER = plain_files.LORA, plain_files.TAGS, plain_files.TOKENIZER
 _DENOISER = ('unet', 'controlnet', 'schedule', 'prompts', 'discriminator')
 # part -> the fields of a spec that its tensors were made for
 FIELDS = {
@@ -60,6 +59,7 @@ class Bundle:
     info: dict[str, Any]  # stage, versions, hash of the config
     tags: Path | None = None  # folder of the tagging head's words, if they are known
     same: tuple[str, ...] = ()  # branches of the student that are its teacher's, as it was stored (`weights.same`)
+    lora: Path | None = None  # folder of the adapters that its student has in its weights, if it was trained by them
 
 
 def save(
@@ -120,13 +120,7 @@ def writing(folder: Path) -> Iterator[Path]:
         yield unfinished
         for name in NOTES:  # a model card and a licence stay with the weights that they are about
             if (folder / name).exists():
-                shutil.copy2(folder / name, unfinished / name)
-
-
-def notes_of(bundle: Bundle) -> dict[str, Path]:
-    """{name: file} of a bundle's card and licence, where it has them beside its weights."""
-    folder = bundle.tokenizer.parent
-    return {name: folder / name for name in NOTES if (folder / name).exists()}
+                shutil.copy2(folder / name, unfinished / name, follow_symlinks=False)  # a link stays one
 
 
 def networks_of(part: str, tree: Tree) -> dict[str, Tree]:
@@ -141,10 +135,10 @@ def write_network(folder: Path, network: str, params: Tree) -> dict[str, dict[st
 
 
 def write_record(folder: Path, bundle: Bundle, form: str, parts: list[str], made: Mapping[str, same.Leaves]) -> None:
-    """Tokenizer, tags and model.json, which is written last, with the hashes of what was written, by place."""
-    places.copy(bundle.tokenizer, folder / 'tokenizer')
-    if bundle.tags is not None:
-        places.copy(bundle.tags, folder / TAGS)
+    """The plain files and model.json, which is written last, with the hashes of what was written, by place."""
+    for name, source in ((TOKENIZER, bundle.tokenizer), (TAGS, bundle.tags), (LORA, bundle.lora)):
+        if source is not None:
+            plain_files.copy(source, name, folder / name)
     record = {'form': form, 'parts': sorted(parts), 'spec': spec_json.to_json(bundle.spec), 'info': bundle.info}
     if form == 'orbax':
         record[model_file.PIECES] = hashes.PIECES
@@ -185,12 +179,16 @@ def load(
     shared = same.read(record, parts)
     if shared:
         params[same.OF] = same.completed(same.without(params[same.OF], shared), params[same.WHOSE], shared)
-    return Bundle(spec, params, folder / 'tokenizer', record['info'], _tags_of(folder), shared)
+    return _bundle(folder, record, spec, params, shared)
 
 
 def described(path_or_name: str | Path) -> Bundle:
-    """What `load` loads, with shapes in the place of tensors; that a folder's files have them is looked at."""
+    """What `load` loads, with shapes in the place of tensors; that a folder's files have them is looked at.
+
+    So is whether its plain files can be copied: training starts from here, and does so at its end.
+    """
     folder, record, spec = _opened(path_or_name)
+    plain_files.check(folder)
     _check_there(folder, record['form'], record['parts'])
     wanted = expected(spec, record['parts'])
     if record['form'] == 'safetensors':
@@ -200,11 +198,14 @@ def described(path_or_name: str | Path) -> Bundle:
     else:
         shapes = trees.unflatten({name: tree for name, _, tree in _stored(folder, wanted)})
     shared = same.read(record, record['parts'])
-    return Bundle(spec, shapes, folder / 'tokenizer', record['info'], _tags_of(folder), shared)
+    return _bundle(folder, record, spec, shapes, shared)
 
 
-def _tags_of(folder: Path) -> Path | None:
-    return folder / TAGS if places.kind(folder / TAGS) == 'folder' else None
+def _bundle(
+    folder: Path, record: Mapping[str, Any], spec: ModelSpec, params: dict[str, Tree], shared: tuple[str, ...]
+) -> Bundle:
+    tags, lora = (folder / name if places.kind(folder / name) == 'folder' else None for name in (TAGS, LORA))
+    return Bundle(spec, params, folder / TOKENIZER, record['info'], tags, shared, lora)
 
 
 def _opened(path_or_name: str | Path) -> tuple[Path, dict[str, Any], ModelSpec]:
@@ -380,4 +381,4 @@ def completed_spec(bundle: Bundle, size: ModelSpec) -> ModelSpec:
 def merged(bundle: Bundle, params: Mapping[str, Tree], spec: ModelSpec, info: dict[str, Any]) -> Bundle:
     """The bundle with other parts laid over its own; a part that is None goes."""
     parts = {name: tree for name, tree in {**bundle.params, **params}.items() if tree is not None}
-    return dataclasses.replace(bundle, params=parts, spec=spec, info=info, same=())
+    return dataclasses.replace(bundle, params=parts, spec=spec, info=info, same=(), lora=None)

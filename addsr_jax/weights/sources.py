@@ -11,10 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from addsr_jax import places
+from addsr_jax.data import tokens
 from addsr_jax.errors import UserError, printable
 from addsr_jax.sizes import SD2
 from addsr_jax.specs import ModelSpec
-from addsr_jax.weights import ldm, low_rank_files, mismatch, prediction, published, shapes, single_files, tags
+from addsr_jax.weights import (
+    ldm,
+    low_rank_files,
+    mismatch,
+    plain_files,
+    prediction,
+    published,
+    shapes,
+    single_files,
+    tags,
+)
 from addsr_jax.weights.reader import SUFFIXES, open_file, open_folder
 from addsr_jax.weights.stored import Stored
 
@@ -41,7 +52,7 @@ BY_SHAPES: dict[str, Callable[[Tensors, Path], Any]] = {
 }
 LORAS = {'teacher': '--seesr_lora', 'student': '--addsr_lora'}
 INDEX = 'model_index.json'
-TOKENIZER = ('vocab.json', 'merges.txt', 'tokenizer_config.json', 'special_tokens_map.json', 'tokenizer.json')
+TOKENIZER = tokens.NAMES
 
 
 @dataclass(frozen=True)
@@ -268,12 +279,14 @@ class _Look:
         """The tokenizer's folder: a model that is one file brings none."""
         if given is None and places.kind(root) == 'file':
             raise UserError(f'{root} holds no tokenizer: give the folder of one as --tokenizer (docs/weights.md)')
-        folder = root / 'tokenizer' if given is None else self.meant(given, TOKENIZER)
+        # a link that somebody gave is their own; one in a model's folder is its maker's (`plain_files`)
+        folder = root / 'tokenizer' if given is None else self.meant(given, TOKENIZER).resolve()
         if (folder / 'tokenizer' / TOKENIZER[0]).exists():
             self.say(f'{folder}: a model, whose tokenizer is read')
             folder /= 'tokenizer'
         if not (folder / TOKENIZER[0]).exists():
             raise UserError(f'{folder} holds no {TOKENIZER[0]}: the tokenizer folder is missing')
+        plain_files.found(folder, TOKENIZER, folder.parent)
         return folder
 
 

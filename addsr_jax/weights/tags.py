@@ -21,9 +21,10 @@ from addsr_jax.networks.prompt_extractor import normalise
 from addsr_jax.specs import ModelSpec
 from addsr_jax.trees import Tree
 from addsr_jax.weights import bundle as bundles
+from addsr_jax.weights import plain_files
 from addsr_jax.weights.bundle import Bundle
 
-LIST, THRESHOLDS = 'ram_tag_list.txt', 'ram_tag_list_threshold.txt'
+LIST, THRESHOLDS = plain_files.TAG_LIST, plain_files.THRESHOLDS
 SHIPPED = Path(__file__).parent / 'ram'
 LARGEST = 4 << 20  # bytes of a file of either; the published ones have 42 kB at most
 
@@ -88,7 +89,7 @@ def write(folder: Path, files: tuple[Path, Path] | None, spec: ModelSpec) -> str
         count = spec.prompt_extractor.tagging.classes
         return f'tags: none, the published list is not of a head of {count}: give --tag_list and --thresholds'
     if files[0].parent == SHIPPED:
-        places.copy(SHIPPED, folder)
+        plain_files.copy(SHIPPED, bundles.TAGS, folder)
         return f'tags: {len(_lines(files[0]))} of the published RAM'
     for path, name in zip(files, (LIST, THRESHOLDS), strict=True):
         places.copy(path, folder / name)
