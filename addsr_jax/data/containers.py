@@ -9,6 +9,10 @@ import struct
 
 MOST_PARTS = 10_000  # chunks or segments of any length, and one more for each kilobyte of the file
 MOST_SCANS = 100  # of a JPEG; progressive ones have about ten
+MARKER = re.compile(rb'\xff[\x01-\xcf\xd8-\xfe]')  # of a JPEG, but those of restarts, of which scans have many
+SCAN, END = 0xDA, 0xD9
+ALONE = {*range(0xC0), 0xD8, END}  # markers without a length behind them
+PADDING = b'\xff' * 10_000
 MOST_PIECES = 100_000  # strips or tiles of a TIFF; one row each is allowed
 PIECES = (273, 324)  # TIFF's tags of their places
 KIND, REDUCED = 254, 1  # NewSubfileType, and its bit of a smaller copy of another picture
@@ -42,8 +46,13 @@ def check_size(pixels: int, size: int, slow: bool, format_: str = '') -> None:
 
 
 def _check_png(data: bytes) -> None:
-    at, left = 8, MOST_PARTS + len(data) // 1024
+    """Up to its end: behind that no decoder looks, and some programs leave zeros or a video there."""
+    at, left, pixels = 8, MOST_PARTS + len(data) // 1024, False
     while at + 8 <= len(data):
+        kind = data[at + 4 : at + 8]
+        if kind == b'IEND' and pixels:
+            return
+        pixels |= kind == b'IDAT'
         at += 12 + int.from_bytes(data[at : at + 4])
         left -= 1
         if left < 0:
@@ -51,21 +60,28 @@ def _check_png(data: bytes) -> None:
 
 
 def _check_jpeg(data: bytes) -> None:
-    if data.count(b'\xff\xda') > MOST_SCANS:
-        raise ValueError(f'it has more than {MOST_SCANS} scans')
-    if re.search(rb'\xff{10000}', data):
-        raise ValueError('it has too much padding')
-    at, left = 2, MOST_PARTS + len(data) // 1024
-    while at + 4 <= len(data) and data[at : at + 2] != b'\xff\xda':
-        # bytes between segments are skipped one by one, as decoders do
-        at += (
-            2 + max(int.from_bytes(data[at + 2 : at + 4]), 2)
-            if data[at] == 0xFF and data[at + 1] not in (0, 0xFF)
-            else 1
-        )
-        left -= 1
+    """Up to its end: behind that no decoder looks, and phones append videos and maps of depths.
+
+    The end is found as libjpeg finds it. Before the first scan Pillow passes over one, so it does not count there.
+    """
+    at, scans, left = 2, 0, MOST_PARTS + len(data) // 1024
+    while True:
+        found = MARKER.search(data, at)
+        stop = found.start() if found else len(data)
+        if data.find(PADDING, at, stop) >= 0:
+            raise ValueError('it has too much padding')
+        # bytes between segments are skipped one by one, as decoders do; behind the first scan they are its pixels
+        left -= 1 if scans else 1 + max(stop - at, 0)
         if left < 0:
             raise ValueError('it has too many segments')
+        kind, at = (data[stop + 1], stop + 2) if found else (END, len(data))
+        if kind == END and (scans or not found):
+            return
+        scans += kind == SCAN
+        if scans > MOST_SCANS:
+            raise ValueError(f'it has more than {MOST_SCANS} scans')
+        if kind not in ALONE:
+            at += max(int.from_bytes(data[at : at + 2]), 2)
 
 
 def _check_tiff(data: bytes) -> None:
