@@ -34,6 +34,7 @@ from addsr_jax.weights.hub_cache import (
 
 ONE = r'[\w-][\w.-]*/[\w-][\w.-]*(@[\w][\w./-]*)?'
 NAMES = re.compile(rf'{ONE}(\+{ONE})*')
+CONVERSION = 2  # one more where the same repositories become another model, or files of them are taken that were not
 
 
 @dataclass(frozen=True)
@@ -103,9 +104,9 @@ def _converted(text: str, asked: Sequence[Repository], report: Callable[[str], o
     """The published files of repositories as one folder of our own layout, made when it is not there yet."""
     listed = {repository.name.repository: list(repository.files) for repository in asked}
     found = hub_layout.pieces(listed)
-    hub_layout.check_complete(found, text)
+    hub_layout.check_complete(found, text, listed)
     commits = ' '.join(sorted(f'{one.name.repository}@{one.commit}' for one in asked))
-    digest = hashlib.sha256(commits.encode()).hexdigest()[:16]
+    digest = hashlib.sha256(f'{CONVERSION} {commits}'.encode()).hexdigest()[:16]
     output = home() / 'converted' / f'{"+".join(one.name.repository.replace("/", "--") for one in asked)}-{digest}'
     made = output / model_file.NAME  # which conversion writes last
     if not made.exists():

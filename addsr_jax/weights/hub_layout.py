@@ -9,21 +9,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from addsr_jax.errors import UserError
-from addsr_jax.weights import model_file
+from addsr_jax.weights import model_file, plain_files
 from addsr_jax.weights.reader import VARIANTS
 
-SD = ('scheduler/scheduler_config.json', 'tokenizer/vocab.json', 'text_encoder/config.json', 'vae/config.json')
+SCHEDULER, VOCABULARY = 'scheduler/scheduler_config.json', 'tokenizer/vocab.json'
+SD = (SCHEDULER, VOCABULARY, 'text_encoder/config.json', 'vae/config.json')
+INSTEAD = {VOCABULARY: 'tokenizer/tokenizer.json'}  # what newer libraries write in its place
 DENOISER = ('unet/config.json', 'controlnet/config.json')
 DENOISERS = ('addsr', 'seesr')
-FILES = {
-    'ram': 'ram_swin_large_14m.pth',
-    'dape': 'DAPE.pth',
-    'dino': 'dino_deitsmall16_pretrain.pth',
-    'dinov2': 'dinov2_vits14_pretrain.pth',
+FILES = {  # of several in a repository the first is taken: they hold the same
+    'ram': ('ram_swin_large_14m.pth',),
+    'dape': ('DAPE.pth',),
+    'dino': ('dino_deitsmall16_pretrain.pth',),
+    'dinov2': ('dinov2_vits14_pretrain.pth',),
+    'tiny_decoder': ('taesd_decoder.safetensors', 'taesd_decoder.pth'),
 }
 NEEDED = {
     'sd': 'stable-diffusion-2-base (scheduler, tokenizer, text_encoder, vae)',
-    'ram': FILES['ram'],
+    'ram': FILES['ram'][0],
 }
 SUFFIXES = ('.safetensors', '.bin')
 DIFFUSERS = ('diffusion_pytorch_model',)
@@ -68,14 +71,14 @@ def pieces(repositories: Mapping[str, Iterable[str]]) -> dict[str, Piece]:
 def _of_one(repository: str, files: set[str]) -> Iterable[tuple[str, Piece]]:
     for folder in sorted({name.rpartition('/')[0] for name in files} | _parents(files)):
         piece = Piece(repository, folder)
-        if all(piece.inside(name) in files for name in SD):
+        if all({piece.inside(name), piece.inside(INSTEAD.get(name, name))} & files for name in SD):
             yield 'sd', piece
         if all(piece.inside(name) in files for name in DENOISER):
             yield _denoiser(piece), piece
-    for role, name in FILES.items():
-        for path in sorted(files):
-            if path.rpartition('/')[2] == name:
-                yield role, Piece(repository, path)
+    for role, names in FILES.items():
+        held = {name: [path for path in sorted(files) if path.rpartition('/')[2] == name] for name in names}
+        for path in next(filter(None, held.values()), []):
+            yield role, Piece(repository, path)
 
 
 def _parents(files: Iterable[str]) -> set[str]:
@@ -96,8 +99,8 @@ def _denoiser(piece: Piece) -> str:
     raise UserError(f'{where} has a UNet and a ControlNet and is called neither addsr nor seesr: see docs/weights.md')
 
 
-def check_complete(found: Mapping[str, Piece], text: str) -> None:
-    """A UserError that names what a model cannot do without, and the command that gets it."""
+def check_complete(found: Mapping[str, Piece], text: str, repositories: Mapping[str, Iterable[str]]) -> None:
+    """A UserError that names what a model cannot do without, and the command that gets it; or what is of no use."""
     missing = [what for role, what in NEEDED.items() if role not in found]
     if not found:
         raise UserError(
@@ -109,6 +112,13 @@ def check_complete(found: Mapping[str, Piece], text: str) -> None:
             f'{text} lacks {" and ".join(missing)}: add a repository that has it, as --weights {text}+ORG/NAME '
             f'(hf download ORG/NAME shows whether it does), or join files that lie here: {_convert(found, missing)}'
         )
+    used = {piece.repository for piece in found.values()}
+    for repository, names in repositories.items():
+        if repository not in used:
+            alone = is_own(names)
+            what = f'a {model_file.NAME}, a whole model' if alone else 'nothing that is known by its name'
+            todo = 'name it alone' if alone else 'give its files to addsr convert from_pytorch (docs/weights.md)'
+            raise UserError(f'{repository} holds {what}, and {text} takes nothing of it: leave it out, or {todo}')
 
 
 def _convert(found: Mapping[str, Piece], missing: Sequence[str]) -> str:
@@ -126,6 +136,7 @@ def files_of(found: Mapping[str, Piece], repositories: Mapping[str, Sequence[str
             own.add(piece.path)
             continue
         networks = ('unet', 'controlnet') if role in DENOISERS else ('vae', 'text_encoder')
+        own.update({piece.inside(SCHEDULER)} & set(files))  # what a denoiser predicts, where its repository says it
         if role == 'sd' and not set(DENOISERS) & set(found):
             networks += ('unet',)  # a teacher is to be trained
         for network in networks:
@@ -133,8 +144,7 @@ def files_of(found: Mapping[str, Piece], repositories: Mapping[str, Sequence[str
             own.add(f'{folder}/config.json')
             own.update(_tensors(folder, STEMS[network], files))
         if role == 'sd':
-            own.add(piece.inside(SD[0]))
-            own.update(name for name in files if name.startswith(piece.inside('tokenizer/')))
+            own.update({piece.inside(f'tokenizer/{name}') for name in plain_files.FOLDERS['tokenizer']} & set(files))
     return {repository: sorted(names) for repository, names in wanted.items()}
 
 

@@ -15,11 +15,12 @@ import pytest
 from huggingface_hub import constants
 
 import addsr_jax
-from addsr_jax import convert, doctor, push, train, upscale
+from addsr_jax import convert, doctor, push, sizes, train, upscale
 from addsr_jax.errors import UserError, guard
+from addsr_jax.specs import TinyDecoderSpec
 from addsr_jax.training import job
 from addsr_jax.weights import bundle as bundles
-from addsr_jax.weights import conversion, hub, hub_layout
+from addsr_jax.weights import conversion, hub, hub_layout, layout, random, tensor_file
 from tests import hub_server, tiny
 from tests.golden import originals
 
@@ -315,6 +316,56 @@ def test_pieces_of_several_repositories_are_one_model(server, published, monkeyp
     assert 'them/AddSR lacks stable-diffusion-2-base' in line
     assert 'and ram_swin_large_14m.pth: add a repository that has it, as --weights them/AddSR+ORG/NAME' in line
     assert line.rstrip().endswith('addsr convert from_pytorch --sd PATH --ram PATH --addsr PATH -o FOLDER')
+
+
+@pytest.fixture
+def made(server, published, monkeypatch):
+    """Base, student and RAM in repositories of their own, and what a conversion of them would be given."""
+    sd = {k.removeprefix('stable-diffusion-2-base/'): v for k, v in of(published, 'stable-diffusion-2-base').items()}
+    config = json.loads(sd['scheduler/scheduler_config.json'])
+    said = json.dumps({**config, 'prediction_type': 'v_prediction'}).encode()
+    student = {k.removeprefix('addsr/'): v for k, v in of(published, 'addsr').items()}
+    server.add('o/base', sd)
+    server.add('o/addsr', {**student, 'scheduler/scheduler_config.json': said})
+    server.add('o/ram', of(published, 'ram_swin_large_14m.pth'))
+    given = []
+    monkeypatch.setattr(conversion, 'from_pytorch', lambda *arguments: given.append(arguments))
+    return given
+
+
+def test_what_a_denoiser_s_own_scheduler_says_counts_by_name_as_it_does_by_folder(made):
+    hub.located('o/base+o/addsr+o/ram')
+    ((plan, *_),) = made
+    assert plan.spec.schedule.prediction == 'v'
+
+
+def test_what_another_version_converted_otherwise_is_converted_again(made, monkeypatch):
+    for version in (hub.CONVERSION, hub.CONVERSION, hub.CONVERSION + 1):
+        monkeypatch.setattr(hub, 'CONVERSION', version)
+        hub.located('o/base+o/addsr+o/ram')
+    first, second, third = (arguments[1] for arguments in made)
+    assert first == second != third
+
+
+def test_the_tiny_decoder_is_a_piece_of_a_model(server, made, monkeypatch):
+    spec = dataclasses.replace(sizes.SD2, tiny_decoder=TinyDecoderSpec(channels=8, blocks=(1, 1, 1, 1)))
+    params = random.random_params(bundles.expected(spec, ['tiny_decoder'])['tiny_decoder'], np.float32)
+    tensor_file.write(Path('taesd_decoder.safetensors'), layout.to_state_dict('tiny_decoder', params))
+    content = Path('taesd_decoder.safetensors').read_bytes()
+    server.add('o/taesd', {'taesd_decoder.safetensors': content, 'taesd_decoder.pth': b'x', 'taesd_encoder.pth': b'x'})
+    hub.located('o/base+o/addsr+o/ram+o/taesd')
+    ((plan, *_),) = made
+    assert 'tiny_decoder' in {source.network for source in plan.sources}
+    assert not [line for line in server.asked if 'taesd_encoder' in line or 'decoder.pth' in line]
+
+
+def test_a_repository_of_which_nothing_is_taken_is_named(server, made, model):
+    server.add('o/other', {'taef1_decoder.pth': b'x'})
+    line = refused('o/base+o/addsr+o/ram+o/other')
+    assert line.startswith('o/other holds nothing that is known by its name, and o/base+o/addsr+o/ram+o/other takes')
+    server.add_folder('o/least', model)
+    assert 'o/least holds a model.json, a whole model, and ' in refused('o/base+o/addsr+o/ram+o/least')
+    assert not made
 
 
 def test_a_repository_with_the_whole_of_a_model_is_stable_diffusion_and_its_denoiser():
