@@ -202,15 +202,16 @@ def test_workers_end_and_shared_memory_is_freed_when_the_process_that_started_th
     assert not left
 
 
-def test_workers_leave_a_terminals_interrupt_to_the_process_that_started_them():
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM], ids=['a terminal', 'SLURM or systemd'])
+def test_workers_leave_a_signal_to_the_whole_group_to_the_process_that_started_them(number):
     code = (
         'import os, signal\n'
         'from addsr_jax.data import sources\n'
         'from tests.data.test_batches import made\n'
-        'signal.signal(signal.SIGINT, lambda *_: None)\n'  # as training does, which ends after the step
+        f'signal.signal({number}, lambda *_: None)\n'  # as training does, which ends after the step
         'batches = made(sources.sample_photos(), workers=1)(0)\n'
         'next(batches)\n'
-        'os.killpg(0, signal.SIGINT)\n'
+        f'os.killpg(0, {number})\n'
         'print(*(next(batches)["hr"].shape[0] for _ in range(6)), flush=True)\n'
         'os.kill(os.getpid(), 9)\n'
     )
