@@ -46,6 +46,11 @@ class Picture:
         """Width and height."""
         return self.rgb.shape[1], self.rgb.shape[0]
 
+    @property
+    def is_opaque(self) -> bool:
+        """Whether nothing shines through, be there an alpha or none."""
+        return self.alpha is None or bool(self.alpha.min() == np.iinfo(self.alpha.dtype).max)
+
     def part(self, left: int, top: int, width: int, height: int) -> 'Picture':
         """What lies in a rectangle."""
         if (width, height) == self.size:

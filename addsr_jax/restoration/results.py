@@ -41,7 +41,7 @@ def visible(picture: Picture) -> np.ndarray:
 
     Files hold anything there, often black, and what is hidden must not come through at soft edges.
     """
-    if picture.alpha is None or picture.alpha.all():
+    if picture.alpha is None or picture.is_opaque:
         return picture.rgb
     white = np.iinfo(picture.rgb.dtype).max
     share = np.clip(picture.alpha.astype(np.float32) * np.float32(SEEN / white), 0, 1)[..., None]
@@ -152,14 +152,10 @@ def encode(
     height, width = restored.shape[:2]
     kind, remarks = WRITTEN[format], []
     alpha = None if picture.alpha is None else sized(picture.alpha, width, height)
-    if alpha is not None and not any(mode.endswith('A') for mode in kind.modes):
-        remarks += (
-            []
-            if picture.alpha is not None and picture.alpha.all()
-            else [f'{format} holds no transparency: it is on white']
-        )
-        restored, alpha = _on_white(restored, alpha), None
     pixels, profile = _in_colours(picture, restored, format, remarks)
+    if alpha is not None and not any(mode.endswith('A') for mode in kind.modes):
+        remarks += [] if picture.is_opaque else [f'{format} holds no transparency: it is on white']
+        pixels, alpha = _on_white(pixels, alpha), None
     if pixels.dtype == np.uint16 and (picture.white or kind.bits < picture.bits) and kind.bits < 16:
         rounded = 'floats' if picture.white else picture.bits
         remarks.append(f'{format} is written with {kind.bits} bits: {rounded} are rounded')
@@ -175,14 +171,15 @@ def encode(
     return Encoded(_file(pixels, profile, beside, format, quality, compression, picture.white), tuple(remarks))
 
 
-def _on_white(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    white = np.float32(np.iinfo(rgb.dtype).max)
+def _on_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Of grey or RGB in the file's own colours: what sRGB lacks is in there, and is to fade like the rest."""
+    white = np.float32(np.iinfo(pixels.dtype).max)
 
     def of(rows: slice) -> np.ndarray:
         part = alpha[rows, :, None] / white
-        return np.rint(rgb[rows] * part + white * (1 - part)).astype(rgb.dtype)
+        return np.rint(pixels[rows] * part + white * (1 - part)).astype(pixels.dtype)
 
-    return by_rows.joined(rgb.shape, of)
+    return by_rows.joined(pixels.shape, of)
 
 
 def _grey(rgb: np.ndarray) -> np.ndarray:

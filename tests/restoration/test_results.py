@@ -12,6 +12,7 @@ from addsr_jax.data import deep, formats, metadata, pictures, profiles
 from addsr_jax.errors import UserError
 from addsr_jax.ops import rows as by_rows
 from addsr_jax.restoration import results
+from addsr_jax.restoration.views import sized
 from tests.data import icc, photos
 
 PHOTO = photos.crops(1, 48)[0][:40]
@@ -313,12 +314,35 @@ def test_colours_spread_from_what_is_seen():
     assert (np.abs(seen[:, 20:23].astype(int) - (200, 30, 60)).max(), seen.min()) < (80, 1) or seen.min() >= 10
 
 
+def test_a_nearly_invisible_colour_that_srgb_lacks_stays_nearly_invisible_on_white():
+    for alpha in (3, 128, 255):
+        green = Image.new('RGBA', (16, 16), (0, 255, 0, alpha))
+        out = through(encoded(green, icc_profile=icc.wide()), 'JPEG', quality=100)[1]
+        on_white = np.array((0, 255, 0)) * alpha / 255 + 255 - alpha
+        assert np.abs(np.asarray(opened(out)).mean((0, 1)) - on_white).max() <= 2
+
+
 @pytest.mark.parametrize('format', ['JPEG', 'BMP'])
 def test_where_a_format_holds_no_transparency_it_is_on_white_and_said(format):
     data = encoded(Image.fromarray(np.dstack([PHOTO, np.full((40, 48), 0, np.uint8)])))
     _, out, remarks = through(data, format)
     assert remarks == (f'{format} holds no transparency: it is on white',)
     assert np.asarray(opened(out)).min() >= 250
+
+
+def test_what_is_half_transparent_everywhere_is_on_white_and_said_and_what_is_opaque_says_nothing():
+    for alpha, said in ((128, ('JPEG holds no transparency: it is on white',)), (255, ())):
+        data = encoded(Image.new('RGBA', (16, 16), (200, 30, 30, alpha)))
+        assert through(data, 'JPEG')[2] == said
+
+
+def test_hidden_colours_do_not_show_where_even_they_are_not_wholly_transparent():
+    faint = logo()
+    faint[..., 3] = np.maximum(faint[..., 3], 1)
+    picture = pictures.decode_picture(encoded(Image.fromarray(faint)), 'x')
+    enlarged = sized(results.visible(picture), 192, 160)
+    seen = pictures.shown(pictures.Picture(enlarged, sized(picture.alpha, 192, 160)))
+    assert seen.min() > 240  # with the hidden black 229
 
 
 def test_whatever_an_encoder_raises_is_one_line_and_nothing_is_written(tmp_path, monkeypatch):
