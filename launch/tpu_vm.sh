@@ -54,7 +54,7 @@ start() {
 }
 train() {
   [[ ${#flags[@]} -gt 0 ]] || usage "give the flags of python -m addsr_jax.train"
-  start 'rm -f ended;'
+  start 'rm -f ended &&'
 }
 
 # Codes with which training has ended, 'ended HOST CODE' for each worker where it has.

@@ -4,9 +4,11 @@ import math
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -136,6 +138,36 @@ def test_a_mistake_of_the_command_ends_the_starts(tmp_path):
     assert len(starts) == 2
 
 
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM], ids=['Ctrl-C', 'SIGTERM'])
+@pytest.mark.parametrize('code', [75, 128 + 2, 0, None], ids=['a checkpoint', 'at once', 'done', 'in the pause'])
+def test_a_signal_ends_the_starts_with_the_code_of_the_training(tmp_path, number, code):
+    python, began = tmp_path / 'python', tmp_path / 'began'
+    python.write_text(
+        f'#!{sys.executable}\nimport signal, sys, time\n'
+        f'signal.signal({number}, lambda *_: sys.exit({code}))\n'
+        f'open({str(began)!r}, "a").write("x")\n'
+        f'{"sys.exit(1)" if code is None else "while True: time.sleep(0.1)"}\n'
+    )
+    python.chmod(0o755)
+    command = ['bash', str(ROOT / 'launch' / 'supervise.sh'), *RUN]
+    environment = {**os.environ, 'PYTHON': str(python), 'PAUSE': '1' if code is not None else '60'}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
+        try:
+            assert run.stderr is not None
+            if code is None:
+                assert 'next start in 60 s' in run.stderr.readline()
+            else:
+                deadline = time.monotonic() + 20
+                while not began.exists() and time.monotonic() < deadline:
+                    time.sleep(0.05)
+            os.killpg(run.pid, number)
+            assert run.wait(timeout=20) == (1 if code is None else code)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(run.pid, signal.SIGKILL)
+    assert began.read_text() == 'x'
+
+
 def test_slurm_s_nodes_run_the_train_command_together():
     done = dry('slurm.sbatch', *RUN, '--dry_run', '--config.data.path=my photos')
     assert command_of(done)[1:] == ['-m', 'addsr_jax.train', *RUN, '--config.data.path=my photos', '--distributed']
@@ -235,13 +267,23 @@ def test_a_worker_starts_training_once_and_says_how_it_ended(tmp_path):
 
     worker(remote)
     until(home / 'starts')
-    again = remote.replace('rm -f ended;', '')
+    again = remote.replace('rm -f ended &&', '')
+    assert again != remote
     worker(again)  # as a minute later: it is at work
     (home / 'end').touch()
     until(home / 'ended')
     worker(again)  # it has ended
     assert (home / 'ended').read_text() == '2\n'
     assert (home / 'starts').read_text() == f'--distributed {" ".join(RUN)} --config.data.path=my photos\n'
+
+
+def test_a_worker_without_a_checkout_starts_nothing_and_fails(tmp_path):
+    line = dry('tpu_vm.sh', '--dry_run', 'train', 'slice', *RUN).stdout
+    remote = shlex.split(line)[-1].removeprefix('--command=').replace('/dev/shm/', f'{tmp_path}/')
+    done = subprocess.run(['bash', '-c', remote], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert 'addsr_jax' in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(('topology', 'hosts'), [('1x1', 1), ('2x2', 1), ('4x4', 4), ('8x16', 32), ('2x2x2', 2)])
