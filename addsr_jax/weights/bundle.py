@@ -23,7 +23,17 @@ from addsr_jax.errors import UserError, printable
 from addsr_jax.networks.prompt_extractor import dape
 from addsr_jax.specs import ModelSpec
 from addsr_jax.trees import Tree
-from addsr_jax.weights import adapters, finite, model_file, orbax_writer, part_shapes, plain_files, restoring, same
+from addsr_jax.weights import (
+    adapters,
+    finite,
+    model_file,
+    orbax_writer,
+    part_shapes,
+    plain_files,
+    restoring,
+    same,
+    tokenizer_files,
+)
 from addsr_jax.weights.part_shapes import DENOISERS
 from addsr_jax.weights.reader import check_header
 
@@ -136,7 +146,8 @@ def write_network(folder: Path, network: str, params: Tree) -> dict[str, dict[st
 
 def write_record(folder: Path, bundle: Bundle, form: str, parts: list[str], made: Mapping[str, same.Leaves]) -> None:
     """The plain files and model.json, which is written last, with the hashes of what was written, by place."""
-    for name, source in ((TOKENIZER, bundle.tokenizer), (TAGS, bundle.tags), (LORA, bundle.lora)):
+    tokenizer_files.copy(bundle.tokenizer, folder / TOKENIZER)
+    for name, source in ((TAGS, bundle.tags), (LORA, bundle.lora)):
         if source is not None:
             plain_files.copy(source, name, folder / name)
     record = {'form': form, 'parts': sorted(parts), 'spec': spec_json.to_json(bundle.spec), 'info': bundle.info}

@@ -15,7 +15,7 @@ from addsr_jax.networks.swin import relative_position_index, shift_mask
 from addsr_jax.specs import AutoencoderSpec, ModelSpec, SwinSpec
 from addsr_jax.trees import Tree
 from addsr_jax.weights import bundle as bundles
-from addsr_jax.weights import layout, plain_files, published, tensor_file, torch_writer
+from addsr_jax.weights import layout, plain_files, published, tensor_file, tokenizer_files, torch_writer
 from addsr_jax.weights.bundle import Bundle
 from addsr_jax.weights.sources import INDEX, STEMS
 
@@ -77,7 +77,7 @@ def _write_rest(folder: Path, made: Bundle, shard: float | None) -> None:
         _write_network(folder / 'text_encoder', 'text_encoder', made.params['text_encoder'], config, shard)
     _write_json(folder / 'scheduler' / published.SCHEDULER, published.schedule_config(made.spec.schedule))
     _write_json(folder / 'feature_extractor' / 'preprocessor_config.json', published.PREPROCESSOR)
-    plain_files.copy(made.tokenizer, bundles.TOKENIZER, folder / bundles.TOKENIZER)
+    tokenizer_files.copy(made.tokenizer, folder / bundles.TOKENIZER)
     if 'prompt_extractor' in made.params:
         state = layout.to_state_dict('prompt_extractor', made.params['prompt_extractor'])
         torch_writer.write(folder / 'ram.pth', {'model': {**state, **computed(made.spec.prompt_extractor.swin)}})

@@ -19,12 +19,12 @@ from addsr_jax.weights import (
     ldm,
     low_rank_files,
     mismatch,
-    plain_files,
     prediction,
     published,
     shapes,
     single_files,
     tags,
+    tokenizer_files,
 )
 from addsr_jax.weights.reader import SUFFIXES, open_file, open_folder
 from addsr_jax.weights.stored import Stored
@@ -281,12 +281,12 @@ class _Look:
             raise UserError(f'{root} holds no tokenizer: give the folder of one as --tokenizer (docs/weights.md)')
         # a link that somebody gave is their own; one in a model's folder is its maker's (`plain_files`)
         folder = root / 'tokenizer' if given is None else self.meant(given, TOKENIZER).resolve()
-        if (folder / 'tokenizer' / TOKENIZER[0]).exists():
+        if tokenizer_files.is_one(folder / 'tokenizer'):
             self.say(f'{folder}: a model, whose tokenizer is read')
             folder /= 'tokenizer'
-        if not (folder / TOKENIZER[0]).exists():
+        if not tokenizer_files.is_one(folder):
             raise UserError(f'{folder} holds no {TOKENIZER[0]}: the tokenizer folder is missing')
-        plain_files.found(folder, TOKENIZER, folder.parent)
+        tokenizer_files.lacking(folder)  # whatever is wrong with it is said before anything is read
         return folder
 
 

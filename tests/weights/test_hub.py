@@ -339,6 +339,17 @@ def test_what_a_denoiser_s_own_scheduler_says_counts_by_name_as_it_does_by_folde
     assert plan.spec.schedule.prediction == 'v'
 
 
+def test_a_tokenizer_of_one_file_is_as_good_as_one_of_four():
+    names = [name for name in hub_layout.SD if not name.startswith('tokenizer/')]
+    files = [*names, 'tokenizer/tokenizer.json', 'tokenizer/tokenizer_config.json', 'tokenizer/photo.png']
+    found = hub_layout.pieces({'o/base': files})
+    assert found == {'sd': hub_layout.Piece('o/base', '')}
+    stems = {'vae': 'diffusion_pytorch_model', 'text_encoder': 'model', 'unet': 'diffusion_pytorch_model'}
+    tensors = [f'{place}/{stem}.safetensors' for place, stem in stems.items()]
+    wanted = hub_layout.files_of(found, {'o/base': [*files, *tensors]})['o/base']
+    assert {name for name in wanted if name.startswith('tokenizer/')} == set(files[-3:-1])
+
+
 def test_what_another_version_converted_otherwise_is_converted_again(made, monkeypatch):
     for version in (hub.CONVERSION, hub.CONVERSION, hub.CONVERSION + 1):
         monkeypatch.setattr(hub, 'CONVERSION', version)
