@@ -10,6 +10,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import TextIO
 
 LONGEST = 160  # characters of somebody's text in a message
 FAULT, INTERRUPTED = 1, 130  # exit codes
@@ -107,13 +108,23 @@ def put(text: str) -> None:
     if sys.stdout is None:
         raise UserError('stdout is closed: send it to a file, or to /dev/null')
     try:
-        sys.stdout.write(text)
+        sys.stdout.write(_written(text, sys.stdout))
         sys.stdout.flush()
     except BrokenPipeError:
         raise
     except OSError as error:
         _leave_stdout()
         raise UserError(f'stdout cannot be written: {error.strerror}') from error
+
+
+def _written(text: str, stream: TextIO) -> str:
+    """With escapes for what the stream's encoding lacks, as stderr has them: names of files can hold any bytes."""
+    encoding = getattr(stream, 'encoding', None) or 'utf-8'
+    try:
+        text.encode(encoding, getattr(stream, 'errors', None) or 'strict')
+    except UnicodeEncodeError:
+        return text.encode(encoding, 'backslashreplace').decode(encoding)
+    return text
 
 
 def _leave_stdout() -> None:

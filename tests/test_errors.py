@@ -1,5 +1,6 @@
 """What a command says when something is wrong, and how it ends."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,24 @@ def test_a_command_that_nobody_can_hear_ends_with_one_line(where, code, told):
         ['sh', '-c', command, 'sh', sys.executable, script], capture_output=True, text=True, cwd=ROOT, check=False
     )
     assert (done.returncode, done.stderr) == (code, told)
+
+
+@pytest.mark.parametrize(
+    ('encoding', 'shown'),
+    [
+        ('utf-8:strict', b'caf\\udce9 \xf0\x9f\x98\x80\n'),
+        ('latin-1:strict', b'caf\\udce9 \\U0001f600\n'),
+        ('utf-8:surrogateescape', b'caf\xe9 \xf0\x9f\x98\x80\n'),
+    ],
+)
+def test_a_name_that_stdout_has_no_letters_for_is_said_with_escapes(encoding, shown):
+    code = (
+        'import os, sys; from addsr_jax.errors import guard; from addsr_jax.flags import say\n'
+        'sys.exit(guard(lambda arguments: say(os.fsdecode(b"caf\\xe9 ") + chr(0x1f600)), []))'
+    )
+    environment = {**os.environ, 'PYTHONIOENCODING': encoding, 'PYTHONUTF8': '1'}
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, cwd=ROOT, env=environment, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, shown, b'')
 
 
 def test_text_of_others_is_cut():
