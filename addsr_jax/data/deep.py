@@ -92,7 +92,7 @@ def _unturned(data: bytes) -> bytes:
 
 
 def encoded_png(values: np.ndarray, said: PngImagePlugin.PngInfo, compression: int, **options: Any) -> bytes:
-    """uint16 [H, W, 1 to 4] as PNG: L, LA, RGB or RGBA, with Pillow's options of what stands beside the pixels.
+    """uint16 [H, W, 1, 3 or 4] as PNG: L, RGB or RGBA, with Pillow's options of what stands beside the pixels.
 
     Pillow writes no such colours, and OpenCV nothing beside them: the chunks of a small file of Pillow's go into
     OpenCV's.
@@ -100,7 +100,11 @@ def encoded_png(values: np.ndarray, said: PngImagePlugin.PngInfo, compression: i
     small = io.BytesIO()
     Image.new('L', (1, 1)).save(small, 'PNG', pnginfo=said, **options)
     beside = b''.join(chunk for kind, chunk in chunks(small.getvalue()) if kind not in (b'IHDR', b'IDAT', b'IEND'))
-    whole = _opencv('.png', values, (cv2.IMWRITE_PNG_COMPRESSION, compression))
+    order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[values.shape[2]]
+    done, whole = cv2.imencode('.png', values[..., order], (cv2.IMWRITE_PNG_COMPRESSION, compression))
+    if not done:
+        raise OSError('OpenCV cannot encode it')
+    whole = whole.data
     after = 8 + 25  # the signature and IHDR
     return b''.join((whole[:after], beside, whole[after:]))
 
@@ -112,17 +116,6 @@ def chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
         size = 12 + int.from_bytes(png[at : at + 4], 'big')
         yield png[at + 4 : at + 8], png[at : at + size]
         at += size
-
-
-def _opencv(ending: str, values: np.ndarray, options: tuple[int, ...]) -> memoryview:
-    channels = values.shape[2]
-    if channels == 2:  # OpenCV has no grey with alpha
-        values = values[..., [0, 0, 0, 1]]
-    order = {1: [0], 3: [2, 1, 0]}.get(values.shape[2], [2, 1, 0, 3])
-    done, buffer = cv2.imencode(ending, values[..., order], options)
-    if not done:
-        raise OSError('OpenCV cannot encode it')
-    return buffer.data
 
 
 def encoded_tiff(

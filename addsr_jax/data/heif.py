@@ -60,11 +60,11 @@ def decoded(image: Image.Image, data: bytes) -> np.ndarray:
 
 
 def encoded(values: np.ndarray, **options: Any) -> bytes:
-    """uint16 [H, W, 1 to 4] as HEIC of `WRITTEN_BITS`, with pillow-heif's options."""
+    """uint16 [H, W, 1, 3 or 4] as HEIC of `WRITTEN_BITS`, with pillow-heif's options."""
     import pillow_heif
 
     height, width, channels = values.shape
-    mode = {1: 'L;16', 2: 'LA;16', 3: 'RGB;16', 4: 'RGBA;16'}[channels]
+    mode = {1: 'L;16', 3: 'RGB;16', 4: 'RGBA;16'}[channels]
     shift = 16 - WRITTEN_BITS  # which pillow-heif cuts off
     rounded = np.rint(values * np.float32((2**WRITTEN_BITS - 1) / 65535)).astype(np.uint16) << shift
     file = io.BytesIO()

@@ -132,7 +132,7 @@ def pillow(picture: Picture, restored: np.ndarray) -> Image.Image:
 
     Pillow has no colours of 16 bits: those are rounded to 8.
     """
-    pixels, profile = _in_colours(picture, restored, 'TIFF', [])
+    pixels, profile = _in_colours(picture, restored, 'TIFF', [], deep=False)
     if picture.alpha is not None:
         alpha = sized(picture.alpha, restored.shape[1], restored.shape[0])
         pixels = np.concatenate([pixels, alpha[..., None]], axis=2)
@@ -152,7 +152,8 @@ def encode(
     height, width = restored.shape[:2]
     kind, remarks = WRITTEN[format], []
     alpha = None if picture.alpha is None else sized(picture.alpha, width, height)
-    pixels, profile = _in_colours(picture, restored, format, remarks)
+    deep = restored.dtype == np.uint16 and kind.bits == 16
+    pixels, profile = _in_colours(picture, restored, format, remarks, deep=deep)
     if alpha is not None and not any(mode.endswith('A') for mode in kind.modes):
         remarks += [] if picture.is_opaque else [f'{format} holds no transparency: it is on white']
         pixels, alpha = _on_white(pixels, alpha), None
@@ -191,19 +192,33 @@ def _grey(rgb: np.ndarray) -> np.ndarray:
     return np.broadcast_to(by_rows.joined(rgb.shape, of), rgb.shape)
 
 
-def _in_colours(picture: Picture, rgb: np.ndarray, format: str, remarks: list[str]) -> tuple[np.ndarray, bytes]:
-    """([H, W, channels] of the file's colours where the format holds them, else sRGB; the profile to embed)."""
+def _stays_grey(picture: Picture, format: str, *, deep: bool) -> bool:
+    """Whether a result has one channel beside its alpha: of 16 bits there is no such kind that programs read."""
+    modes = WRITTEN[format].modes
+    if picture.alpha is None or not any(mode.endswith('A') for mode in modes):
+        return picture.grey and 'L' in modes
+    return picture.grey and 'LA' in modes and not deep
+
+
+def _in_colours(
+    picture: Picture, rgb: np.ndarray, format: str, remarks: list[str], *, deep: bool
+) -> tuple[np.ndarray, bytes]:
+    """([H, W, channels] of the file's colours where the format holds them, else sRGB; the profile to embed).
+
+    deep: the result has 16 bits. A profile of grey fits none of three channels, so those are in sRGB.
+    """
     modes = WRITTEN[format].modes
     if picture.grey:
         rgb = _grey(rgb)
-    plain = rgb[..., :1] if picture.grey and 'L' in modes else rgb
+    grey = _stays_grey(picture, format, deep=deep)
+    plain = rgb[..., :1] if grey else rgb
     if format == 'BMP':
         remarks += ['BMP holds no colour profile: it is in sRGB'] if picture.native is not None else []
         return plain, b''
     if picture.native is None:
-        return plain, picture.profile
+        return plain, profiles.srgb() if picture.profile and picture.grey and not grey else picture.profile
     mode = {1: 'L', 3: 'RGB', 4: 'CMYK'}[picture.native.shape[2]]
-    if mode in modes:
+    if mode in modes and grey == (mode == 'L'):
         try:
             done = by_rows.joined(rgb.shape, lambda rows: profiles.from_srgb(rgb[rows], picture.profile))
             return (_with_rest(done, picture) if mode == 'RGB' else done), picture.profile
@@ -327,8 +342,6 @@ def _tiff(pixels: np.ndarray, profile: bytes, beside: Beside, compression: int, 
         tags[tag] = value
     if profile:
         tags[TAGS.InterColorProfile] = profile
-    if pixels.dtype == np.uint16 and pixels.shape[2] == 2:
-        pixels = pixels[..., [0, 0, 0, 1]]  # readers have no grey of 16 bits with alpha
     if white:
         pixels = (pixels.astype(np.float32) * np.float32(white / 65535)).astype(np.float32)
     return deep.encoded_tiff(pixels, tags, compression, inks=_is_print(profile) and pixels.shape[2] == 4)

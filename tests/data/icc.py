@@ -1,4 +1,5 @@
-"""Colour profiles, made here: one wider than sRGB (primaries of Adobe RGB (1998), a gamma of 2.2), and one of inks."""
+"""Colour profiles, made here: one wider than sRGB (primaries of Adobe RGB (1998), a gamma of 2.2), one of inks,
+and one of grey."""
 
 import struct
 from functools import cache
@@ -18,18 +19,29 @@ def _text(kind, text):
     return b'text\0\0\0\0' + text + b'\0'
 
 
+def _gamma(gamma):
+    return b'curv\0\0\0\0' + struct.pack('>IH', 1, round(gamma * 256))
+
+
 @cache
-def wide() -> bytes:
+def wide(gamma=2.2) -> bytes:
     """ICC version 2: a matrix and one curve."""
-    gamma = b'curv\0\0\0\0' + struct.pack('>IH', 1, round(2.2 * 256))
+    curve = _gamma(gamma)
     tags = {
         b'desc': _text(b'desc', b'wide'),
         b'cprt': _text(b'text', b'none'),
         b'wtpt': _xyz((0.9642, 1, 0.8249)),
         **{name + b'XYZ': _xyz(PRIMARIES[:, i]) for i, name in enumerate((b'r', b'g', b'b'))},
-        **{name + b'TRC': gamma for name in (b'r', b'g', b'b')},
+        **{name + b'TRC': curve for name in (b'r', b'g', b'b')},
     }
     return _file(tags, b'mntr', b'RGB ', b'XYZ ')
+
+
+@cache
+def grey(gamma=1.0) -> bytes:
+    """ICC version 2: one curve."""
+    tags = {b'desc': _text(b'desc', b'grey'), b'wtpt': _xyz((0.9642, 1, 0.8249)), b'kTRC': _gamma(gamma)}
+    return _file({**tags, b'cprt': _text(b'text', b'none')}, b'mntr', b'GRAY', b'XYZ ')
 
 
 def _file(tags, kind, colours, connection):

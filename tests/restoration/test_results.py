@@ -286,6 +286,45 @@ def test_grey_stays_grey(format):
         assert out.mode == 'L'
 
 
+def deep_grey_with_alpha(profile=b''):
+    """As a TIFF."""
+    values = np.full((16, 16, 2), 20_000, np.uint16)
+    values[:8, :, 1] = 65_535
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    if profile:
+        tags[TAGS.InterColorProfile] = profile
+    return deep.encoded_tiff(values, tags)
+
+
+@pytest.mark.parametrize('format', ['PNG', 'TIFF', 'HEIF', 'WEBP', 'JPEG'])
+@pytest.mark.parametrize('bits', [8, 16])
+def test_grey_with_alpha_and_a_profile_of_grey_has_its_tone_in_any_kind_of_result(format, bits):
+    data = deep_grey_with_alpha(icc.grey())
+    if bits == 8:
+        data = encoded(Image.new('LA', (16, 16), (78, 255)), icc_profile=icc.grey())
+    picture, out, _ = through(data, format, quality=100)
+    seen = pictures.decode_picture(out, 'x')
+    assert not [remark for remark in seen.remarks if 'profile' in remark]
+    assert profiles.space(seen.profile) == ('L' if seen.grey else 'RGB')
+    tone = pictures.eight_bits(picture.rgb)[0, 0].astype(int)
+    assert tone[0] > 140  # 78 in linear light
+    assert np.abs(pictures.eight_bits(seen.rgb)[0, 0] - tone).max() <= 2
+
+
+def test_pillow_s_result_of_deep_grey_with_alpha_is_grey_with_alpha_in_its_profile():
+    picture = pictures.decode_picture(deep_grey_with_alpha(icc.grey()), 'x')
+    image = results.pillow(picture, picture.rgb)
+    assert (image.mode, image.info['icc_profile']) == ('LA', icc.grey())
+    assert image.getpixel((0, 0)) == (78, 255)
+
+
+def test_a_profile_that_was_not_applied_to_grey_is_not_applied_to_its_result_of_three_channels():
+    grey = Image.new('L', (16, 16), 78)
+    picture, out, _ = through(encoded(grey, icc_profile=icc.wide(gamma=1.0)), 'WEBP', quality=100)
+    assert picture.remarks == ('its colour profile is for RGB and not applied to L',)
+    assert np.abs(pictures.decode(out, 'x').astype(int) - 78).max() <= 1
+
+
 def logo():
     """White on nothing, as logos are, over a hidden black."""
     alpha = np.zeros((40, 48), np.uint8)
