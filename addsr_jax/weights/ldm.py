@@ -27,6 +27,7 @@ MARKS = (
     ('unet', 'out.2.weight', 'conv_out.weight'),
     ('autoencoder', 'decoder.norm_out.weight', 'decoder.conv_norm_out.weight'),
     ('text_encoder', 'ln_final.weight', 'text_model.final_layer_norm.weight'),
+    ('text_encoder', 'ln_final.weight', 'final_layer_norm.weight'),  # of transformers 5
 )
 RESIDUAL = {
     'in_layers.0': 'norm1',

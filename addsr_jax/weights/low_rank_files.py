@@ -42,6 +42,13 @@ ENDS = (
     (r'(.*)\.lora_up\.weight', 'b'),
     (r'(.*)\.alpha', 'alpha'),
 )
+# Layers whose names are others today.
+RENAMED = (
+    (r'\.processor\.', '.'),  # of diffusers before PEFT; so are the next two
+    (r'\.self_attn\.to_(q|k|v|out)$', r'.self_attn.\1_proj'),
+    (r'\.to_out$', '.to_out.0'),
+    (r'^encoder([._])layers(?=[._])', r'text_model\1encoder\1layers'),  # of transformers 5
+)
 SETTINGS = 'adapter_config.json'  # PEFT's, beside its file
 METADATA = 'lora_adapter_metadata'  # diffusers', in its file
 
@@ -118,8 +125,10 @@ def _layer(path: Path, name: str) -> tuple[str, str]:
     """(layer, part) of a tensor's name; a UserError where it is of no plain adapter."""
     for pattern, part in ENDS:
         if match := re.fullmatch(pattern, name):
-            layer = match[1].replace('.processor.', '.')  # of diffusers before PEFT
-            return re.sub(r'(\.to_out)$', r'\1.0', layer), part
+            layer = match[1]
+            for pattern, today in RENAMED:
+                layer = re.sub(pattern, today, layer)
+            return layer, part
     raise UserError(
         f'{path} holds {printable(name)}: only plain low-rank adapters are merged (pairs of A and B, or down and up; '
         'no LoHa, LoKr or DoRA)'

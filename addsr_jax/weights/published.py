@@ -44,8 +44,8 @@ PREPROCESSOR = {
 }
 PREDICTIONS = {'epsilon': 'epsilon', 'v_prediction': 'v'}  # theirs and ours
 
-# Names that older files use, as regex and replacement (or what makes it of the match).
-OLDER: dict[str, tuple[tuple[str, Any], ...]] = {
+# Names that older and newer files use, as regex and replacement (or what makes it of the match).
+OTHER: dict[str, tuple[tuple[str, Any], ...]] = {
     'autoencoder': (
         (r'(.*attentions\.\d+\.)query\.(.*)', r'\1to_q.\2'),
         (r'(.*attentions\.\d+\.)key\.(.*)', r'\1to_k.\2'),
@@ -53,6 +53,7 @@ OLDER: dict[str, tuple[tuple[str, Any], ...]] = {
         (r'(.*attentions\.\d+\.)proj_attn\.(.*)', r'\1to_out.0.\2'),
     ),
     'prompt_extractor': ((r'vision_multi\.(.*)', r'tagging_head.\1'),),
+    'text_encoder': ((r'(?:embeddings|encoder|final_layer_norm)\..*', r'text_model.\g<0>'),),  # of transformers 5
     'tiny_decoder': (  # of diffusers, and of the original, whose list begins with the clamp of the latents
         (r'decoder\.(layers\..*)', r'\1'),
         (r'(?:decoder\.)?(\d{1,4})\.(.*)', lambda match: f'layers.{int(match[1]) - 1}.{match[2]}'),
@@ -74,7 +75,7 @@ def current_names(tensors: Tensors, network: str, source: Path) -> dict[str, Sto
     for name, tensor in tensors.items():
         if is_computed(name) or name.startswith(UNUSED.get(network, ())):
             continue
-        for pattern, replacement in OLDER.get(network, ()):
+        for pattern, replacement in OTHER.get(network, ()):
             name = re.sub(rf'^{pattern}$', replacement, name)
         if name in found:
             raise UserError(f'{source} holds {name} twice, under an older and a newer name')

@@ -136,6 +136,17 @@ def test_every_form_of_a_networks_folder_gives_the_same_tensors(copied, base, fo
         assert any(words in note for note in plan.notes), plan.notes
 
 
+@pytest.mark.parametrize('place', ['text_encoder/model.safetensors', 'text_encoder.safetensors'])
+def test_a_text_encoder_of_transformers_5_has_no_prefix_and_is_the_same(copied, wanted, place):
+    tensors = load_file(copied / 'text_encoder' / 'model.safetensors')
+    bare = {name.removeprefix('text_model.'): value for name, value in tensors.items()}
+    assert not set(bare) & set(tensors)
+    if place != 'text_encoder/model.safetensors':
+        shutil.rmtree(copied / 'text_encoder')
+    save_file({**bare, 'embeddings.position_ids': np.arange(77)[None]}, copied / place)
+    assert hashes(sources.plan(copied, addsr=copied)) == wanted
+
+
 def test_a_tower_of_dinos_trainer_is_taken_without_its_head(tmp_path):
     notes = []
     wrapped = {'teacher': {'backbone.cls_token': np.ones(3), 'head.mlp.0.weight': np.ones(2)}}

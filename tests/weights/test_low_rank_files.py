@@ -199,3 +199,36 @@ def text_layer():
         f'{stem}.lora_down.weight': np.ones((2, 4), np.float32),
         f'{stem}.lora_up.weight': np.ones((4, 2), np.float32),
     }
+
+
+TEXT = 'text_model.encoder.layers.0.self_attn.q_proj'
+BARE = TEXT.removeprefix('text_model.')
+TEXT_LAYOUTS = {
+    'diffusers': (f'text_encoder.{TEXT}.lora_A', f'text_encoder.{TEXT}.lora_B'),
+    'diffusers before PEFT': tuple(
+        f'text_encoder.text_model.encoder.layers.0.self_attn.to_q_lora.{end}' for end in ('down', 'up')
+    ),
+    'diffusers on transformers 5': (f'text_encoder.{BARE}.lora_A', f'text_encoder.{BARE}.lora_B'),
+    'PEFT': (f'base_model.model.{TEXT}.lora_A', f'base_model.model.{TEXT}.lora_B'),
+    'PEFT on transformers 5': (f'base_model.model.{BARE}.lora_A', f'base_model.model.{BARE}.lora_B'),
+    'kohya': tuple(f'lora_te_{TEXT.replace(".", "_")}.lora_{end}' for end in ('down', 'up')),
+    'kohya on transformers 5': tuple(f'lora_te_{BARE.replace(".", "_")}.lora_{end}' for end in ('down', 'up')),
+}
+
+
+@pytest.mark.parametrize('layout', TEXT_LAYOUTS)
+def test_every_layout_of_a_text_encoder_s_adapters_merges_to_the_same_weights(tmp_path, layout):
+    a, b = FACTORS[LINEAR]
+    first, second = TEXT_LAYOUTS[layout]
+    save_file({f'{first}.weight': a, f'{second}.weight': b}, tmp_path / 'x.safetensors')
+    base = BASE[f'{LINEAR}.weight']
+    fitting = files.fitting(files.read(tmp_path / 'x.safetensors', print), '--sd_lora', TAKERS, print)
+    found = files.merged(stored({f'{TEXT}.weight': base}), fitting, 'text_encoder')
+    np.testing.assert_allclose(found[f'{TEXT}.weight'].read(), base + b @ a, rtol=1e-6, atol=1e-6)
+
+
+def test_one_layer_under_two_names_is_one_line(tmp_path):
+    tensors = {f'{start}{name}.lora_A.weight': np.ones((2, 4)) for start in ('text_encoder.',) for name in (TEXT, BARE)}
+    save_file(tensors, tmp_path / 'x.safetensors')
+    with pytest.raises(UserError, match='twice, in two layouts'):
+        files.read(tmp_path / 'x.safetensors', print)
