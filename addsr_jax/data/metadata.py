@@ -147,6 +147,13 @@ def made_by(beside: Beside, line: str) -> Beside:
     return replace(beside, exif=exif.tobytes())
 
 
+def only_made_by(beside: Beside) -> Beside:
+    """With no EXIF but that line: without it a result is not known again."""
+    line = opened(beside.exif).get(MADE_BY)
+    bare = replace(beside, exif=b'')
+    return made_by(bare, line) if line else bare
+
+
 def with_dpi(beside: Beside) -> Beside:
     """With the resolution in EXIF, for formats that have no other place for it."""
     exif = opened(beside.exif)

@@ -136,9 +136,9 @@ def pillow(picture: Picture, restored: np.ndarray) -> Image.Image:
     if picture.alpha is not None:
         alpha = sized(picture.alpha, restored.shape[1], restored.shape[0])
         pixels = np.concatenate([pixels, alpha[..., None]], axis=2)
-    if pixels.dtype == np.uint16 and pixels.shape[2] == 1:
-        return Image.fromarray(pixels[..., 0]).copy()
-    image = _pillow(eight_bits(pixels), profile).copy()  # one that can be changed
+    is_deep_grey = pixels.dtype == np.uint16 and pixels.shape[2] == 1
+    image = Image.fromarray(pixels[..., 0]) if is_deep_grey else _pillow(eight_bits(pixels), profile)
+    image = image.copy()  # one that can be changed
     image.info |= {'icc_profile': profile} if profile else {}
     image.info |= {'exif': picture.beside.exif} if picture.beside.exif else {}
     image.info |= {'dpi': picture.beside.dpi} if picture.beside.dpi else {}
@@ -268,10 +268,12 @@ def _kept(beside: Beside, format: str, remarks: list[str]) -> Beside:
         beside = replace(beside, text=comment)
     if format == 'JPEG' and len(_comment(beside)) > SEGMENT:
         remarks.append('its comment is too long for JPEG and cut')
-    for name in ('exif', 'xmp'):
-        if format == 'JPEG' and len(getattr(beside, name)) > SEGMENT:
-            remarks.append(f'its {name.upper()} is too long for JPEG and left out')
-            beside = replace(beside, **{name: b''})
+    if format == 'JPEG' and len(beside.exif) > SEGMENT:
+        remarks.append('its EXIF is too long for JPEG and left out')
+        beside = metadata.only_made_by(beside)
+    if format == 'JPEG' and len(beside.xmp) > SEGMENT:
+        remarks.append('its XMP is too long for JPEG and left out')
+        beside = replace(beside, xmp=b'')
     return beside
 
 

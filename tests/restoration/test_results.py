@@ -318,6 +318,21 @@ def test_pillow_s_result_of_deep_grey_with_alpha_is_grey_with_alpha_in_its_profi
     assert image.getpixel((0, 0)) == (78, 255)
 
 
+@pytest.mark.parametrize('profile', [b'', icc.grey()])
+def test_pillow_s_result_of_deep_grey_has_its_profile_exif_and_resolution(profile):
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[TAGS.Make], tags[TAGS.XResolution], tags[TAGS.YResolution] = 'Maker', 300.0, 300.0
+    tags[TAGS.ResolutionUnit] = 2
+    if profile:
+        tags[TAGS.InterColorProfile] = profile
+    picture = pictures.decode_picture(deep.encoded_tiff(np.full((16, 16, 1), 20_000, np.uint16), tags), 'x')
+    image = results.pillow(picture, picture.rgb)
+    assert (image.mode, image.getpixel((0, 0))) == ('I;16', 20_000)
+    assert image.info.get('icc_profile', b'') == profile
+    assert image.info['dpi'] == (300, 300)
+    assert image.getexif()[TAGS.Make] == 'Maker'
+
+
 def test_a_profile_that_was_not_applied_to_grey_is_not_applied_to_its_result_of_three_channels():
     grey = Image.new('L', (16, 16), 78)
     picture, out, _ = through(encoded(grey, icc_profile=icc.wide(gamma=1.0)), 'WEBP', quality=100)
@@ -409,6 +424,16 @@ def test_exif_that_is_too_long_for_a_jpeg_is_left_out_and_said():
     _, out, remarks = through(encoded(Image.fromarray(PHOTO), 'PNG', exif=tags), 'JPEG')
     assert remarks == ('its EXIF is too long for JPEG and left out',)
     assert opened(out).size == (80, 96)
+
+
+def test_of_exif_that_is_too_long_for_a_jpeg_what_made_the_result_is_kept(tmp_path):
+    tags = exif()
+    tags[TAGS.ImageDescription] = 'x' * 70_000
+    data, path = encoded(Image.fromarray(PHOTO), 'PNG', exif=tags), tmp_path / 'x.jpg'
+    path.write_bytes(through(data, 'JPEG')[1])
+    assert results.made_by(path) == LINE
+    path.write_bytes(through(data, 'JPEG', made_by=None)[1])
+    assert not opened(path.read_bytes()).getexif()
 
 
 def test_metadata_of_the_caller_s_picture_is_left_alone():
