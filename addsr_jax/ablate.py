@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from addsr_jax.errors import UserError, guard
 from addsr_jax.flags import Parser, require, say, take
-from addsr_jax.options import Options, from_data, option
+from addsr_jax.options import Options, from_data, option, to_data
 from addsr_jax.restoration.settings import BICUBIC, FREE, PSR_WEIGHT, Settings, parse_method
 from addsr_jax.train import run_apart, split_overrides
 
@@ -86,10 +86,25 @@ def main(arguments: Sequence[str]) -> None:
     if 'psnr' not in plan.metrics or not {'lpips', 'niqe'} & set(plan.metrics):
         raise UserError('metrics lacks psnr, or both of lpips and niqe, which the plot shows: add them')
     pairs = comparison.find_pairs(command.lq, command.hr, plan.pairs)
+    check_large_enough(pairs, plan.metrics)
     trained = {name: train(plan, name, command.workdir / name) for name in plan.runs}
     prepare()
     scored = score_all(plan, trained, pairs, command.workdir)
     write_results(plan, scored, command.workdir)
+
+
+def check_large_enough(pairs: 'Sequence[comparison.Pair]', metrics: Sequence[str]) -> None:
+    """A UserError where no true picture has a figure that is asked for, before hours of training."""
+    from addsr_jax.data.pictures import size_of
+    from addsr_jax.evaluation.figures import FIGURES
+
+    largest = max(min(size_of(pair.high) or (0, 0)) for pair in pairs)
+    for metric in metrics:
+        if largest < FIGURES[metric].smallest:
+            raise UserError(
+                f'{metric} needs pictures of at least {FIGURES[metric].smallest} pixels a side, and the largest of '
+                f'--hr has {largest}: choose other pictures, or leave {metric} out of metrics'
+            )
 
 
 def read_plan(data: dict) -> Plan:
@@ -121,7 +136,7 @@ def score_all(
             model = dataclasses.replace(shared(), params=pipeline.load(weights).params)
             return comparison.make_methods(left, settings, lambda: model)
 
-        record = workdir / name / f'scores_{plan.steps}.json'
+        record = workdir / name / f'scores_{told_apart(weights, settings, pairs)}.json'
         return comparison.scored(record, pairs, methods, make, lambda line: say(f'{name} {line}'), plan.metrics)
 
     blind = dataclasses.replace(defaults, psr_weight=0.0)
@@ -134,6 +149,20 @@ def score_all(
     return scored
 
 
+def told_apart(weights: Path, settings: Settings, pairs: 'Sequence[comparison.Pair]') -> str:
+    """What scores are of: tensors, settings and pictures. Those of others lie in files of their own."""
+    from addsr_jax import hashes
+    from addsr_jax.weights import bundle
+
+    pictures = {pair.name: [hashes.of_file(path) for path in (pair.low, pair.high)] for pair in pairs}
+    said = {
+        'weights': bundle.described(weights).content,
+        'settings': to_data(settings),
+        'pictures': pictures,
+    }
+    return hashes.of_json(said)[:12]
+
+
 def write_results(plan: Plan, scored: 'dict[str, list[report.Score]]', workdir: Path) -> None:
     from addsr_jax import atomic
     from addsr_jax.evaluation import ablation, report
@@ -144,7 +173,7 @@ def write_results(plan: Plan, scored: 'dict[str, list[report.Score]]', workdir: 
     others = report.means(scored['teacher'])
     curve = dict(sorted({**table[plan.seeds[0]], **report.means(scored['curve'])}.items()))
     found = ablation.differences(table, plan.seeds, plan.methods, plan.metrics)
-    count = len({s.image for s in scored['curve']})
+    count = len({s.image for s in scored[plan.seeds[0]]})
     text = '\n\n'.join(
         [
             f'Every run: `{plan.config}`, {plan.steps} updates where its name says nothing else, '

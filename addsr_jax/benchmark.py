@@ -60,7 +60,7 @@ class Command(Options):
 
 
 def main(arguments: Sequence[str]) -> None:
-    p = Parser('benchmark', 'Measures this machine; every figure is the median of several runs after a warm-up.')
+    p = Parser('benchmark', 'Measures this machine; times of a step or a picture are medians of several runs.')
     p.add_argument(
         'what', choices=tuple(BENCHMARKS), help='upscaling, training steps, the data pipeline, or cold and warm starts'
     )

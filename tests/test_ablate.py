@@ -75,6 +75,30 @@ def test_ablate_trains_scores_and_tabulates_and_scores_nothing_twice(asked, caps
     assert Path('run/ablation.json').read_text() == before
 
 
+def test_scores_of_other_pictures_weights_or_settings_are_not_taken_for_these(asked, monkeypatch):
+    assert guard(ablate.main, ARGUMENTS) == 0
+    before = json.loads(Path('run/ablation.json').read_text())
+    Image.open('lq/0.png').rotate(180).save('lq/0.png')
+    Image.open('hr/0.png').rotate(180).save('hr/0.png')
+    assert guard(ablate.main, ARGUMENTS) == 0
+    turned = json.loads(Path('run/ablation.json').read_text())
+    assert turned['others']['bicubic'] != before['others']['bicubic']
+    Path('ablation.py').write_text(CONFIG.replace("'without_psr': ('no_psr',)", "'without_psr': ()"))
+    assert guard(ablate.main, ARGUMENTS) == 0
+    with_psr = json.loads(Path('run/ablation.json').read_text())['runs']
+    assert with_psr['no_psr']['addsr-2']['psnr'] == with_psr['whole']['addsr-2']['psnr']
+
+
+def test_pictures_too_small_for_a_figure_are_refused_before_anything_is_trained(asked, capsys):
+    for path in Path('.').glob('?r/*.png'):
+        Image.open(path).resize((80, 80)).save(path)
+    for path in Path('.').glob('lq/*.png'):
+        Image.open(path).resize((20, 20)).save(path)
+    assert guard(ablate.main, ARGUMENTS) == 2
+    assert 'niqe needs pictures of at least 96 pixels a side, and the largest of --hr has 80' in capsys.readouterr().err
+    assert not asked
+
+
 BAD = [
     (
         ["'seeds': ('whole', 'again')", "'seeds': ('whole',)"],

@@ -274,8 +274,9 @@ def make(recipe: Recipe, objective: AddsrObjective) -> Stage:
     projection, trains = losses.projection, losses.trains
     source, adapters = objective.source, trains[0].adapters
     distances = ('lpips',) if objective.lpips_weight else ()
-    small = ('tiny_decoder',) if objective.teacher_decoder == 'tiny' else ()
-    parts = ('autoencoder', 'text_encoder', 'prompt_extractor', 'teacher', *small, *projection.parts, *distances)
+    judges = projection.parts if objective.adversarial_weight else ()  # who rests is not asked for
+    small = ('tiny_decoder',) if objective.distillation_weight and objective.teacher_decoder == 'tiny' else ()
+    parts = ('autoencoder', 'text_encoder', 'prompt_extractor', 'teacher', *small, *judges, *distances)
 
     def update(state: State, frozen: Tree, batch: Batch) -> tuple[State, Metrics]:
         """D learns from sg(x_theta); then the student from the D just updated."""

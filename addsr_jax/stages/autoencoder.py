@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from addsr_jax import trees
 from addsr_jax.diffusion.denoiser import to_unit
+from addsr_jax.errors import UserError
 from addsr_jax.networks.build import apply, build
 from addsr_jax.networks.perceptual import GRID, lpips_from
 from addsr_jax.networks.prompt_extractor import normalise
@@ -32,6 +33,12 @@ PATTERNS = {'all': ('.*',), 'decoder': base.DECODER}
 def make(recipe: Recipe, objective: AutoencoderObjective) -> Stage:
     spec = recipe.spec
     networks = build(spec, recipe.dtype, recipe.attention)
+    swin = spec.prompt_extractor.swin
+    if objective.perceptual_stages > len(swin.depths):
+        raise UserError(
+            f'--config.objective.perceptual_stages {objective.perceptual_stages}: '
+            f'the prompt extractor of size {spec.name} has {len(swin.depths)}'
+        )
     trains = (Trainable('autoencoder', 'autoencoder', PATTERNS[objective.trainable]),)
     distances = ('lpips',) if objective.lpips_weight else ()
 
@@ -41,10 +48,16 @@ def make(recipe: Recipe, objective: AutoencoderObjective) -> Stage:
     )
 
     def features(frozen: Tree, images: jax.Array) -> tuple[jax.Array, ...]:
-        """First stages of the prompt extractor, each [B, h_i, w_i, C_i], of images in [-1, 1]."""
-        side = spec.prompt_extractor.swin.image_size
+        """First stages of the prompt extractor, each [B, h_i, w_i, C_i], of the upper left of images in [-1, 1]."""
+        side, least = swin.image_size, swin.patch * swin.window * 2 ** (objective.perceptual_stages - 1)
         while side > images.shape[1]:  # half as many windows fit as well
             side //= 2
+        if side % least:
+            raise UserError(
+                f'--config.data.hr_size {images.shape[1]} is too small for {objective.perceptual_stages} stages of the '
+                f'prompt extractor, which need {least} pixels a side: raise it, or lower '
+                '--config.objective.perceptual_stages'
+            )
         seen = normalise(to_unit(images[:, :side, :side]))
         stages = partial(apply, networks.prompt_extractor, frozen['prompt_extractor'], method='stages')
         return stages(seen, objective.perceptual_stages)

@@ -19,6 +19,7 @@ from addsr_jax.options import Option, Options
 from addsr_jax.training.options import TRAINING, TrainOptions
 
 RECORD = 'config.json'
+CONTENT = 'weights_content'  # in it: a hash of the tensors that the run began with
 PATHS = ('data.path', 'data.lq_path', 'evaluation.path', 'evaluation.lq_path', 'weights')
 
 
@@ -125,27 +126,34 @@ def describe(run: TrainOptions) -> dict[str, Any]:
     return {'stage': run.stage, 'config': values, 'config_sha256': digest, 'versions': versions}
 
 
-def claim(workdir: Path, run: TrainOptions, *, writes: bool = True) -> int:
+def claim(workdir: Path, run: TrainOptions, content: str = '', *, writes: bool = True) -> int:
     """Records the options in a new workdir, or refuses one that belongs to another run; `steps` of the start before.
+
+    content: the hash of the weights that the run begins with (`Bundle.content`), wherever they lie now; '': not known.
 
     An option that the record lacks is younger than the run, which did what the option's default does; one that only
     the record has is gone.
     """
     record = workdir / RECORD
-    now, steps = flat(options.to_data(run)), run.steps
+    now, steps, began = flat(options.to_data(run)), run.steps, content
     if record.exists():
         before = {**flat(options.defaults(type(run))), **_recorded(record)}
-        may_change, steps = free(type(run)), before['steps']
+        may_change, steps, began = free(type(run)), before['steps'], before.get(CONTENT) or content
         for key in sorted(now, key=lambda key: (key != 'stage', key)):
             if key not in may_change and before.get(key) != now[key]:
                 raise UserError(
                     f'{workdir} holds a run with config.{key} = {before.get(key)!r}, not {now[key]!r}: '
                     'choose another --workdir, or set it back'
                 )
+        if content and began != content:
+            raise UserError(
+                f'{workdir} holds a run that began with other weights than {run.weights} holds now: give those again, '
+                'or choose another --workdir'
+            )
     elif workdir.exists() and not workdir.is_dir():
         raise UserError(f'--workdir {workdir} is a file: choose a folder')
     if writes:  # of several processes one does
-        atomic.write_json(record, now, sort_keys=True)
+        atomic.write_json(record, {**now, CONTENT: began} if began else now, sort_keys=True)
     return steps if isinstance(steps, int) else run.steps
 
 

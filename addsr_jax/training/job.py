@@ -27,6 +27,7 @@ from addsr_jax.stages.base import Optimizers, Recipe, Stage, State, resumable
 from addsr_jax.stages.objectives import AddsrObjective
 from addsr_jax.stages.table import STAGES
 from addsr_jax.training import captions, config, fit, lock, prefetch, step
+from addsr_jax.training.checkpoints import Checkpoints
 from addsr_jax.training.optimizers import learning_rate, make_optimizer
 from addsr_jax.training.options import EvaluationOptions, TrainOptions
 from addsr_jax.weights import bundle as bundles
@@ -60,15 +61,19 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
             start.spec.prompts.student_added,
             tokenizer,
         )
-    steps_before = config.claim(workdir, options, writes=False)
+    steps_before = config.claim(workdir, options, start.content, writes=False)
+    not_beyond(workdir, options)
     announce(options, settled.remat, mesh, shapes, source, report)
     with lock.alone(workdir, report) if processes.first() else nullcontext():
-        config.claim(workdir, options, writes=processes.first())  # again: another run may have come and gone meanwhile
+        config.claim(
+            workdir, options, start.content, writes=processes.first()
+        )  # again: another run may have come and gone meanwhile
         processes.wait('claimed')
         # RAM tags before the start is on the devices: both may not fit there
         taken = captions.tagged(options, source, workdir, report) if captions.asked(options) else source
         batches = batches_of(options, taken, tokenizer)
         begun = [{**tensors(options, stage, start, mesh), **training}]  # the loop takes it out, and lets go of it
+        del training
         result = train(
             stage,
             begun.pop,
@@ -90,6 +95,13 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
             write_final(stage, result.state, start, spec, options, mesh, workdir / 'final')
             report(f'{workdir / "final"} holds the result')
     return result.finished
+
+
+def not_beyond(workdir: Path, options: TrainOptions) -> None:
+    """A UserError where the run is further than it shall go, before anything of it changes."""
+    done = max(Checkpoints.open(workdir, options.keep).steps, default=0)
+    if done > options.steps:
+        raise UserError(f'{workdir} is at step {done}, beyond --config.steps {options.steps}: raise steps')
 
 
 def announce(

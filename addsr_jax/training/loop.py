@@ -91,7 +91,7 @@ def train(
         writers.start(start, state.params)
         undecodable = Undecodable(record_name, own, files)
         log = Log(options, writers, undecodable, checkpoints, rates_of)
-        trace = Trace(options.profile, places.Outbox(workdir / 'profile'), report, start)
+        trace = Trace(options.profile, places.Outbox(workdir / 'profile'), report, log.flush, start)
         done = start
         try:
             signals.orderly = True
@@ -133,7 +133,8 @@ def train(
             finally:
                 writers.close()
     if done < options.steps:
-        report(f'stopped at step {done}, checkpoint written: run the same command to go on')
+        kept = 'checkpoint written' if checkpoints.latest else 'before there was anything to keep'
+        report(f'stopped at step {done}, {kept}: run the same command to go on')
     return Result(state, frozen, done >= options.steps)
 
 
@@ -231,7 +232,8 @@ class Log:
         if bad:
             raise UserError(
                 f'training stopped at step {step}: {", ".join(bad)} is not finite; the last checkpoint is '
-                f'{self.checkpoints.latest or "none"}: lower the learning rate and run again'
+                f'{self.checkpoints.latest or "none"}: begin another --workdir with a lower '
+                '--config.optimizer.learning_rate'
             )
         self.since_last.append(values)
         if due(step, self.options.log_every, self.options):
@@ -290,6 +292,7 @@ class Trace:
     options: ProfileOptions
     outbox: places.Outbox
     report: Callable[[str], None]
+    settle: Callable[[], None]  # waits for the updates that were dispatched: they belong to one side of the trace alone
     resumed: int  # updates done before this start of the run
     running: bool = False
 
@@ -303,16 +306,19 @@ class Trace:
         if self.running and done == self.first + self.options.steps:
             self.end(done)
         if self.options.steps and done == self.first:
+            self.settle()
             jax.profiler.start_trace(str(places.absolute(self.outbox.here)))
             self.running = True
 
     def end(self, done: int) -> None:
         """Writes the trace, if one runs."""
         if self.running:
+            self.settle()
             jax.profiler.stop_trace()
             self.outbox.send(self.report)
             self.running = False
-            self.report(f'profile of steps {self.first} to {done} written')
+            first = self.first + 1
+            self.report(f'profile of step{f" {done}" if done == first else f"s {first} to {done}"} written')
 
 
 class Asked(Exception):

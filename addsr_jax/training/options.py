@@ -27,7 +27,7 @@ class OptimizerOptions(Options):
     """AdamW with warm-up and cosine decay, or a rate that is halved."""
 
     learning_rate: float = option('after the warm-up', default=2e-5, above=0, high=1)
-    final_learning_rate: float = option('at the last update', default=2e-5, low=0, high=1)
+    final_learning_rate: float = option('what it falls to at the end', default=2e-5, low=0, high=1)
     halve_at: tuple[int, ...] = option(
         'updates after which the rate is halved, instead of the cosine; rising', default=(), low=1, high=MOST
     )

@@ -25,8 +25,8 @@ class StateShapes:
 
 def state_shapes(stage: Stage, params: Tree, mesh: Mesh) -> StateShapes:
     """params: {part: tree} of arrays or of shapes; nothing is allocated."""
+    frozen = jax.eval_shape(stage.freeze, params)  # first: it says which part is missing
     state = jax.eval_shape(lambda given: stage.init(jax.random.key(0), given), params)
-    frozen = jax.eval_shape(stage.freeze, params)
     return StateShapes(state, sharding.state_shardings(mesh, state), frozen, sharding.state_shardings(mesh, frozen))
 
 

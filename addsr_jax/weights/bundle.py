@@ -70,6 +70,9 @@ class Bundle:
     tags: Path | None = None  # folder of the tagging head's words, if they are known
     same: tuple[str, ...] = ()  # branches of the student that are its teacher's, as it was stored (`weights.same`)
     lora: Path | None = None  # folder of the adapters that its student has in its weights, if it was trained by them
+    content: str = (
+        ''  # hash of the tensors as they are stored; '' of those that are not, and of versions without hashes
+    )
 
 
 def save(
@@ -216,7 +219,8 @@ def _bundle(
     folder: Path, record: Mapping[str, Any], spec: ModelSpec, params: dict[str, Tree], shared: tuple[str, ...]
 ) -> Bundle:
     tags, lora = (folder / name if places.kind(folder / name) == 'folder' else None for name in (TAGS, LORA))
-    return Bundle(spec, params, folder / TOKENIZER, record['info'], tags, shared, lora)
+    content = model_file.content(record)
+    return Bundle(spec, params, folder / TOKENIZER, record['info'], tags, shared, lora, content)
 
 
 def _opened(path_or_name: str | Path) -> tuple[Path, dict[str, Any], ModelSpec]:

@@ -74,6 +74,12 @@ def view(content: bytes) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def content(record: Mapping[str, Any]) -> str:
+    """One hash of all networks' tensors as they are stored; '' where the record has none."""
+    made = {name: value for name, value in record[HASHES].items() if name.startswith('params/')}
+    return hashes.of_json(made) if made else ''
+
+
 def in_pieces(record: Mapping[str, Any]) -> bool:
     """How the networks' tensors were hashed: in pieces, or each at once."""
     return PIECES in record

@@ -128,6 +128,18 @@ def test_a_decoder_of_no_autoencoder_is_refused_by_name():
         stage('autoencoder', trainable='decoder').freeze(start())
 
 
+def test_more_stages_than_the_extractor_has_or_the_pictures_have_room_for_are_refused():
+    with pytest.raises(UserError, match=r'perceptual_stages 8: the prompt extractor of size \w+ has 2'):
+        stage('autoencoder', perceptual_stages=8)
+    made = stage('autoencoder', perceptual_stages=2)
+    state = jax.eval_shape(lambda: made.init(jax.random.key(0), start()))
+    small = {**BATCH, **{name: BATCH[name][:, :16, :16] for name in ('hr', 'lq')}}
+    with pytest.raises(
+        UserError, match=r'hr_size 16 is too small for 2 stages of the prompt extractor, which need \d+'
+    ):
+        jax.eval_shape(made.update, state, made.freeze(start()), small)
+
+
 def test_noise_on_latents_has_a_deviation_of_each_picture_up_to_the_largest():
     _, draw = loss_and_draw('autoencoder', latent_noise=0.5)
     many = draw(first_key(), empty_batch(4096))

@@ -223,6 +223,19 @@ def test_another_start_may_change_lengths_intervals_places_and_devices_and_nothi
     assert (tmp_path / 'config.json').read_text() == record
 
 
+def test_a_run_goes_on_with_the_weights_that_it_began_with_wherever_they_lie(tmp_path):
+    run, again = tmp_path / 'run', read('addsr', 'nano', ('weights', 'moved'))
+    config.claim(run, read(), 'one')
+    config.claim(run, again, 'one')
+    config.claim(run, again)  # of weights from before they had hashes
+    with pytest.raises(UserError, match='began with other weights than moved holds now: give those again'):
+        config.claim(run, again, 'another')
+    config.claim(tmp_path / 'older', read())
+    config.claim(tmp_path / 'older', read(), 'one')
+    with pytest.raises(UserError, match='began with other weights'):
+        config.claim(tmp_path / 'older', read(), 'another')
+
+
 def test_a_run_from_before_an_option_was_goes_on_with_what_it_did(tmp_path):
     config.claim(tmp_path, read())
     record = json.loads((tmp_path / 'config.json').read_text())

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -258,6 +259,51 @@ def test_a_run_that_comes_to_another_in_its_workdir_leaves_its_record_as_it_is(t
     trained.append(lambda: None)
     run(tmp_path / 'run', weights, 'tiny_decoder', steps=9)
     assert json.loads(record.read_text())['steps'] == 9
+
+
+def test_a_length_that_the_run_is_beyond_is_refused_and_leaves_its_record_as_it_is(tmp_path, weights, trained):
+    run(tmp_path, weights, 'tiny_decoder', steps=9)
+    record = (tmp_path / 'config.json').read_text()
+    (tmp_path / 'checkpoints' / '7').mkdir(parents=True)
+    with pytest.raises(UserError, match=r'is at step 7, beyond --config\.steps 5: raise steps'):
+        run(tmp_path, weights, 'tiny_decoder', steps=5)
+    assert (tmp_path / 'config.json').read_text() == record
+
+
+def test_other_weights_under_the_path_of_a_run_are_refused(tmp_path, weights, trained):
+    shutil.copytree(weights, tmp_path / 'weights')
+    run(tmp_path / 'run', tmp_path / 'weights', 'tiny_decoder')
+    params = {**BUNDLE.params, 'autoencoder': jax.tree.map(lambda leaf: leaf + 1, BUNDLE.params['autoencoder'])}
+    bundles.save(dataclasses.replace(BUNDLE, params=params), tmp_path / 'weights', 'safetensors')
+    with pytest.raises(UserError, match='began with other weights than'):
+        run(tmp_path / 'run', tmp_path / 'weights', 'tiny_decoder')
+
+
+@pytest.mark.parametrize(
+    ('stage', 'changes', 'held', 'lacking'),
+    [
+        ('addsr', {}, ('autoencoder', 'prompt_extractor'), 'text_encoder, teacher'),
+        ('addsr', {'objective.trainable': 'lora'}, ('autoencoder', 'prompt_extractor'), 'text_encoder, teacher'),
+        ('addsr', {}, ('autoencoder', 'prompt_extractor', 'student', 'text_encoder'), 'teacher'),
+        ('seesr', {}, ('prompt_extractor', 'text_encoder'), 'autoencoder'),
+        ('dape', {'objective.trainable': 'lora'}, ('autoencoder',), 'prompt_extractor'),
+    ],
+)
+def test_weights_that_lack_a_part_are_refused_by_its_name(tmp_path, stage, changes, held, lacking):
+    params = {part: BUNDLE.params[part] for part in held}
+    bundles.save(dataclasses.replace(BUNDLE, params=params), tmp_path / 'weights', 'safetensors')
+    with pytest.raises(UserError, match=f'^stage {stage} needs {lacking}, which --config.weights does not hold'):
+        run(tmp_path / 'run', tmp_path / 'weights', stage, **changes)
+    assert not (tmp_path / 'run').exists()
+
+
+def test_who_rests_is_not_asked_for(tmp_path):
+    parts = ('autoencoder', 'prompt_extractor', 'teacher', 'text_encoder')
+    spec = dataclasses.replace(SPEC, dino=tiny.LEAST.dino, tiny_decoder=TinyDecoderSpec(channels=8, blocks=(1, 1, 1)))
+    rests = {'objective.adversarial_weight': 0.0, 'objective.distillation_weight': 0.0, 'objective.pixel_weight': 1.0}
+    options = configured('', **rests, **{'objective.teacher_decoder': 'tiny'})
+    made = job.make_stage(options, spec, sharding.make_mesh('data:8'))
+    assert set(jax.eval_shape(made.freeze, {part: BUNDLE.params[part] for part in parts})) == set(parts)
 
 
 def test_a_record_of_another_run_is_refused_before_anything_is_written(tmp_path, weights):
