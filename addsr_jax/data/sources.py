@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, SupportsIndex
 
-from addsr_jax import places
+from addsr_jax import attempts, places
 from addsr_jax.data import pairs as data_pairs
 from addsr_jax.data.degradation import SCALE
 from addsr_jax.data.packed import packed
 from addsr_jax.data.photographs import photographs
-from addsr_jax.errors import UserError, printable
+from addsr_jax.errors import Momentary, UserError, printable
 from addsr_jax.installation import with_extra
 
 # Photographs inside the scikit-image package (no download); the last one is never trained on.
@@ -190,15 +190,21 @@ def tfds(name: str, image_key: str = 'image') -> TfdsSource:
     decoders = {image_key: tf_datasets.decode.SkipDecoding()}
     try:
         features: Any = tf_datasets.builder(data_set).info.features  # before anything is downloaded
-        if image_key not in features:
-            raise UserError(
-                f'tfds set {data_set} has no picture called {image_key!r}: set --config.data.image_key to one of '
-                f'{printable(", ".join(features))}'
-            )
-        data = tf_datasets.data_source(data_set, split=split or 'train', decoders=decoders)
-    except (tf_datasets.core.DatasetNotFoundError, ValueError, FileNotFoundError) as error:
-        raise UserError(f'tfds cannot open {name!r}: {error}') from error
-    return TfdsSource(data, name, image_key=image_key)
+        found = [key for key, feature in features.items() if isinstance(feature, tf_datasets.features.Image)]
+        if image_key in found:
+            data = tf_datasets.data_source(data_set, split=split or 'train', decoders=decoders)
+            return TfdsSource(data, name, image_key=image_key)
+    except Exception as error:  # its data sets raise nearly everything, AssertionError and what requests has too
+        raise _not_opened(name, error) from error
+    advice = f'set --config.data.image_key to one of {printable(", ".join(found))}' if found else 'choose another set'
+    raise UserError(f'tfds set {data_set} has no picture called {image_key!r}: {advice}')
+
+
+def _not_opened(name: str, error: Exception) -> UserError:
+    line = f'tfds cannot open {name!r}: {printable(str(error), 1000) or type(error).__name__}'
+    if attempts.kind_of(error) is Momentary:
+        return Momentary(f'{line}: see that this machine reaches the network, and run the same command again')
+    return UserError(line)
 
 
 SOURCES: dict[str, Callable[[str, str, str], Source]] = {

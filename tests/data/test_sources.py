@@ -1,12 +1,14 @@
 """Where photographs come from."""
 
 import os
+from unittest import mock
 
 import pytest
+import requests
 from PIL import Image
 
 from addsr_jax.data import pictures, sources
-from addsr_jax.errors import UserError
+from addsr_jax.errors import UserError, guard
 from tests.data import photos
 
 
@@ -89,6 +91,27 @@ def test_tfds_data_sets_that_are_not_there_are_one_clear_line():
         sources.tfds('')
 
 
+@pytest.mark.parametrize(
+    ('error', 'code', 'said'),
+    [
+        (AssertionError('Manual directory\n  m does not exist'), 2, 'Manual directory m does not exist'),
+        (requests.ConnectionError('no route'), 1, 'no route: see that this machine reaches the network, and run the'),
+        (KeyError(), 2, 'KeyError'),
+    ],
+    ids=['to be fetched by hand', 'no network', 'a broken one'],
+)
+def test_a_tfds_data_set_that_cannot_be_fetched_is_one_line_and_no_fault_of_ours(
+    error, code, said, monkeypatch, capsys
+):
+    import tensorflow_datasets as tfds
+
+    monkeypatch.setattr(tfds, 'builder', mock.Mock(side_effect=error))
+    assert guard(lambda names: sources.tfds(names[0]), ['photos:train']) == code
+    told = capsys.readouterr().err
+    assert told.startswith(f"addsr: tfds cannot open 'photos:train': {said}")
+    assert told.count('\n') == 1
+
+
 def test_a_tfds_data_set_is_read_through_its_data_source(tmp_path, monkeypatch):
     import tensorflow_datasets as tfds
 
@@ -99,20 +122,24 @@ def test_a_tfds_data_set_is_read_through_its_data_source(tmp_path, monkeypatch):
 
         def _info(self):
             return self.dataset_info_from_configs(
-                features=tfds.features.FeaturesDict({'hr': tfds.features.Image(encoding_format='png')})
+                features=tfds.features.FeaturesDict(
+                    {'hr': tfds.features.Image(encoding_format='png'), 'label': tfds.features.ClassLabel(num_classes=3)}
+                )
             )
 
         def _split_generators(self, dl_manager):
             return {'train': self._generate_examples()}
 
         def _generate_examples(self):
-            yield from ((i, {'hr': image}) for i, image in enumerate(photos.crops(3)))
+            yield from ((i, {'hr': image, 'label': i}) for i, image in enumerate(photos.crops(3)))
 
     builder = Photos(data_dir=tmp_path, file_format='array_record')
     builder.download_and_prepare()
     monkeypatch.setattr(tfds, 'builder', lambda name: builder)
     with pytest.raises(UserError, match=r"no picture called 'image': set --config.data.image_key to one of hr"):
         sources.tfds('photos:train')
+    with pytest.raises(UserError, match=r"no picture called 'label': set --config.data.image_key to one of hr$"):
+        sources.tfds('photos:train', 'label')
     monkeypatch.setattr(tfds, 'data_source', lambda name, **options: builder.as_data_source(**options))
     source = sources.open_source('tfds', 'photos:train', image_key='hr')
     assert len(source) == 3
