@@ -169,6 +169,8 @@ def archives() -> Iterator[tuple[str, Maker]]:
         lambda: _patched(archive(plain), b'PK\x05\x06', 12, b'\xff\xff\xff\x7f' * 2),
     )
     yield 'a directory of 65535 entries', lambda: _patched(archive(plain), b'PK\x05\x06', 8, b'\xff\xff\xff\xff')
+    yield 'a directory of a million short names', _directory(1_000_000)
+    yield 'a directory of fields without content', _directory(160, fields=16_383)
     yield 'zip64 of 16 exabytes', lambda: _zip64(archive(plain))
     yield 'an end without an archive', lambda: b'PK\x05\x06' + bytes(18)
     yield 'a comment of 64 kB', lambda: archive(plain)[:-2] + b'\xff\xff' + b'PK\x05\x06' * 16383 + b'abc'
@@ -192,6 +194,23 @@ def _patched(data: bytes, signature: bytes, at: int, value: bytes) -> bytes:
         changed[start + at : start + at + len(value)] = value
         start = data.find(signature, start + 4)
     return bytes(changed)
+
+
+def _directory(count: int, fields: int = 0) -> Maker:
+    """A list of entries that are nowhere, each with as many empty extra fields."""
+
+    def make() -> bytes:
+        entries = bytearray()
+        for i in range(count):
+            name = b'%x' % i
+            sizes = (20, 20, 0, 0, 0, 33, 0, 0, 0, len(name), 4 * fields, 0, 0, 0, 0, 0)
+            entries += struct.pack('<4s6H3L5H2L', b'PK\x01\x02', *sizes) + name + b'\x09\x00\x00\x00' * fields
+        where = len(entries), 0
+        whole = struct.pack('<4sQHHLLQQQQ', b'PK\x06\x06', 44, 45, 45, 0, 0, count, count, *where)
+        locator = struct.pack('<4sLQL', b'PK\x06\x07', 0, len(entries), 1)
+        return bytes(entries) + whole + locator + b'PK\x05\x06' + bytes(4) + b'\xff' * 12 + bytes(2)
+
+    return make
 
 
 def _zip64(data: bytes) -> bytes:

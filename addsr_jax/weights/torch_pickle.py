@@ -13,12 +13,13 @@ import pickletools
 import struct
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ml_dtypes
 import numpy as np
@@ -44,6 +45,8 @@ PARAMETER = 'torch._utils _rebuild_parameter'
 NAMES = {ORDERED_DICT, TENSOR, PARAMETER, *STORAGES}
 ENTRY = b'PK\x03\x04'  # first bytes of an archive
 LARGEST_DESCRIPTION = 16 << 20  # bytes of data.pkl; RAM's, with 1,000 tensors, takes 0.3 MB
+LARGEST_DIRECTORY = 1 << 20  # bytes of the list of entries; a hundred for a tensor
+SEARCHED = 1 << 18  # bytes at the end of a file in which zipfile looks for where that list is
 MOST_STEPS = 300_000  # opcodes of a description; thirty for a tensor
 LARGEST_KEY = 1 << 31  # of a dict whose keys are numbers: larger ones can be chosen to share one hash, all of them
 DEEPEST = 32  # dicts inside dicts
@@ -94,10 +97,60 @@ class View:
     strides: tuple[int, ...]
 
 
+class Opening:
+    """A file for zipfile, which reads the list of entries whole, and all fields in it, before anybody can ask how many.
+
+    Closed when nobody has it any more.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open('rb')
+        self.left: int | None = LARGEST_DIRECTORY + SEARCHED  # bytes; None: it is open
+        self.seek, self.tell, self.seekable = self._file.seek, self._file.tell, self._file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        if self.left is None:
+            return self._file.read(size)
+        content = self._file.read(self.left + 1 if size < 0 else min(size, self.left + 1))
+        self.left -= len(content)
+        if self.left < 0:
+            raise Refused(f'its list of entries has more than {LARGEST_DIRECTORY} bytes, far more than tensors need')
+        return content
+
+    def __del__(self) -> None:
+        if hasattr(self, '_file'):
+            self._file.close()
+
+
+class Archive:
+    """A file of torch.save, which stays open for as long as one of its tensors may be read."""
+
+    def __init__(self, path: Path) -> None:
+        file = Opening(path)
+        self.file = zipfile.ZipFile(cast(Any, file))
+        file.left = None
+        self._uses: Counter[str] = Counter()
+        self._last = ('', b'')  # of storages that several tensors share: its entry, and its bytes
+
+    def used(self, entry: str) -> None:
+        """One more tensor is in the storage."""
+        self._uses[entry] += 1
+
+    def storage(self, entry: str) -> bytes:
+        name, content = self._last
+        if name != entry:
+            content = self.file.read(entry)  # zipfile checks the sum
+            if self._uses[entry] > 1:
+                self._last = entry, content
+        return content
+
+
 def read(path: Path) -> dict[str, Any]:
     """The dict in a file, its tensors as `Stored`; a UserError names the file and what is wrong with it."""
     try:
-        archive = zipfile.ZipFile(path)
+        archive = Archive(path)
+    except Refused as error:
+        raise UserError(f'{path} cannot be trusted or read: {error}') from error
     except DAMAGES as error:
         if _begins_as_archive(path):
             raise UserError(f'{path} is cut off or damaged: download it again') from error
@@ -105,12 +158,12 @@ def read(path: Path) -> dict[str, Any]:
             f'{path} is no archive of torch.save ({printable(str(error))}): download it again, or, if it is older than '
             'torch 1.6, open it in torch and save it once more'
         ) from error
-    with _of(path), archive:
-        root = _root(archive)
-        content = parse(_limited(archive, f'{root}/data.pkl'))
+    with _of(path):
+        root = _root(archive.file)
+        content = parse(_limited(archive.file, f'{root}/data.pkl'))
         if not isinstance(content, dict):
             raise Refused(f'it holds {type(content).__name__}, not a dict')
-        return _with_readers(content, partial(_tensor, archive, root, path))
+        return _with_readers(content, partial(_tensor, archive, root))
 
 
 def _begins_as_archive(path: Path) -> bool:
@@ -167,18 +220,19 @@ def _with_readers(content: dict[Any, Any], tensor: Callable[[View], Stored]) -> 
     return walk(content, 0)
 
 
-def _tensor(archive: zipfile.ZipFile, root: str, path: Path, view: View) -> Stored:
+def _tensor(archive: Archive, root: str, view: View) -> Stored:
     """Checked against the size of its entry before anything is read."""
     entry = f'{root}/data/{view.storage.key}'
-    info, wanted = archive.getinfo(entry), view.storage.size * view.storage.dtype.itemsize
+    info, wanted = archive.file.getinfo(entry), view.storage.size * view.storage.dtype.itemsize
     plain = info.compress_type == zipfile.ZIP_STORED and info.compress_size == info.file_size and not info.flag_bits & 1
     if info.file_size != wanted or not plain:
         raise Refused(f'{entry} has {info.file_size} bytes (its tensor wants {wanted}), or is compressed or encrypted')
 
+    archive.used(entry)
+
     def load() -> np.ndarray:
         try:
-            with zipfile.ZipFile(path) as again:
-                flat = np.frombuffer(again.read(entry), view.storage.dtype)  # zipfile checks the sum
+            flat = np.frombuffer(archive.storage(entry), view.storage.dtype)
         except DAMAGES as error:
             raise Refused(str(error)) from error
         strides = tuple(s * view.storage.dtype.itemsize for s in view.strides)

@@ -15,6 +15,7 @@ import pytest
 from addsr_jax.errors import UserError
 from addsr_jax.weights import torch_pickle, torch_writer
 from addsr_jax.weights.stored import Stored
+from benchmarks import bombs_weights
 
 RNG = np.random.default_rng(0)
 
@@ -167,6 +168,39 @@ def test_damaged_bytes_of_a_tensor_are_noticed(tmp_path):
     path.write_bytes(path.read_bytes().replace(b'\x01' * 48, b'\x02' * 48))
     with pytest.raises(torch_pickle.Refused, match='Bad CRC'):
         torch_pickle.read(path)['w'].read()
+
+
+@pytest.mark.parametrize('name', ['a directory of a million short names', 'a directory of fields without content'])
+def test_a_list_of_entries_that_no_tensors_need_is_refused_before_it_is_parsed(tmp_path, monkeypatch, name):
+    (tmp_path / 'x.pth').write_bytes(dict(bombs_weights.archives())[name]())
+    monkeypatch.setattr(zipfile, 'ZipInfo', None)  # what is made of each entry
+    with pytest.raises(UserError, match='its list of entries has more than 1048576 bytes'):
+        torch_pickle.read(tmp_path / 'x.pth')
+
+
+def test_thousands_of_tensors_are_read_from_one_opening(tmp_path, monkeypatch):
+    torch_writer.write(tmp_path / 'x.pth', {str(i): np.full((2, 2), i, np.float32) for i in range(5000)})
+    opened, real = [], zipfile.ZipFile
+    monkeypatch.setattr(zipfile, 'ZipFile', lambda *given: opened.append(given) or real(*given))
+    found = torch_pickle.read(tmp_path / 'x.pth')
+    assert [tensor.read()[1, 1] for tensor in found.values()] == list(range(5000))
+    assert len(opened) == 1
+
+
+def test_a_storage_that_tensors_share_is_read_once_and_one_that_none_shares_is_not_kept(tmp_path, monkeypatch):
+    rows = b''.join(_text(f'w{i}') + bombs_weights.tensor(4 * i, (4,), (1,)) for i in range(3))
+    path = archive(tmp_path / 'x.pth', b'\x80\x02}(' + rows + b'u.', np.arange(12, dtype=np.float32).tobytes())
+    asked, real = [], zipfile.ZipFile.read
+    monkeypatch.setattr(zipfile.ZipFile, 'read', lambda self, name: asked.append(name) or real(self, name))
+    found = torch_pickle.read(path)
+    for i in range(3):
+        np.testing.assert_array_equal(found[f'w{i}'].read(), np.arange(4 * i, 4 * i + 4))
+    assert asked == ['archive/data/0']
+    torch_writer.write(tmp_path / 'y.pth', {'a': np.ones(4, np.float32)})
+    opened = torch_pickle.Archive(tmp_path / 'y.pth')
+    opened.used('y/data/0')
+    assert len(opened.storage('y/data/0')) == 16
+    assert opened._last == ('', b'')
 
 
 def test_dicts_that_hold_one_dict_twice_are_read_once(tmp_path):
