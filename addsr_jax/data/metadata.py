@@ -20,6 +20,19 @@ OF_PIXELS = frozenset(
     (254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 280, 281, 284, 288, 289, 290, 291)
 ) | frozenset((292, 293, 297, 301, 317, 318, 319, 320, 321, 322, 323, 324, 325, 330, 332, 334, 336, 338, 339, 340, 341))
 OF_PIXELS |= frozenset((342, 347, 512, 513, 514, 515, 519, 520, 521, 529, 530, 531, 532, 700, 34377, 34675, 33723))
+# What describes the pixels of the file that is left behind, in words: Photoshop's layers, GeoTIFF's places of them.
+OF_OLD_PIXELS = {
+    37724: 'Photoshop layers',
+    33550: 'places on the map (GeoTIFF)',
+    33922: 'places on the map (GeoTIFF)',
+    34264: 'places on the map (GeoTIFF)',
+}
+OF_PIXELS |= frozenset(OF_OLD_PIXELS)
+PHOTOSHOP, IPTC = 34377, 33723  # tags of TIFF
+RESOURCE = re.compile(rb'8BIM\x04\x04\0\0(.{4})', re.DOTALL)  # of Photoshop's, that holds IPTC, and its length
+NOT_KEPT = 'its IPTC data is not kept'
+ENTRY = b'\x1c\x02'  # begins an entry of IPTC
+OTHERWISE = ('XML:com.adobe.xmp', 'Raw profile type exif')  # texts of a PNG that are written as what they hold
 EMPTY = 20  # bytes of EXIF without a tag, its head among them
 XMP = 700  # a tag of TIFF
 XMP_ORIENTATION = re.compile(rb'(tiff:Orientation(?:="|>))[2-8](?=["<])')
@@ -45,14 +58,15 @@ def of(image: Image.Image) -> Beside:
         if not len(found) and len(image.info.get('exif') or b'') > EMPTY:  # Pillow's decoders keep damage to themselves
             raise ValueError
         exif = exif_bytes(found)
+        lost += left_behind(found)
     with _damage('XMP', lost):
         xmp = _xmp(image)
     with _damage('resolution', lost):
         dpi = _dpi(image)
     with _damage('text', lost):
         text = _text(image)
-    if b'\x1c\x02' in image.info.get('photoshop', {}).get(0x0404, b''):
-        lost.append('its IPTC data is not kept')
+    if ENTRY in image.info.get('photoshop', {}).get(0x0404, b'') and NOT_KEPT not in lost:
+        lost.append(NOT_KEPT)
     return Beside(exif, xmp, dpi, text, tuple(lost))
 
 
@@ -62,8 +76,9 @@ def of_tags(exif: Image.Exif) -> Beside:
     kept, xmp = b'', b''
     with _damage('EXIF', lost):
         kept = exif_bytes(exif)
+        lost += left_behind(exif)
     with _damage('XMP', lost):
-        xmp = _upright(bytes(exif.get(XMP) or b''))
+        xmp = _upright(_bytes(exif, XMP))
     return Beside(kept, xmp, lost=tuple(lost))
 
 
@@ -96,6 +111,20 @@ def exif_bytes(found: Image.Exif) -> bytes:
     return exif.tobytes() if len(exif) else b''
 
 
+def left_behind(exif: Image.Exif) -> list[str]:
+    """Of what describes other pixels, and of IPTC in a TIFF, the remarks that it is not kept."""
+    gone = dict.fromkeys(words for tag, words in OF_OLD_PIXELS.items() if tag in exif)
+    found = RESOURCE.search(block := _bytes(exif, PHOTOSHOP))
+    inside = block[found.end() : found.end() + int.from_bytes(found[1], 'big')] if found else b''
+    return [f'its {words} are not kept' for words in gone] + [NOT_KEPT] * (IPTC in exif or ENTRY in inside)
+
+
+def _bytes(exif: Image.Exif, tag: int) -> bytes:
+    """b'' where a tag is not there or holds numbers, of which Python would make as many bytes."""
+    found = exif.get(tag)
+    return found if isinstance(found, bytes) else b''
+
+
 def _xmp(image: Image.Image) -> bytes:
     xmp = image.info.get('xmp') or b''
     return _upright(xmp.encode() if isinstance(xmp, str) else bytes(xmp))
@@ -113,7 +142,7 @@ def _dpi(image: Image.Image) -> tuple[float, float] | None:
 
 
 def _text(image: Image.Image) -> dict[str, str]:
-    texts = {str(k): str(v) for k, v in getattr(image, 'text', {}).items() if k != 'XML:com.adobe.xmp'}
+    texts = {str(k): str(v) for k, v in getattr(image, 'text', {}).items() if k not in OTHERWISE}
     comment = image.info.get('comment')
     if comment and image.format in ('JPEG', 'MPO', 'GIF'):
         texts['Comment'] = _decoded(comment) if isinstance(comment, bytes) else str(comment)

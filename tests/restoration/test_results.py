@@ -436,6 +436,60 @@ def test_of_exif_that_is_too_long_for_a_jpeg_what_made_the_result_is_kept(tmp_pa
     assert not opened(path.read_bytes()).getexif()
 
 
+IPTC = b'\x1c\x02\x05\0\x05Title'
+OF_TIFF = {
+    'layers': ({37724: b'8BIM' * 20_000}, 'its Photoshop layers are not kept'),
+    'map': ({33550: (1.0, 1.0, 0.0), 33922: (0.0,) * 6}, 'its places on the map (GeoTIFF) are not kept'),
+    'map turned': ({34264: (1.0,) * 16}, 'its places on the map (GeoTIFF) are not kept'),
+    'iptc': ({33723: IPTC}, 'its IPTC data is not kept'),
+    'iptc of photoshop': ({34377: b'8BIM\x04\x04\0\0\0\0\0\x0a' + IPTC}, 'its IPTC data is not kept'),
+}
+
+
+@pytest.mark.parametrize('kind', [np.uint8, np.float32])
+@pytest.mark.parametrize(('values', 'remark'), OF_TIFF.values(), ids=OF_TIFF)
+def test_what_of_a_tiff_describes_its_old_pixels_or_has_no_place_is_left_out_and_said(values, remark, kind):
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[TAGS.Make] = 'Maker'
+    for tag, value in values.items():
+        tags.tagtype[tag] = 7 if isinstance(value, bytes) else 12
+        tags[tag] = value
+    data = deep.encoded_tiff((PHOTO / 255).astype(kind) if kind == np.float32 else PHOTO, tags)
+    picture, out, _ = through(data)
+    assert picture.remarks == (remark,)
+    found = Image.Exif()
+    found.load_from_fp(io.BytesIO(out))
+    assert found[TAGS.Make] == 'Maker'
+    assert not set(values) & set(found)
+
+
+def test_photoshop_s_settings_without_iptc_are_left_out_without_a_word():
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags.tagtype[34377] = 7
+    tags[34377] = b'8BIM\x04\x04\0\0\0\0\0\0' + b'8BIM\x03\xed\0\0\0\0\0\x02' + IPTC[:2]
+    assert through(deep.encoded_tiff(PHOTO, tags))[0].remarks == ()
+
+
+def test_a_number_where_a_tiff_has_photoshop_s_bytes_is_no_reason_to_drop_its_exif():
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[TAGS.Make] = 'Maker'
+    tags.tagtype[34377] = 4
+    tags[34377] = 2**32 - 1
+    picture = through(deep.encoded_tiff((PHOTO / 255).astype(np.float32), tags))[0]
+    assert picture.remarks == ()
+    assert metadata.opened(picture.beside.exif)[TAGS.Make] == 'Maker'
+
+
+def test_exif_in_a_text_of_a_png_is_turned_with_the_picture_and_not_kept_twice():
+    told = b'Exif\0\0' + exif().tobytes().removeprefix(b'Exif\0\0')
+    info = PngImagePlugin.PngInfo()
+    info.add_text('Raw profile type exif', f'\nexif\n{len(told):8}\n{told.hex()}\n')
+    image = opened(through(encoded(Image.fromarray(PHOTO), pnginfo=info))[1])
+    assert image.size == (80, 96)
+    assert 'Raw profile type exif' not in image.info
+    assert (image.getexif()[TAGS.Make], image.getexif()[TAGS.Orientation]) == ('Maker', 1)
+
+
 def test_metadata_of_the_caller_s_picture_is_left_alone():
     image = opened(encoded(Image.fromarray(PHOTO), exif=exif()))
     pictures.from_pillow(image)
