@@ -470,16 +470,6 @@ def test_photoshop_s_settings_without_iptc_are_left_out_without_a_word():
     assert through(deep.encoded_tiff(PHOTO, tags))[0].remarks == ()
 
 
-def test_a_number_where_a_tiff_has_photoshop_s_bytes_is_no_reason_to_drop_its_exif():
-    tags = TiffImagePlugin.ImageFileDirectory_v2()
-    tags[TAGS.Make] = 'Maker'
-    tags.tagtype[34377] = 4
-    tags[34377] = 2**32 - 1
-    picture = through(deep.encoded_tiff((PHOTO / 255).astype(np.float32), tags))[0]
-    assert picture.remarks == ()
-    assert metadata.opened(picture.beside.exif)[TAGS.Make] == 'Maker'
-
-
 def test_exif_in_a_text_of_a_png_is_turned_with_the_picture_and_not_kept_twice():
     told = b'Exif\0\0' + exif().tobytes().removeprefix(b'Exif\0\0')
     info = PngImagePlugin.PngInfo()
