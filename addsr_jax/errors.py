@@ -55,6 +55,11 @@ def printable(text: str, longest: int = LONGEST) -> str:
     return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
+def escaped(text: str) -> str:
+    """On one line and whole, for names that are keys: no two have the same one, as `printable` may give them."""
+    return ''.join(c if c.isprintable() and c != '\\' else ascii(c)[1:-1] for c in text)
+
+
 def guard(command: Callable[[Sequence[str]], None], arguments: Sequence[str] | None = None) -> int:
     """Runs a door; success is 0, a UserError one line on stderr and its code, Ctrl-C 130, a fault 1.
 

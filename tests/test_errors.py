@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from addsr_jax.errors import UserError, guard, printable
+from addsr_jax.errors import UserError, escaped, guard, printable
 
 ROOT = Path(__file__).parents[1]
 
@@ -103,6 +103,14 @@ def test_a_name_that_stdout_has_no_letters_for_is_said_with_escapes(encoding, sh
 def test_text_of_others_is_cut():
     assert len(printable('a' * 10_000_000)) == 160
     assert printable('a\n b\t c') == 'a b c'
+
+
+def test_names_that_are_keys_are_one_line_whole_and_no_two_the_same():
+    names = ['a 1', 'a  1', 'a\n1', 'a\\n1', 'a\t1', ' a 1', 'a\xa01', 'a\udce91', 'x' * 5000]
+    shown = [escaped(name) for name in names]
+    assert len(set(shown)) == len(names)
+    assert all(text.isprintable() for text in shown)
+    assert shown[:2] == names[:2]
 
 
 def test_a_name_that_no_disk_can_have_is_the_user_s_mistake(capsys):

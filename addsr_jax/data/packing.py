@@ -21,7 +21,7 @@ from addsr_jax.data.degradation import SCALE
 from addsr_jax.data.packed import INDEX, WRITER, Index, check_shard, shard_name
 from addsr_jax.data.photographs import photographs
 from addsr_jax.data.sources import FileSource, PairSource
-from addsr_jax.errors import UserError, printable
+from addsr_jax.errors import UserError, escaped, printable
 
 Report = Callable[[str], None]
 
@@ -71,13 +71,13 @@ def listed(folders: Sequence[Path]) -> Listed:
     for folder, called in zip(folders, told_apart(folders), strict=True):
         found = photographs(folder, recursive=True)
         paths += found.paths
-        names += [printable(f'{called}/{path.relative_to(folder)}', 4096) for path in found.paths]
+        names += [escaped(f'{called}/{path.relative_to(folder)}') for path in found.paths]
         remarks += [f'{folder}: {found.remark}'] if found.remark else []
-    seen: set[Path] = set()
+    real, seen = {place: place.resolve() for place in {path.parent for path in paths}}, set[Path]()
     for path in paths:
-        if path in seen:
+        if (place := real[path.parent] / path.name) in seen:  # whatever the folders were called
             raise UserError(f'{path} lies in two of the folders: name each folder once')
-        seen.add(path)
+        seen.add(place)
     return Listed(tuple(paths), tuple(names), '; '.join(remarks))
 
 
@@ -96,7 +96,7 @@ def listed_pairs(high: Path, low: Path) -> Listed:
     pairs.check_sizes(found.pairs, SCALE)
     remarks = [f'{folder}: {of.remark}' for folder, of in ((high, found.high), (low, found.low)) if of.remark]
     paths = tuple(pair.high for pair in found.pairs)
-    names = tuple(printable(f'{high.resolve().name}/{path.relative_to(high)}', 4096) for path in paths)
+    names = tuple(escaped(f'{high.resolve().name}/{path.relative_to(high)}') for path in paths)
     return Listed(paths, names, '; '.join(remarks), tuple(pair.low for pair in found.pairs))
 
 

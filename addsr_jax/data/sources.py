@@ -14,7 +14,7 @@ from addsr_jax.data import pairs as data_pairs
 from addsr_jax.data.degradation import SCALE
 from addsr_jax.data.packed import packed
 from addsr_jax.data.photographs import photographs
-from addsr_jax.errors import Momentary, UserError, printable
+from addsr_jax.errors import Momentary, UserError, escaped, printable
 from addsr_jax.installation import with_extra
 
 # Photographs inside the scikit-image package (no download); the last one is never trained on.
@@ -54,7 +54,7 @@ class FileSource:
         return {'image': _content(path, name), 'caption': caption, 'name': name}
 
     def name_of(self, index: SupportsIndex) -> str:
-        return printable(str(self.paths[index]), 4096)
+        return escaped(str(self.paths[index]))
 
     def captioned(self) -> int:
         sidecars = [path.with_suffix('.txt') for path in self.paths]

@@ -76,6 +76,13 @@ def test_tags_are_kept_beside_the_run_and_made_once(folder, asked, tmp_path):
         tagged()
 
 
+def test_photographs_whose_names_differ_in_white_space_have_captions_of_their_own(folder, asked, tmp_path):
+    for i, name in enumerate(('IMG 1.png', 'IMG  1.png', 'IMG 1 .png')):
+        (folder / f'0{i}.png').rename(folder / name)
+    source = captions.tagged(configured(('data.captions', 'tag')), sources.folder(str(folder)), tmp_path, print)
+    assert [source[i]['caption'] for i in range(3)] == ['tag 1', 'tag 2', 'tag 3']
+
+
 def test_a_photograph_that_could_not_be_read_is_said_and_tagged_by_the_next_start(folder, asked, tmp_path):
     run, lines, away = configured(('data.captions', 'tag')), [], tmp_path / 'away.png'
 
