@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from addsr_jax import places
+from addsr_jax.data.photographs import named
 from addsr_jax.errors import UserError, complain, guard
 from addsr_jax.flags import Parser, require, say, take
 from addsr_jax.options import Options, option
@@ -36,9 +36,10 @@ def main(arguments: Sequence[str]) -> None:
         'Packs photographs, with the texts beside them as captions, for --config.data.source=packed. Pictures that '
         'training could not use are named and left out. A call that was stopped goes on when it is given again.',
     )
-    p.add_argument('folders', nargs='+', type=places.local, metavar='FOLDER', help='photographs, in subfolders too')
+    p.add_argument('folders', nargs='+', type=named, metavar='FOLDER', help='photographs, in subfolders too')
     p.declare(Command)
     values = p.parse_args(arguments)
+    named(getattr(values, 'lq', '.'))
     command = take(values, Command)
     require('train', 'grain', 'array_record', 'msgpack')
     from addsr_jax.data import packing

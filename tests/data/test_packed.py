@@ -96,6 +96,12 @@ def test_photographs_of_one_name_in_folders_of_one_name_keep_names_of_their_own(
         packing.listed([folders[0], folders[0]])
 
 
+def test_a_link_to_a_photograph_beside_it_is_packed_as_one_of_its_own(tmp_path):
+    root = photos.folder(tmp_path / 'photos', 1, 40)
+    (root / 'link.png').symlink_to('00.png')
+    assert packing.listed([root]).names == ('photos/00.png', 'photos/link.png')
+
+
 def test_what_training_could_not_use_is_named_counted_and_left_out(tmp_path, capsys):
     root = photos.folder(tmp_path / 'photos', 4, 40)
     (root / '00.png').write_bytes(b'no picture')
@@ -128,6 +134,11 @@ def test_a_file_of_damaged_pictures_alone_is_passed_over(tmp_path):
         (['nowhere', '-o', 'out'], "there is no folder 'nowhere'"),
         (['there', '-o', 'out'], 'there holds no images'),
         (['photos', 'photos', '-o', 'out'], '00.png lies in two of the folders'),
+        (['photos', 'there/../photos', '-o', 'out'], '00.png lies in two of the folders'),
+        (['photos', 'link', '-o', 'out'], '00.png lies in two of the folders'),
+        (['', '-o', 'out'], 'the name of a folder is empty: it may come from a variable that has no value'),
+        (['photos', '--lq', '', '-o', 'out'], 'the name of a folder is empty'),
+        (['photos', '--lq=', '-o', 'out'], 'the name of a folder is empty'),
         (['broken', '-o', 'out'], 'none of the photographs can be used, the first is broken/a.png'),
         (['photos', '-o', 'broken/a.png/out'], 'out cannot be written: '),
         (['photos'], 'the following arguments are required: -o/--output'),
@@ -141,6 +152,7 @@ def test_packing_refuses_in_one_line_and_makes_nothing(tmp_path, monkeypatch, ca
     for name in ('there', 'broken'):
         Path(name).mkdir()
     Path('broken/a.png').write_bytes(b'no picture')
+    Path('link').symlink_to('photos')
     assert guard(pack.main, arguments) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
     assert not Path('out').exists()

@@ -1,12 +1,14 @@
 """The one rule of what a photograph is."""
 
 import os
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from addsr_jax.data.photographs import photographs
-from addsr_jax.errors import UserError
+from addsr_jax import tag
+from addsr_jax.data.photographs import named, photographs
+from addsr_jax.errors import UserError, guard
 
 
 def touch(root, *names):
@@ -36,6 +38,15 @@ def test_hidden_files_and_folders_and_what_macos_adds_are_no_photographs(tmp_pat
 def test_a_hidden_folder_that_is_asked_for_is_searched(tmp_path):
     touch(tmp_path, '.photos/a.jpg')
     assert len(photographs(tmp_path / '.photos', recursive=True).paths) == 1
+
+
+@pytest.mark.parametrize('name', ['', ' '])
+def test_an_empty_name_is_not_the_current_folder_whose_photographs_would_all_get_a_text(name, capsys):
+    assert guard(tag.main, [name, '--weights', 'nano']) == 2
+    assert 'the name of a folder is empty: it may come from a variable that has no value' in capsys.readouterr().err
+    with pytest.raises(UserError, match='is empty'):
+        named(name)
+    assert named('.') == Path('.')
 
 
 @pytest.mark.parametrize('name', ['a.eps', 'a.pdf', 'a.mpg', 'a.h5', 'a.exe', 'a'])
