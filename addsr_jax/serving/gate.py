@@ -4,6 +4,7 @@ gradio names files by their paths on the server. Here they are seen from outside
 answers; and of gradio's many doors those are open that the page needs.
 """
 
+import hashlib
 import hmac
 import json
 import logging
@@ -23,7 +24,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 OUTSIDE = '/addsr'  # what the store's folder is called there
-COOKIE = 'addsr-token'
+COOKIE = 'addsr-token'  # begins its name
 ASKED = 'x-addsr-asked'  # header inside: when a request came, by time.monotonic
 API = '/gradio_api/'
 FILE = f'{API}file='
@@ -64,6 +65,8 @@ class Gate:
         one upload."""
         self.app, self.store, self.token, self.most_bytes = app, store, token, most_bytes
         self._inside = str(store.root)
+        # a host's ports share its cookies: two pages of one name would log each other's guests out
+        self._cookie = f'{COOKIE}-{hashlib.sha256((token or "").encode()).hexdigest()[:8]}'
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope['type'] == 'lifespan':
@@ -134,11 +137,11 @@ class Gate:
         query = parse_qs(scope['query_string'].decode('latin-1'))
         asked = query.pop('token', [''])[0]
         if scope['method'] == 'GET' and scope['path'] == '/' and self._is_token(asked):
-            cookie = f'{COOKIE}={quote(asked)}; HttpOnly; SameSite=Lax; Path=/'
+            cookie = f'{self._cookie}={quote(asked)}; HttpOnly; SameSite=Lax; Path=/'
             place = './' + ('?' + urlencode(query, doseq=True) if query else '')
             raise Refused(303, 'welcome', ((b'set-cookie', cookie.encode()), (b'location', place.encode())))
         bearer = headers.get(b'authorization', b'').decode('latin-1').removeprefix('Bearer ')
-        if not self._is_token(_cookie(headers.get(b'cookie', b''))) and not self._is_token(bearer):
+        if not self._is_token(_cookie(headers.get(b'cookie', b''), self._cookie)) and not self._is_token(bearer):
             raise Refused(401, 'this page needs a token: open the address that `addsr serve` has printed')
 
     def _is_token(self, text: str) -> bool:
@@ -286,9 +289,9 @@ def _with(headers: Any, name: bytes, value: bytes) -> list[tuple[bytes, bytes]]:
     return [pair for pair in headers if pair[0] not in (name, b'transfer-encoding')] + [(name, value)]
 
 
-def _cookie(header: bytes) -> str:
+def _cookie(header: bytes, name: str) -> str:
     try:
-        found = SimpleCookie(header.decode('latin-1')).get(COOKIE)
+        found = SimpleCookie(header.decode('latin-1')).get(name)
     except CookieError:
         return ''
     return unquote(found.value) if found else ''

@@ -18,8 +18,8 @@ from addsr_jax.serving.stops import Stops
 from addsr_jax.serving.work import USUAL, WORDS, Batch, Finished, Step, Worker
 
 FAULT = 'something went wrong on the server, which has written it down: try again, or another photo'
-STOPPED = 'Stopped.'
-DEVICE, CALLS = 'one photo', 'several photos'  # one of each kind at a time; they take turns at the model
+STOPPING, STOPPED = 'Stopping ...', 'Stopped.'
+ONE, SEVERAL = 'one photo', 'several photos'  # one of each kind at a time; they take turns at the model
 LONGEST_LIST = 20  # photos that were left out and are named on the page
 
 
@@ -75,7 +75,7 @@ def _one(worker: Worker, stops: Stops) -> None:
         }
         told: list[tuple[str, str]] = []
         before = Path()
-        for work in _guarded(worker, stops, request, lambda stop: worker.photo(Path(path), words, stop)):
+        for work in _guarded(worker, stops, request, ONE, lambda stop: worker.photo(Path(path), words, stop)):
             if isinstance(work, Step):
                 before = before if work.number else work.preview
                 told.append((str(work.small), f'step {work.number}' if work.number else 'bicubic'))
@@ -94,8 +94,8 @@ def _one(worker: Worker, stops: Stops) -> None:
                 yield {status: STOPPED}
 
     shown = [status, gallery, slider, magnifier, download]
-    start.click(restore, [file, words], shown, api_name='restore', concurrency_id=DEVICE)
-    _stopping(stop, status, stops, 'stop')
+    start.click(restore, [file, words], shown, api_name='restore', concurrency_id=ONE)
+    _stopping(stop, status, stops, ONE, 'stop')
 
 
 def _several(worker: Worker, stops: Stops) -> None:
@@ -114,7 +114,7 @@ def _several(worker: Worker, stops: Stops) -> None:
             raise gr.Error('drop some photos first', print_exception=False)
         yield {status: 'Reading ...', download: gr.DownloadButton(interactive=False)}
         chosen = [Path(path) for path in paths]
-        for batch in _guarded(worker, stops, request, lambda stop: worker.photos(chosen, words, stop)):
+        for batch in _guarded(worker, stops, request, SEVERAL, lambda stop: worker.photos(chosen, words, stop)):
             if isinstance(batch, Cancelled):
                 yield {status: STOPPED}
             elif batch.file is None:
@@ -123,8 +123,8 @@ def _several(worker: Worker, stops: Stops) -> None:
                 button = gr.DownloadButton(value=str(batch.file), interactive=True)
                 yield {status: _progress(batch), download: button}
 
-    start.click(restore, [found, words], [status, download], api_name='restore_all', concurrency_id=CALLS)
-    _stopping(stop, status, stops, 'stop_all')
+    start.click(restore, [found, words], [status, download], api_name='restore_all', concurrency_id=SEVERAL)
+    _stopping(stop, status, stops, SEVERAL, 'stop_all')
 
 
 def _dial() -> gr.Radio:
@@ -143,12 +143,11 @@ def _buttons(name: str) -> tuple[gr.Button, gr.Button]:
     )
 
 
-def _stopping(button: gr.Button, status: gr.Markdown, stops: Stops, name: str) -> None:
+def _stopping(button: gr.Button, status: gr.Markdown, stops: Stops, kind: str, name: str) -> None:
     """What runs ends after the tile in hand, what waits as soon as its turn comes."""
 
     def stop(request: gr.Request) -> str:
-        stops.stop(_session(request))
-        return 'Stopping ...'
+        return STOPPING if stops.stop(_session(request), kind) else STOPPED
 
     button.click(stop, None, status, concurrency_limit=None, api_name=name)
 
@@ -173,14 +172,14 @@ def _session(request: gr.Request) -> str:
 
 
 def _guarded(
-    worker: Worker, stops: Stops, request: gr.Request, work: Callable[[threading.Event], Iterator[Any]]
+    worker: Worker, stops: Stops, request: gr.Request, kind: str, work: Callable[[threading.Event], Iterator[Any]]
 ) -> Iterator[Any]:
     """The work of a session, at the end Cancelled where it was stopped.
 
     Whatever goes wrong is one line on the page, and what nobody expected is in the log.
     """
     session, asked = _session(request), request.headers.get(ASKED)
-    event = stops.begin(session, float(asked) if asked else 0.0)
+    event = stops.begin(session, kind, float(asked) if asked else 0.0)
     try:
         yield from work(event)
     except Cancelled as stopped:
@@ -192,7 +191,7 @@ def _guarded(
         raise gr.Error(FAULT, print_exception=False) from None
     finally:
         event.set()
-        stops.end(session, event)
+        stops.end(session, kind, event)
 
 
 def _progress(batch: Batch) -> str:

@@ -181,6 +181,17 @@ def test_with_a_token_nobody_comes_in_without_it_and_it_leaves_the_address():
     assert ask('GET', '/config', token='plain', headers=bearer).status_code == 200
 
 
+def test_two_pages_of_one_host_with_tokens_of_their_own_keep_their_guests():
+    jar = {}  # a browser's, of all ports of the host
+    for token in ('one', 'two'):
+        name, value = ask('GET', f'/?token={token}', token=token).headers['set-cookie'].split(';')[0].split('=')
+        jar[name] = value
+    cookie = '; '.join(f'{name}={value}' for name, value in jar.items())
+    for token in ('one', 'two'):
+        assert ask('GET', '/config', token=token, headers={'cookie': cookie}).status_code == 200
+    assert ask('GET', '/config', token='three', headers={'cookie': cookie}).status_code == 401
+
+
 def test_the_printed_address_brings_any_token_through_the_gate():
     token = 'ab+c/d&e#f% ü'
     (*_, address) = serve.invitation(serve.Command(host='0.0.0.0', token=token), 7860, token)
