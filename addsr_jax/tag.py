@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from addsr_jax import atomic
-from addsr_jax.data.photographs import named, photographs
+from addsr_jax.data.photographs import named, photographs, text_of
 from addsr_jax.errors import Incomplete, PictureError, UserError, complain, guard
 from addsr_jax.flags import Parser, say, take
 from addsr_jax.options import Options, option
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> None:
     values = p.parse_args(arguments)
     command = take(values, Command)
     wanted = texts_of(photographs(values.folder, recursive=True).paths)
-    there = [] if command.overwrite else [path for path, text in wanted.items() if text.exists()]
+    there = [] if command.overwrite else [path for path in wanted if text_of(path)]
     if there:
         say(f'{len(there)} of {len(wanted)} images have a text, which stays: --overwrite replaces it')
     missing = [path for path in wanted if path not in there]

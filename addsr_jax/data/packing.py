@@ -19,7 +19,7 @@ from addsr_jax.data import pairs
 from addsr_jax.data.batches import pictures_of
 from addsr_jax.data.degradation import SCALE
 from addsr_jax.data.packed import INDEX, WRITER, Index, check_shard, shard_name
-from addsr_jax.data.photographs import photographs
+from addsr_jax.data.photographs import photographs, text_of
 from addsr_jax.data.sources import FileSource, PairSource
 from addsr_jax.errors import UserError, escaped, printable
 
@@ -46,8 +46,8 @@ class Listed:
 
     def stamp(self, index: int) -> tuple[int, ...]:
         """Time and bytes of a photograph's files: one is written again where they have changed."""
-        files = (self.paths[index], *self.low[index : index + 1], self.paths[index].with_suffix('.txt'))
-        stats = [path.stat() for path in files if path.exists()]
+        files = (self.paths[index], *self.low[index : index + 1], text_of(self.paths[index]))
+        stats = [path.stat() for path in files if path is not None and path.exists()]
         return tuple(number for stat in stats for number in (stat.st_mtime_ns, stat.st_size)) or (0, 0)
 
     def size(self, index: int) -> int:

@@ -9,6 +9,10 @@ from addsr_jax import places
 from addsr_jax.data import formats
 from addsr_jax.errors import UserError, printable
 
+TEXTS = ('.txt', '.TXT')  # endings of captions
+# folders in which macOS, network disks and Windows keep thumbnails and what was deleted, in small letters
+OF_SYSTEMS = ('__macosx', '@eadir', '#recycle', '@recycle', '$recycle.bin')
+
 
 @dataclass(frozen=True)
 class Found:
@@ -35,7 +39,7 @@ def named(text: str) -> Path:
 def photographs(folder: Path, *, recursive: bool, without: Path | None = None) -> Found:
     """Regular files with an ending of a picture, in subfolders too if `recursive`; links are followed.
 
-    Hidden files and folders, those beside a photograph that macOS makes among them, are left out. A folder that links
+    Hidden files and folders, those that systems make beside photographs among them, are left out. A folder that links
     reach twice is searched once, and what lies in `without`, a folder of results, is kept apart. Text files are no
     photographs and not counted: they are captions. UserError where there is no such folder or no photograph.
     """
@@ -45,6 +49,12 @@ def photographs(folder: Path, *, recursive: bool, without: Path | None = None) -
         more = f' (left out: {found.remark})' if found.remark else ''
         raise UserError(f'{printable(str(folder), 4096)} holds no images{more}')
     return found
+
+
+def text_of(photograph: Path, texts: frozenset[Path] | None = None) -> Path | None:
+    """The text beside a photograph, which is its caption, if there is one; texts: all there are, None: it is looked for."""
+    beside = map(photograph.with_suffix, TEXTS)
+    return next((path for path in beside if (path.exists() if texts is None else path in texts)), None)
 
 
 def _in_bucket(folder: Path, recursive: bool, without: Path | None) -> Found:
@@ -129,7 +139,7 @@ def _kind(path: Path) -> str:
 
 
 def _hidden(name: str) -> bool:
-    return name.startswith('.') or name == '__MACOSX'
+    return name.startswith('.') or name.lower() in OF_SYSTEMS
 
 
 def _kind_of_file(path: Path) -> str:
@@ -139,4 +149,4 @@ def _kind_of_file(path: Path) -> str:
         return formats.heif_missing()
     if ending in formats.ENDINGS:
         return 'photograph'
-    return 'text' if ending == '.txt' else 'of another kind'
+    return 'text' if path.suffix in TEXTS else 'of another kind'

@@ -13,7 +13,7 @@ from addsr_jax import attempts, places
 from addsr_jax.data import pairs as data_pairs
 from addsr_jax.data.degradation import SCALE
 from addsr_jax.data.packed import packed
-from addsr_jax.data.photographs import photographs
+from addsr_jax.data.photographs import photographs, text_of
 from addsr_jax.errors import Momentary, UserError, escaped, printable
 from addsr_jax.installation import with_extra
 
@@ -48,17 +48,15 @@ class FileSource:
 
     def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
         path, name = self.paths[index], self.name_of(index)
-        sidecar = path.with_suffix('.txt')
-        there = sidecar.exists() if self.texts is None else sidecar in self.texts
-        caption = _caption(sidecar, name) if there else ''
+        sidecar = text_of(path, self.texts)
+        caption = '' if sidecar is None else _caption(sidecar, name)
         return {'image': _content(path, name), 'caption': caption, 'name': name}
 
     def name_of(self, index: SupportsIndex) -> str:
         return escaped(str(self.paths[index]))
 
     def captioned(self) -> int:
-        sidecars = [path.with_suffix('.txt') for path in self.paths]
-        return sum(path.exists() if self.texts is None else path in self.texts for path in sidecars)
+        return sum(text_of(path, self.texts) is not None for path in self.paths)
 
 
 def _caption(sidecar: Path, name: str) -> str:

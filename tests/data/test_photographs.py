@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from addsr_jax import tag
-from addsr_jax.data.photographs import named, photographs
+from addsr_jax.data.photographs import named, photographs, text_of
 from addsr_jax.errors import UserError, guard
 
 
@@ -35,6 +35,14 @@ def test_hidden_files_and_folders_and_what_macos_adds_are_no_photographs(tmp_pat
     assert found.left_out == {'hidden': 5}
 
 
+@pytest.mark.parametrize('name', ['@eaDir', '#recycle', '@Recycle', '$RECYCLE.BIN', '$Recycle.Bin'])
+def test_thumbnails_and_deleted_pictures_of_network_disks_and_windows_are_no_photographs(tmp_path, name):
+    touch(tmp_path, 'a.jpg', f'{name}/S-1-5/a.jpg', f'in/{name}/a.jpg/SYNOPHOTO_THUMB_XL.jpg')
+    found = photographs(tmp_path, recursive=True)
+    assert names(found, tmp_path) == ['a.jpg']
+    assert found.left_out == {'hidden': 2}
+
+
 def test_a_hidden_folder_that_is_asked_for_is_searched(tmp_path):
     touch(tmp_path, '.photos/a.jpg')
     assert len(photographs(tmp_path / '.photos', recursive=True).paths) == 1
@@ -58,6 +66,23 @@ def test_other_kinds_are_counted_and_left_out(tmp_path, name):
 def test_captions_are_not_counted(tmp_path):
     touch(tmp_path, 'a.jpg', 'a.txt')
     assert photographs(tmp_path, recursive=True).remark == ''
+
+
+@pytest.mark.parametrize(
+    ('there', 'found'), [(['a.txt', 'a.TXT'], 'a.txt'), (['a.TXT'], 'a.TXT'), (['b.txt'], None), (['a.Txt'], None)]
+)
+def test_the_text_of_a_photograph_has_its_stem_in_small_or_capital_letters(tmp_path, there, found):
+    touch(tmp_path, 'a.jpg', *there)
+    wanted = found and tmp_path / found
+    assert text_of(tmp_path / 'a.jpg') == text_of(tmp_path / 'a.jpg', frozenset(tmp_path.iterdir())) == wanted
+    assert photographs(tmp_path, recursive=True).remark == ('1 of another kind' if there == ['a.Txt'] else '')
+
+
+def test_tag_leaves_a_text_in_capital_letters_as_it_is(tmp_path, capsys):
+    touch(tmp_path, 'a.jpg', 'a.TXT')
+    assert guard(tag.main, [str(tmp_path), '--weights', 'nano']) == 0
+    assert '1 of 1 images have a text, which stays' in capsys.readouterr().out
+    assert not (tmp_path / 'a.txt').exists()
 
 
 def test_pipes_and_links_to_pipes_or_to_nothing_are_left_out(tmp_path):

@@ -35,6 +35,14 @@ def test_a_sidecar_of_the_same_stem_is_the_caption(tmp_path):
     assert [sources.folder(str(tmp_path))[i]['caption'] for i in (0, 1)] == ['', 'a rocket, sky']
 
 
+def test_a_sidecar_of_an_old_camera_or_system_with_capital_letters_is_read_too(tmp_path):
+    photos.folder(tmp_path, 2)
+    (tmp_path / '01.TXT').write_text('a rocket, sky\n')
+    found = sources.folder(str(tmp_path))
+    assert [found[i]['caption'] for i in (0, 1)] == ['', 'a rocket, sky']
+    assert found.captioned() == 1
+
+
 def test_a_byte_order_mark_is_no_part_of_a_caption(tmp_path):
     photos.folder(tmp_path, 1)
     (tmp_path / '00.txt').write_bytes(b'\xef\xbb\xbfsharp')
