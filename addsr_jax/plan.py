@@ -19,33 +19,45 @@ from addsr_jax.flags import Parser, require, say, take
 from addsr_jax.options import Options, option
 from addsr_jax.train import split_overrides
 
+CONFIG = 'configs/addsr.py'
+
 
 @dataclass(frozen=True, kw_only=True)
 class Command(Options):
     """What `plan` takes beside the keys of a config."""
 
-    config: str = option('configs/STAGE.py, or configs/STAGE.py:nano: its train step', default='configs/addsr.py')
+    config: str | None = option(
+        'configs/STAGE.py, or configs/STAGE.py:nano: its train step', default=None, unset=CONFIG
+    )
     topology: str = option("a TPU slice, as v5e:4x4; 'local': the devices of this machine", default='local')
     json: Path | None = option('a file for the whole plan', default=None, unset='')
     search: bool = option('compile layouts for growing batches (minutes each), and recommend one', default=False)
     sample: str | None = option(
         'METHOD-STEPS: plan this sampler instead of a train step', default=None, unset='', group='sampler'
     )
-    size: str = option('of the networks', default='sd2', choices=('sd2', 'nano'), group='sampler')
-    side: int = option(
+    size: str | None = option('of the networks', default=None, unset='sd2', choices=('sd2', 'nano'), group='sampler')
+    side: int | None = option(
         'of the restored picture or tile',
-        default=512,
+        default=None,
+        unset='512',
         low=64,
         high=8192,
         multiple_of=64,
         unit='pixels',
         group='sampler',
     )
-    batch: int = option('on each device', default=1, low=1, high=1024, unit='pictures', group='sampler')
+    batch: int | None = option(
+        'on each device', default=None, unset='1', low=1, high=1024, unit='pictures', group='sampler'
+    )
 
     def check_together(self) -> None:
         if self.search and self.sample:
             raise UserError('--search looks for the layout of a training run: leave out --sample')
+        if self.config and self.sample:
+            raise UserError('--config is of a training run: leave out --sample')
+        of_sampler = [name for name in ('size', 'side', 'batch') if getattr(self, name) is not None]
+        if of_sampler and not self.sample:
+            raise UserError(f'--{of_sampler[0]} is of a sampler: give --sample METHOD-STEPS, or leave it out')
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -80,7 +92,7 @@ def main(arguments: Sequence[str]) -> None:
         told = {**best.to_json(), 'tried': [plan.to_json() for plan in found]} if command.search else best.to_json()
         write_text(command.json, json.dumps(told, indent=1) + '\n')
     if not best.fits:
-        raise UserError(f'{best.program} does not fit {best.topology} with 1 GB to spare: {advice(best)}')
+        raise UserError(f'{best.program} does not fit {best.topology} with 1 GB to spare: {advice(command, best)}')
 
 
 def single(command: Command, overrides: Sequence[tuple[str, str]], machine: Any) -> Any:
@@ -90,13 +102,14 @@ def single(command: Command, overrides: Sequence[tuple[str, str]], machine: Any)
     from addsr_jax.training import config as config_file
 
     if command.sample:
-        program = programs.sampler(command.size, command.sample, command.side, command.batch, machine)
+        shape = (command.size or 'sd2', command.sample, command.side or 512, command.batch or 1)
+        program = programs.sampler(*shape, machine)
     else:
-        program = programs.train_step(config_file.train_options(command.config, overrides), machine)
+        program = programs.train_step(config_file.train_options(command.config or CONFIG, overrides), machine)
     try:
         plan = estimate(program, machine)
     except TooLarge as error:
-        raise UserError(f'{error}: try a smaller batch, --config.mesh=fsdp:-1 or --config.remat=full') from error
+        raise UserError(f'{error}: {advice(command, program)}') from error
     for line in lines(plan):
         say(line)
     return plan
@@ -115,7 +128,7 @@ def search(command: Command, overrides: Sequence[tuple[str, str]], machine: Any)
     from addsr_jax.training import config as config_file
     from addsr_jax.training import fit
 
-    options, found = config_file.train_options(command.config, overrides), []
+    options, found = config_file.train_options(command.config or CONFIG, overrides), []
     left = fit.layouts(options, len(machine.devices))
     for images in (1, 2, 4, 8):
         batch = images * len(machine.devices) * options.accumulate
@@ -147,11 +160,13 @@ def gigabytes(count: int | None) -> str:
     return '?' if count is None else f'{count / 1e9:.2f} GB'
 
 
-def advice(plan: Any) -> str:
-    """The nearest thing that may work."""
-    if plan.remat != 'full' and 'train' in plan.program:
-        return '--config.remat=full, --config.mesh=fsdp:-1 or a smaller --config.batch_size may'
-    return 'a smaller batch may'
+def advice(command: Command, planned: Any) -> str:
+    """The nearest thing that may work, of a plan or a program, as the same command takes it."""
+    if command.sample:
+        batch = '--batch or ' if (command.batch or 1) > 1 else ''
+        return f'a smaller {batch}--side, or a larger device, may do'
+    layout = '' if planned.remat == 'full' else '--config.remat=full, --config.mesh=fsdp:-1 or '
+    return f'{layout}a smaller --config.batch_size may do'
 
 
 def lines(plan: Any) -> Iterator[str]:

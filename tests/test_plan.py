@@ -7,7 +7,7 @@ from unittest import mock
 import jax
 import pytest
 
-from addsr_jax import plan, sharding, trees
+from addsr_jax import installation, plan, sharding, trees
 from addsr_jax.errors import UserError, guard
 from addsr_jax.planning import estimate as planning_estimate
 from addsr_jax.planning import hardware, programs
@@ -54,6 +54,11 @@ def test_a_sampler_is_planned(capsys):
         (['--sample', 'bicubic'], 'runs no network'),
         (['--sample', 'addsr-1', '--config.steps=3'], 'leave out --sample'),
         (['--sample', 'addsr-1', '--search'], 'leave out --sample'),
+        (['--sample', 'addsr-1', '--config', 'configs/addsr.py'], '--config is of a training run: leave out --sample'),
+        (['--size', 'nano'], '--size is of a sampler: give --sample METHOD-STEPS, or leave it out'),
+        ([*SMALL, '--size', 'sd2'], '--size is of a sampler'),
+        ([*SMALL, '--side', '64'], '--side is of a sampler'),
+        ([*SMALL, '--batch', '1'], '--batch is of a sampler'),
     ],
 )
 def test_what_cannot_be_planned_is_refused_in_one_line_with_what_works(arguments, said, capsys):
@@ -63,9 +68,41 @@ def test_what_cannot_be_planned_is_refused_in_one_line_with_what_works(arguments
     assert error.count('\n') == 1
 
 
+@pytest.mark.parametrize(
+    ('arguments', 'advice'),
+    [
+        (['--sample', 'addsr-1', '--size', 'nano', '--side', '64'], 'a smaller --side, or a larger device, may do'),
+        (
+            ['--sample', 'addsr-1', '--size', 'nano', '--side', '64', '--batch', '2'],
+            'a smaller --batch or --side, or a larger device, may do',
+        ),
+        (
+            [*SMALL, '--config.remat=none'],
+            '--config.remat=full, --config.mesh=fsdp:-1 or a smaller --config.batch_size may do',
+        ),
+        ([*SMALL, '--config.remat=full'], 'a smaller --config.batch_size may do'),
+    ],
+    ids=['a tile', 'tiles', 'a step', 'a step that keeps nothing'],
+)
+@pytest.mark.parametrize('compiled', [True, False])
+def test_what_is_too_large_is_refused_with_what_the_same_command_takes(arguments, advice, compiled, capsys):
+    def estimated(program, machine):
+        if compiled:
+            return dataclasses.replace(
+                PLAN, program=program.name, remat=program.remat, peak_bytes_per_device=16 * 10**9
+            )
+        raise TooLarge(f'{program.name} does not fit')
+
+    with mock.patch.object(planning_estimate, 'estimate', estimated):
+        assert guard(plan.main, arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(f': {advice}')
+
+
 def test_without_libtpu_a_slice_is_refused_with_the_command_that_brings_it():
     with (
         mock.patch.object(hardware.importlib.util, 'find_spec', return_value=None),
+        mock.patch.object(installation, 'origin', lambda: ('', {})),  # as if pip had been given the package's name
         pytest.raises(UserError, match=r"pip install 'addsr-jax\[plan\]'"),
     ):
         hardware.machine('v5e:2x4')
