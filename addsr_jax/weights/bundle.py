@@ -97,12 +97,12 @@ def save(
     with writing(places.place(folder)) as unfinished:
         for part, tree in bundle.params.items():
             if form == 'safetensors':
-                tree = trees.cast(tree, dtype)
+                tree = finite.cast(tree, dtype, f'{folder}: {part}')
                 _save_safetensors(tree, unfinished / f'{part}.safetensors')
                 made[f'params/{part}'] = hashes.of_leaves(tree)
                 continue
             for network, params in networks_of(part, tree).items():
-                made |= write_network(unfinished, network, trees.cast(params, dtype))
+                made |= write_network(unfinished, network, finite.cast(params, dtype, f'{folder}: {network}'))
         for name, tree in (beside or {}).items():
             orbax_writer.write(tree, unfinished / name)
             made[name] = hashes.of_leaves(tree)
@@ -283,7 +283,7 @@ def _load_safetensors(folder: Path, record: Mapping[str, Any], parts: list[str],
         made[part] = hashes.of_leaves(stored) | same.theirs(part, made, shared)
         model_file.check(record, f'params/{part}', hashes.text(sum(made[part].values())), path)
         finite.check(stored, path)
-        params[part] = trees.cast(stored, dtype)
+        params[part] = finite.cast(stored, dtype, path)
     return {part: params[part] for part in parts}
 
 

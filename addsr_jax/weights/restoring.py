@@ -101,7 +101,7 @@ class Restorer:
             share, stored = split[name], shares.on_host(array, split[name])
             finite.check_tensor(name, stored, path)
             made[name] = hashes.in_pieces(name, stored, array.shape, share.start)
-            cast = trees.cast(stored, self.dtype)
+            cast = finite.cast({name: stored}, self.dtype, path)[name]
             same = cast.dtype == array.dtype
             kept = shares.without_copy(array) if same else shares.put(cast, share, array.shape, self.places[name])
             arrays[name] = kept
@@ -125,7 +125,7 @@ class Restorer:
         arrays = _read(path, portion)
         made = hashes.of_leaves(arrays, hashes.in_pieces if self.cut else hashes.of_array)
         finite.check(arrays, path)
-        return Looked(trees.cast(arrays, self.dtype), made)
+        return Looked(finite.cast(arrays, self.dtype, path), made)
 
 
 def portioned(sizes: Mapping[str, int]) -> Iterator[Sequence[str]]:
