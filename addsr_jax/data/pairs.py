@@ -1,5 +1,6 @@
 """Pairs: folders of low-quality and of true pictures of the same names; one reader for training and the commands."""
 
+import unicodedata
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -58,7 +59,8 @@ def find(low: Path, high: Path, *, whole: bool = True, without: Path | None = No
 def _by_name(folder: Path, found: Found) -> dict[str, Path]:
     named: dict[str, Path] = {}
     for path in found.paths:
-        name = path.relative_to(folder).with_suffix('').as_posix()
+        # macOS and Linux write one accented letter in two ways
+        name = unicodedata.normalize('NFC', path.relative_to(folder).with_suffix('').as_posix())
         if name in named:
             raise UserError(f'{_shown(path)} and {_shown(named[name])} have one name: pairs are told by it')
         named[name] = path

@@ -1,6 +1,8 @@
 """Pairs of one's own: the same place of both in every batch, packed or not, and what does not match is refused."""
 
 import re
+import shutil
+import unicodedata
 from itertools import islice
 
 import numpy as np
@@ -77,6 +79,16 @@ def test_a_pair_smaller_than_the_crop_is_mirrored_alike_on_both_sides():
     hr, lq = random_pair(high, low, 96, rng)
     np.testing.assert_array_equal(hr, lq.repeat(4, axis=0).repeat(4, axis=1))
     assert hr.shape == (96, 96, 3)
+
+
+def test_one_name_written_in_two_ways_is_one_name(folders):
+    name = 'caf\N{LATIN SMALL LETTER E WITH ACUTE}'
+    (folders[0] / 'a.png').rename(folders[0] / f'{unicodedata.normalize("NFC", name)}.png')
+    (folders[1] / 'a.bmp').rename(folders[1] / f'{unicodedata.normalize("NFD", name)}.bmp')
+    assert name in [pair.name for pair in pairs.find(folders[1], folders[0]).pairs]
+    shutil.copy(folders[0] / 'b.png', folders[0] / f'{unicodedata.normalize("NFD", name)}.png')
+    with pytest.raises(UserError, match='have one name: pairs are told by it'):
+        pairs.find(folders[1], folders[0])
 
 
 def test_captions_are_those_beside_the_true_pictures(folders):
