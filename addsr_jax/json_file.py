@@ -34,11 +34,12 @@ def of_file(path: Path, *, finite: bool = True, largest: int | None = None) -> d
 
 def of_text(text: str, *, finite: bool = True) -> dict[str, Any]:
     """The object in a text; ValueError says what is wrong."""
-    if text.count('[') + text.count('{') > MOST_GROUPS:
-        raise ValueError(f'it holds more than {MOST_GROUPS} lists and objects')
-    depth = 0
+    depth = groups = 0
     for part in _BRACKETS.finditer(text):
-        depth += {'[': 1, '{': 1, ']': -1, '}': -1}.get(part[0], 0)
+        change = {'[': 1, '{': 1, ']': -1, '}': -1}.get(part[0], 0)
+        depth, groups = depth + change, groups + (change > 0)
+        if groups > MOST_GROUPS:
+            raise ValueError(f'it holds more than {MOST_GROUPS} lists and objects')
         if depth > DEEPEST:
             raise ValueError('it is nested too deeply')
     number = _finite if finite else float

@@ -37,6 +37,16 @@ def test_what_is_none_is_refused_with_the_file_s_name_and_what_to_do(tmp_path, c
     assert len(str(refused.value)) < 600
 
 
+def test_brackets_in_texts_are_no_lists(tmp_path):
+    count = json_file.MOST_GROUPS // 2 + 1
+    names = {f'[raw] {{{i}}}': '[' for i in range(count)}
+    (tmp_path / 'a.json').write_text(json.dumps(names))
+    assert json_file.of_file(tmp_path / 'a.json', largest=1 << 30) == names
+    (tmp_path / 'b.json').write_text('{"a": [' + '[],' * json_file.MOST_GROUPS + '[]]}')
+    with pytest.raises(UserError, match='more than 200000 lists and objects'):
+        json_file.read(tmp_path / 'b.json', '')
+
+
 def test_a_file_that_is_not_there_or_too_large_is_refused(tmp_path, monkeypatch):
     with pytest.raises(UserError, match='No such file'):
         json_file.read(tmp_path / 'a.json', '')
