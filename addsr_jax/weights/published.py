@@ -44,6 +44,38 @@ PREPROCESSOR = {
 }
 PREDICTIONS = {'epsilon': 'epsilon', 'v_prediction': 'v'}  # theirs and ours
 
+# What changes a network's numbers and no tensor's shape: {class: {key: what the networks here compute}}; where a folder
+# says nothing, diffusers takes the first.
+SILU = ('silu', 'swish')  # two names of one function
+_BLOCKS = {
+    'act_fn': SILU,
+    'center_input_sample': (False,),
+    'downsample_padding': (1,),
+    'flip_sin_to_cos': (True,),
+    'freq_shift': (0,),
+    'mid_block_only_cross_attention': (None, False),
+    'mid_block_scale_factor': (1,),
+    'only_cross_attention': (False,),
+    'resnet_out_scale_factor': (1,),
+    'resnet_skip_time_act': (False,),
+    'time_embedding_act_fn': (None,),
+    'timestep_post_act': (None,),
+}
+ONLY: dict[str, dict[str, tuple[Any, ...]]] = {
+    'UNet2DConditionModel': {**_BLOCKS, 'num_attention_heads': (None,)},  # with which diffusers makes no UNet either
+    'ControlNetModel': {
+        **_BLOCKS,
+        'controlnet_conditioning_channel_order': ('rgb',),
+        'global_pool_conditions': (False,),
+    },
+    'AutoencoderKL': {
+        'act_fn': SILU,
+        'latents_mean': (None,),
+        'latents_std': (None,),
+        'shift_factor': (None, 0),
+    },
+}
+
 # Names that older and newer files use, as regex and replacement (or what makes it of the match).
 OTHER: dict[str, tuple[tuple[str, Any], ...]] = {
     'autoencoder': (
@@ -95,6 +127,12 @@ def read_config(folder: Path, kind: str) -> dict[str, Any]:
     )
     if named != kind:
         raise UserError(f'{folder} holds a {printable(named)}, not a {kind}: give the folder of another model')
+    for key, known in ONLY.get(kind, {}).items():
+        if key in config and config[key] not in known:
+            raise UserError(
+                f'{path} says {key} {printable(str(config[key]))}: the {kind} here is the one of Stable Diffusion 2, '
+                f'with {known[0]}; give the folder of another model'
+            )
     return config
 
 
@@ -117,7 +155,8 @@ def unet_spec(folder: Path, kind: str = 'UNet2DConditionModel') -> UNetSpec:
             f'{folder} is not of the family of Stable Diffusion 2 (use_linear_projection): SD 1 does not fit AddSR'
         )
     channels = value('block_out_channels', tuple[int, ...])
-    heads = value('attention_head_dim', int | tuple[int, ...])
+    named = 'num_attention_heads' if config.get('num_attention_heads') else 'attention_head_dim'  # as diffusers does
+    heads = value(named, int | tuple[int, ...])
     return dataclasses.replace(
         SD2.unet,
         in_channels=value('in_channels'),
@@ -135,8 +174,6 @@ def unet_spec(folder: Path, kind: str = 'UNet2DConditionModel') -> UNetSpec:
 
 def controlnet_spec(folder: Path) -> ControlNetSpec:
     config = read_config(folder, 'ControlNetModel')
-    if config.get('controlnet_conditioning_channel_order', 'rgb') != 'rgb':
-        raise UserError(f'{folder} expects bgr images: AddSR and SeeSR use rgb')
     unet = unet_spec(folder, 'ControlNetModel')
     return ControlNetSpec(
         unet=dataclasses.replace(unet, out_channels=unet.in_channels),

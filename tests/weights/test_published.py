@@ -57,3 +57,22 @@ def test_absurd_values_gone_and_strange_ones_are_one_line(kind, tmp_path):
                 refused.append(str(error))
     assert len(refused) > 5 * len(SCHEDULE)
     assert max(map(len, refused)) < 2000
+
+
+@pytest.mark.parametrize('kind', ['unet', 'controlnet', 'autoencoder'])
+def test_what_changes_numbers_and_no_shape_is_refused_by_its_key(kind, tmp_path):
+    reader, config, spec = READERS[kind]
+    named = config.get('_class_name', 'AutoencoderKL')
+    for key, known in published.ONLY[named].items():
+        for value in known:
+            assert reader(written(tmp_path, {**config, key: value})) == spec
+        for value in ('gelu', 2, 0.5, [0.1] * 4, [[]], {}):
+            with pytest.raises(UserError, match=f'config.json says {key} '):
+                reader(written(tmp_path, {**config, key: value}))
+
+
+def test_a_controlnet_s_heads_are_what_diffusers_takes_for_them(tmp_path):
+    config = published.controlnet_config(SD2.controlnet)
+    assert published.controlnet_spec(written(tmp_path, {**config, 'num_attention_heads': None})) == SD2.controlnet
+    asked = {**config, 'num_attention_heads': [1, 2, 4, 8]}
+    assert published.controlnet_spec(written(tmp_path, asked)).unet.heads == (1, 2, 4, 8)
