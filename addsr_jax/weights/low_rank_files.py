@@ -49,6 +49,7 @@ RENAMED = (
     (r'\.to_out$', '.to_out.0'),
     (r'^encoder([._])layers(?=[._])', r'text_model\1encoder\1layers'),  # of transformers 5
 )
+STEMS = (Path(FILE).stem, 'adapter_model')  # of diffusers' files and of PEFT's
 SETTINGS = 'adapter_config.json'  # PEFT's, beside its file
 METADATA = 'lora_adapter_metadata'  # diffusers', in its file
 
@@ -73,13 +74,40 @@ def read(path: Path, say: Say) -> list[LowRank]:
     """The adapters of a file, or of the files in a folder (or in its unet/ and controlnet/)."""
     if places.kind(path) != 'folder':
         return [_read_file(path, say)]
-    inside = [path / name / FILE for name in ('unet', 'controlnet')]
-    files = [file for file in inside if file.is_file()] or [
-        file for file in sorted(path.iterdir()) if file.suffix in reader.SUFFIXES
-    ]
+    files = _files(path, say)
     if not files:
         raise UserError(f'{path} holds no adapters: expected {FILE}, or unet/{FILE} and controlnet/{FILE}')
-    return [_read_file(file, say) for file in files]
+    found = [_read_file(file, say) for file in files]
+    _check_apart(found)
+    return found
+
+
+def _files(folder: Path, say: Say) -> list[Path]:
+    """Those of a folder that hold adapters, by the names that libraries give them, or else all of tensors."""
+    inside = [folder / name / FILE for name in ('unet', 'controlnet')]
+    if there := [file for file in inside if file.is_file()]:
+        return there
+    named = [folder / f'{stem}{suffix}' for stem in STEMS for suffix in ('.safetensors', '.bin')]
+    files = [file for file in sorted(folder.iterdir()) if file.suffix in reader.SUFFIXES]
+    if there := [file for file in named if file.is_file()]:
+        left = ', '.join(printable(file.name) for file in files if file != there[0])
+        if left:  # a trainer's state
+            say(f'{folder}: {there[0].name} is read, and not {left} beside it')
+        return there[:1]
+    return files
+
+
+def _check_apart(files: Iterable[LowRank]) -> None:
+    """A UserError where two files adapt one layer: they are of one training at two times, not parts of one."""
+    seen: dict[tuple[str, str], Path] = {}
+    for file in files:
+        for network, layers in file.layers.items():
+            for layer in layers:
+                other = seen.setdefault((network, layer.replace('.', '_')), file.path)
+                if other != file.path:
+                    raise UserError(
+                        f'{other} and {file.path.name} beside it both adapt {printable(layer)}: give one of them alone'
+                    )
 
 
 def _read_file(path: Path, say: Say) -> LowRank:

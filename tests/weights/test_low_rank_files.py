@@ -8,6 +8,7 @@ from safetensors.numpy import save_file
 
 from addsr_jax.errors import UserError
 from addsr_jax.weights import low_rank_files as files
+from addsr_jax.weights import torch_writer
 from addsr_jax.weights.stored import Stored
 
 RNG = np.random.default_rng(0)
@@ -232,3 +233,33 @@ def test_one_layer_under_two_names_is_one_line(tmp_path):
     save_file(tensors, tmp_path / 'x.safetensors')
     with pytest.raises(UserError, match='twice, in two layouts'):
         files.read(tmp_path / 'x.safetensors', print)
+
+
+def test_of_epochs_in_one_folder_none_is_added_to_another(tmp_path):
+    for name in ('style-000001', 'style-000002', 'style'):
+        save_file(kohya(), tmp_path / f'{name}.safetensors')
+    with pytest.raises(UserError, match=r'style-000001.safetensors and style-000002.safetensors beside it both adapt'):
+        files.read(tmp_path, print)
+
+
+def test_two_layouts_of_one_layer_in_two_files_are_one_layer(tmp_path):
+    save_file(kohya(), tmp_path / 'a.safetensors')
+    save_file(peft(), tmp_path / 'b.safetensors')
+    with pytest.raises(UserError, match='both adapt'):
+        files.read(tmp_path, print)
+
+
+@pytest.mark.parametrize('name', ['adapter_model.safetensors', 'pytorch_lora_weights.safetensors'])
+def test_a_trainer_s_state_beside_its_adapters_is_left(tmp_path, name):
+    save_file(peft(), tmp_path / name)
+    torch_writer.write(tmp_path / 'optimizer.bin', {'state': {'x': np.ones(3, np.float32)}})
+    np.testing.assert_allclose(merged(tmp_path)[f'{OUT}.weight'], wanted(1)[f'{OUT}.weight'], rtol=1e-6)
+    lines = []
+    files.read(tmp_path, lines.append)
+    assert f'{tmp_path}: {name} is read, and not optimizer.bin beside it' in lines
+
+
+def test_files_of_one_network_each_are_parts_of_one(tmp_path):
+    save_file(kohya(), tmp_path / 'unet.safetensors')
+    save_file(text_layer(), tmp_path / 'text.safetensors')
+    assert [list(file.layers) for file in files.read(tmp_path, print)] == [['text_encoder'], ['unet']]
