@@ -76,7 +76,7 @@ def decode_picture(data: bytes, name: str, limit: int = LIMIT) -> Picture:
         if tags is not None:
             tiff.check(data, tags)
             data = tiff.together(data, tags)
-        if tags is not None and (tiff.is_floats(tags) or tiff_numbers.are_unusual(tags)):
+        if tags is not None and _is_of_numbers(tags):
             return _of_numbers(data, tags, limit)
         try:
             image = Image.open(io.BytesIO(data), formats=formats.readable())
@@ -149,15 +149,37 @@ def head_of(path: Path) -> Head | None:
     try:
         data = path.read_bytes() if path.is_file() else b''
         containers.check(data)
-        with QUIET, Image.open(io.BytesIO(data), formats=formats.readable()) as image:
-            of_mode = 16 if image.mode[0] in 'IF' and not heif.is_one(image) else 8
-            # Pillow says a TIFF's size upright, and decodes a PNG to look for EXIF behind its pixels
-            knows = image.format != 'TIFF' and (image.format != 'PNG' or 'exif' in image.info)
-            lies = knows and metadata.orientation(image) in LYING
-            width, height = image.size
-            return Head((height, width) if lies else (width, height), max(of_mode, _bits(image, data)))
+        with QUIET:
+            tags = tiff.directory(data)
+            if tags is not None and _is_of_numbers(tags):
+                return _head_of_numbers(data, tags)
+            with Image.open(io.BytesIO(data), formats=formats.readable()) as image:
+                return _head(image, data)
     except Exception:  # decoders raise nearly everything
         return None
+
+
+def _head(image: Image.Image, data: bytes) -> Head:
+    of_mode = 16 if image.mode[0] in 'IF' and not heif.is_one(image) else 8
+    # Pillow says a TIFF's size upright, and decodes a PNG to look for EXIF behind its pixels
+    knows = image.format != 'TIFF' and (image.format != 'PNG' or 'exif' in image.info)
+    turn = metadata.orientation(image) if knows else 1
+    return Head(_upright(image.size, turn), max(of_mode, _bits(image, data)))
+
+
+def _head_of_numbers(data: bytes, tags: tiff.Tags) -> Head:
+    tiff.check(data, tags)
+    stored = int(tags[TAGS.ImageWidth]), int(tags[TAGS.ImageLength])
+    return Head(_upright(stored, tags.get(TAGS.Orientation, 1)), 16)
+
+
+def _upright(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    return (size[1], size[0]) if orientation in LYING else size
+
+
+def _is_of_numbers(tags: tiff.Tags) -> bool:
+    """Whether a TIFF is one that others than Pillow decode."""
+    return tiff.is_floats(tags) or tiff_numbers.are_unusual(tags)
 
 
 def size_of(path: Path) -> tuple[int, int] | None:

@@ -133,6 +133,26 @@ def test_halves_are_floats_and_more_than_four_channels_are_said():
     assert picture.remarks == ('its 2 extra channels are no transparency and play no part',)
 
 
+OF_NUMBERS = {'floats': FLOATS, 'halves': FLOATS.astype(np.float16), 'five channels': np.dstack([DEEP, DEEP[..., :2]])}
+
+
+@pytest.mark.parametrize('orientation', [1, 6])
+@pytest.mark.parametrize('kind', OF_NUMBERS)
+def test_the_head_of_numbers_that_pillow_does_not_open_says_their_size_upright_and_their_bits(
+    tmp_path, kind, orientation
+):
+    path = tmp_path / 'a.tif'
+    path.write_bytes(tiff(OF_NUMBERS[kind], orientation=orientation))
+    assert pictures.head_of(path) == pictures.Head(pictures.open_picture(path).size, 16)
+    assert pictures.size_of(path) == ((18, 12) if orientation == 1 else (12, 18))
+
+
+def test_of_a_tiff_of_floats_without_a_size_there_is_no_head(tmp_path):
+    path = tmp_path / 'a.tif'
+    path.write_bytes(changed(written(FLOATS, photometric='rgb'), 'ImageWidth', [0]))
+    assert pictures.head_of(path) is None
+
+
 @pytest.mark.parametrize('values', [DEEP, FLOATS], ids=['16 bits', 'floats'])
 def test_the_first_of_several_pages_is_read_and_their_number_said(values):
     file = io.BytesIO()
