@@ -29,7 +29,7 @@ from addsr_jax.data.pictures import decode
 from addsr_jax.data.resize import resize
 from addsr_jax.data.sources import Source
 from addsr_jax.data.tokens import LENGTH
-from addsr_jax.errors import UserError, printable
+from addsr_jax.errors import Momentary, UserError, printable
 
 Tokenizer = Callable[[list[str]], np.ndarray]
 Shapes = dict[str, tuple[tuple[int, ...], Any]]  # of arrays by name: (shape, dtype)
@@ -283,7 +283,29 @@ def make_iterator(dataset: grain.MapDataset, start: int, threads: int, workers: 
         iterable = iterable.mp_prefetch(
             grain.MultiprocessingOptions(num_workers=workers), worker_init_fn=end_with_parent
         )
+        return OfWorkers(iter(iterable))
     return iter(iterable)
+
+
+@dataclass(frozen=True)
+class OfWorkers(Iterator[dict[str, np.ndarray]]):
+    """What worker processes make. Where memory is short the system kills one of them: that is no fault of the code."""
+
+    batches: Any  # Grain's iterator
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        try:
+            return next(self.batches)
+        except RuntimeError as error:
+            if f'exit code -{signal.SIGKILL:d}' not in str(error):
+                raise
+            raise Momentary(
+                'a data worker was killed, as the system does where memory is short: run the same command again with '
+                'fewer --config.data.workers'
+            ) from error
+
+    def close(self) -> None:
+        self.batches.close()
 
 
 def end_with_parent(index: int, count: int) -> None:

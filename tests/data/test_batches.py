@@ -202,6 +202,28 @@ def test_workers_end_and_shared_memory_is_freed_when_the_process_that_started_th
     assert not left
 
 
+def test_a_worker_that_was_killed_for_its_memory_is_no_fault_of_the_package():
+    code = (
+        'import multiprocessing, os, sys\n'
+        'from addsr_jax.data import sources\n'
+        'from addsr_jax.errors import guard\n'
+        'from tests.data.test_batches import made\n'
+        'def command(arguments):\n'
+        '    batches = made(sources.sample_photos(), workers=1)(0)\n'
+        '    next(batches)\n'
+        '    os.kill(multiprocessing.active_children()[0].pid, 9)\n'
+        '    for _ in range(20): next(batches)\n'
+        'code = guard(command, [])\n'
+        'os._exit(code)\n'
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, '-c', code], cwd=root, capture_output=True, timeout=300, check=False)
+    assert done.returncode == 1
+    assert b'addsr: a data worker was killed, as the system does where memory is short' in done.stderr
+    assert b'fewer --config.data.workers' in done.stderr
+    assert b'fault of addsr' not in done.stderr
+
+
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM], ids=['a terminal', 'SLURM or systemd'])
 def test_workers_leave_a_signal_to_the_whole_group_to_the_process_that_started_them(number):
     code = (
