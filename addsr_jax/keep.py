@@ -1,13 +1,15 @@
 """What a start would make anew, and always the same, is kept beside the compiled programs.
 
 Traced programs, ONNX samplers, shapes of networks and words of a model follow from this package's code, from jax and
-its settings, and from what the caller names. All of these are in a kept file's name, so that none is ever out of date;
-a file that was damaged is made again. Nothing is kept where compiled programs are not.
+its settings, from the libraries that make them, and from what the caller names. All of these are in a kept file's name,
+so that none is ever out of date; a file that was damaged is made again. Nothing is kept where compiled programs are
+not.
 """
 
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 
 import flax
@@ -20,6 +22,7 @@ from addsr_jax.errors import UserError
 
 PACKAGE = Path(__file__).parent
 MOST, MOST_BYTES = 256, 2_000_000_000  # files, and what they have together; the newest is kept whatever it has
+LIBRARIES = {'words': ('tokenizers', 'transformers'), 'program': ('qwix',)}  # {kind: beside jax; qwix makes int8}
 HASH = 16  # bytes at the beginning of a file, of the rest
 
 
@@ -29,7 +32,7 @@ def kept(kind: str, of: str, make: Callable[[], bytes]) -> bytes:
     folder = place()
     if folder is None:
         return make()
-    path = folder / f'{kind}-{_hash(f"{_code()} {_settings()} {of}".encode()).hex()}'
+    path = folder / f'{kind}-{_hash(f"{_code()} {_versions(kind)} {_settings()} {of}".encode()).hex()}'
     found = _read(path)
     if found is None:
         found = make()
@@ -76,6 +79,16 @@ def _code() -> str:
     for path in sorted(PACKAGE.rglob('*.py')):
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+@lru_cache
+def _versions(kind: str) -> str:
+    """Of the libraries that make what is kept; of none that is not installed."""
+    found = []
+    for library in LIBRARIES.get(kind, ()):
+        with suppress(metadata.PackageNotFoundError):
+            found.append(f'{library} {metadata.version(library)}')
+    return ' '.join(found)
 
 
 def _settings() -> str:

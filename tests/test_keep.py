@@ -52,6 +52,25 @@ def test_other_code_or_other_settings_of_jax_find_nothing(folder, asked, monkeyp
     assert len(list(folder.iterdir())) == 3
 
 
+@pytest.mark.parametrize(
+    ('kind', 'library', 'again'),
+    [
+        ('words', 'transformers', True),
+        ('words', 'tokenizers', True),
+        ('program', 'qwix', True),
+        ('shapes', 'transformers', False),
+    ],
+)
+def test_another_version_of_a_library_makes_anew_what_it_makes(folder, asked, monkeypatch, kind, library, again):
+    real = keep.metadata.version
+    keep._versions.cache_clear()
+    for number in ('1', '2'):
+        monkeypatch.setattr(keep.metadata, 'version', lambda name, n=number: n if name == library else real(name))
+        keep.kept(kind, 'it', lambda: asked.append(kind) or b'made')
+        keep._versions.cache_clear()
+    assert len(asked) == 1 + again
+
+
 def test_the_code_is_known_by_its_files(tmp_path, monkeypatch):
     (tmp_path / 'a.py').write_text('one')
     monkeypatch.setattr(keep, 'PACKAGE', tmp_path)
