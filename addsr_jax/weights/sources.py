@@ -107,8 +107,9 @@ def plan(
         raise UserError('convert from_pytorch needs --sd: its tokenizer, scheduler, text encoder and autoencoder')
     look = _Look()
     root = look.root(sd, ('vae', 'text_encoder', 'scheduler'))
-    vae, unet, text_encoder = (path and look.meant(path) for path in (vae, unet, text_encoder))
-    given = {'autoencoder': vae, 'text_encoder': text_encoder}
+    given = {'autoencoder': vae, 'unet': unet, 'text_encoder': text_encoder}
+    given = {kind: path and look.own(path, kind) for kind, path in given.items()}
+    unet = given['unet']
     denoisers = {
         part: look.root(place, ('unet', 'controlnet'))
         for part, place in (('teacher', seesr), ('student', addsr))
@@ -165,11 +166,21 @@ class _Look:
             return path
         if (path / 'config.json').exists():
             raise UserError(f'{path} holds one network: give the folder that holds {", ".join(inside)}')
-        files = [file for file in sorted(path.iterdir()) if file.suffix in SUFFIXES]
-        if len(files) == 1:
-            self.say(f'{path}: a folder, of which {files[0].name} is read')
-            return files[0]
-        return path
+        return self._only_file(path) or path
+
+    def own(self, path: Path, kind: str) -> Path:
+        """A network in the place of a model's: its folder, that of a model, a file, or a folder with that file."""
+        path = self.meant(path)
+        whole = (path / 'config.json').exists() or _place(path, FOLDERS.get(kind, kind)).exists()
+        return path if places.kind(path) != 'folder' or whole else self._only_file(path) or path
+
+    def _only_file(self, folder: Path) -> Path | None:
+        """The one file of tensors in a folder."""
+        files = [file for file in sorted(folder.iterdir()) if file.suffix in SUFFIXES]
+        if len(files) != 1:
+            return None
+        self.say(f'{folder}: a folder, of which {files[0].name} is read')
+        return files[0]
 
     def meant(self, path: Path, files: Iterable[str] = (INDEX, 'config.json')) -> Path:
         """The folder of a file that only says something of it; a UserError where there is neither."""

@@ -217,6 +217,15 @@ def test_a_file_where_a_folder_belongs_and_the_other_way_round(folder, tmp_path,
         sources.plan(folder, addsr=folder / 'unet')
 
 
+@pytest.mark.parametrize('option', ['vae', 'text_encoder'])
+def test_a_folder_with_one_file_of_any_name_is_a_network_s_too(folder, tmp_path, wanted, option):
+    stem = {'vae': 'diffusion_pytorch_model', 'text_encoder': 'model'}[option]
+    shutil.copy(folder / option / f'{stem}.safetensors', tmp_path / 'mine.safetensors')
+    plan = sources.plan(folder, addsr=folder, **{option: tmp_path})
+    assert hashes(plan) == wanted
+    assert f'{tmp_path}: a folder, of which mine.safetensors is read' in plan.notes
+
+
 def test_a_file_that_only_describes_a_folder_means_the_folder(folder, wanted):
     told = sources.plan(folder, addsr=folder, vae=folder / 'vae' / 'config.json')
     assert hashes(told) == wanted
