@@ -216,13 +216,14 @@ def cache() -> Iterator[Finding]:
 
     folder = runtime.cache_folder()
     places.check_writable(folder)
-    files = places.files(folder)
-    size = sum(places.size(path) for path in files)
-    text = f'cache: {folder}, {len(files)} files, {size / 1e6:.0f} MB'
-    if places.in_bucket(folder):
-        yield Finding(text)
-        return
+    text = f'cache: {folder}'
     try:
+        files = places.files(folder)
+        size = sum(places.size(path) for path in files)
+        text += f', {len(files)} files, {size / 1e6:.0f} MB'
+        if places.in_bucket(folder):
+            yield Finding(text)
+            return
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             free = shutil.disk_usage(folder).free

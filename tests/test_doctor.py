@@ -170,6 +170,11 @@ def test_a_cache_that_takes_nothing_is_told(monkeypatch, tmp_path):
     assert wrong(doctor.cache).endswith('export ADDSR_CACHE=FOLDER')
 
 
+def test_a_cache_whose_name_no_disk_can_have_is_told(monkeypatch, tmp_path):
+    monkeypatch.setattr(runtime, 'cache_folder', lambda: tmp_path / ('x' * 300))
+    assert wrong(doctor.cache) == 'nothing can be written there (File name too long): export ADDSR_CACHE=FOLDER'
+
+
 def test_a_full_disk_is_told(monkeypatch):
     monkeypatch.setattr(shutil, 'disk_usage', lambda _: namedtuple('U', 'free')(1000))
     assert wrong(doctor.cache) == 'less than 1 GB of disk is free: export ADDSR_CACHE=FOLDER of another disk'

@@ -5,6 +5,7 @@ the same call goes on from there: which photograph lies in which file depends on
 """
 
 import hashlib
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby
@@ -208,6 +209,7 @@ def _write(found: Listed, path: Path, digest: str, threads: int) -> Written:
 def _complete(folder: Path, unfinished: Path, names: list[str], done: list[Written], *, pairs: bool) -> Index:
     """The files with their index, and nothing else, in their place."""
     if not any(written.records for written in done):
+        shutil.rmtree(unfinished, ignore_errors=True)  # no call could go on from there
         raise UserError(f'none of the photographs can be used, the first is {done[0].left_out[0]}')
     sizes = tuple((unfinished / name).stat().st_size for name in names)
     index = Index(tuple(w.records for w in done), sizes, pairs)

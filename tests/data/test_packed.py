@@ -156,6 +156,7 @@ def test_packing_refuses_in_one_line_and_makes_nothing(tmp_path, monkeypatch, ca
     assert guard(pack.main, arguments) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
     assert not Path('out').exists()
+    assert not Path('.out.writing').exists()
     assert not list(Path('there').iterdir())
 
 
