@@ -10,14 +10,18 @@ set -euo pipefail
 source "$(dirname "$0")/common.bash"
 take_dry_run "$@"
 set -- "${flags[@]}"
-[[ $# -ge 3 ]] || { echo 'launch/gke.sh: give a name, an image and the flags of python -m addsr_jax.train' >&2; exit 2; }
+wrong() { echo "launch/gke.sh: $1" >&2; exit 2; }
+[[ $# -ge 3 ]] || wrong 'give a name, an image and the flags of python -m addsr_jax.train'
 name=$1 image=$2
 shift 2
 
 ACCELERATOR="${ACCELERATOR:-tpu-v5-lite-podslice}" TOPOLOGY="${TOPOLOGY:-4x4}" CHIPS="${CHIPS:-4}"
-[[ "$TOPOLOGY" =~ ^[0-9]+(x[0-9]+){1,2}$ ]] || { echo "launch/gke.sh: TOPOLOGY is $TOPOLOGY: write it like 4x4" >&2; exit 2; }
+count='[1-9][0-9]{0,4}'
+[[ "$TOPOLOGY" =~ ^$count(x$count){1,2}$ ]] || wrong "TOPOLOGY is $TOPOLOGY: write it like 4x4"
+[[ "$CHIPS" =~ ^$count$ ]] || wrong "CHIPS is $CHIPS: write the number of chips of a host, like 4"
 chips=$((${TOPOLOGY//x/ * }))
 ((CHIPS <= chips)) || CHIPS=$chips
+((chips % CHIPS == 0)) || wrong "CHIPS is $CHIPS: the $chips chips of TOPOLOGY $TOPOLOGY are no whole number of such hosts"
 hosts=$((chips / CHIPS))
 quoted=''
 for word in "$@"; do

@@ -10,8 +10,8 @@ source launch/common.bash
 arguments "$@"
 
 # Most of a step runs on one core of a device, so every core becomes a device: a power of two that batches divide by.
-devices=1
-while ((devices * 2 <= $(nproc) && devices < 8)); do devices=$((devices * 2)); done
+cores="$(nproc 2> /dev/null || getconf _NPROCESSORS_ONLN)" devices=1  # macOS has no nproc
+while ((devices * 2 <= cores && devices < 8)); do devices=$((devices * 2)); done
 export JAX_PLATFORMS="${JAX_PLATFORMS:-cpu}"
 export XLA_FLAGS="${XLA_FLAGS---xla_force_host_platform_device_count=$devices}"
 # Large pages for large arrays, where the kernel offers them.

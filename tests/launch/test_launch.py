@@ -83,6 +83,18 @@ def test_the_environment_of_make_install_is_found(script):
     assert command_of(dry(script, '--dry_run', *RUN, PYTHON=sys.executable))[0] == sys.executable
 
 
+@pytest.mark.parametrize('there', ['nproc', 'getconf'])
+def test_every_core_becomes_a_device_where_there_is_no_nproc_too(tmp_path, there):
+    for name in ('bash', 'dirname', 'basename'):
+        (tmp_path / name).symlink_to(str(shutil.which(name)))
+    (tmp_path / there).write_text('#!/usr/bin/env bash\necho 4\n')
+    (tmp_path / there).chmod(0o755)
+    (tmp_path / 'env').symlink_to(str(shutil.which('env')))
+    done = dry('local.sh', '--dry_run', *RUN, PATH=str(tmp_path))
+    assert 'XLA_FLAGS=--xla_force_host_platform_device_count=4' in done.stdout
+    assert done.stderr == ''
+
+
 @pytest.mark.parametrize('script', ['local.sh', 'gpu.sh'])
 def test_the_callers_flags_win(script):
     done = dry(script, '--dry_run', *RUN, XLA_FLAGS='--mine')
@@ -319,6 +331,34 @@ def test_wrong_use_is_one_line_and_exit_code_2(script, arguments):
     done = dry(script, *arguments, REPOSITORY='')
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ('environment', 'said'),
+    [
+        ({'CHIPS': '0'}, 'CHIPS is 0: write the number of chips of a host, like 4'),
+        ({'CHIPS': 'abc'}, 'CHIPS is abc: write'),
+        ({'CHIPS': '08'}, 'CHIPS is 08: write'),
+        ({'CHIPS': '3'}, 'CHIPS is 3: the 16 chips of TOPOLOGY 4x4 are no whole number of such hosts'),
+        ({'TOPOLOGY': '08x8'}, 'TOPOLOGY is 08x8: write it like 4x4'),
+        ({'TOPOLOGY': '4x0'}, 'TOPOLOGY is 4x0: write it like 4x4'),
+    ],
+    ids=str,
+)
+def test_a_slice_that_cannot_be_is_one_line_and_exit_code_2(environment, said):
+    done = dry('gke.sh', '--dry_run', 'run', 'image', *RUN, **environment)
+    assert (done.returncode, done.stdout) == (2, '')
+    assert done.stderr.startswith(f'launch/gke.sh: {said}')
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_slurm_s_script_is_at_home_where_it_lies_or_where_sbatch_was_called(tmp_path):
+    assert dry('slurm.sbatch', '--dry_run', *RUN, SLURM_SUBMIT_DIR=str(tmp_path)).returncode == 0
+    copy = str(shutil.copy(ROOT / 'launch' / 'slurm.sbatch', tmp_path / 'slurm_script'))  # as sbatch makes one
+    assert dry(copy, '--dry_run', *RUN, SLURM_SUBMIT_DIR=str(ROOT)).returncode == 0
+    lost = dry(copy, '--dry_run', *RUN, SLURM_SUBMIT_DIR=str(tmp_path))
+    assert lost.returncode == 2
+    assert lost.stderr == f'launch/slurm.sbatch: {tmp_path} is no checkout of addsr: call sbatch in it\n'
 
 
 def test_a_name_of_digits_is_text_to_kubernetes():
