@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms, ImageOps, TiffImagePlugin
 
+from addsr_jax import installation
 from addsr_jax.data import deep, formats, pictures, sources
 from addsr_jax.data.batches import Decoded
 from addsr_jax.errors import UserError
@@ -400,6 +401,7 @@ def test_the_limit_of_pixels_is_the_caller_s_and_above_pillow_s_own(monkeypatch)
 def test_without_pillow_heif_its_files_say_how_to_install_it(monkeypatch):
     monkeypatch.setattr(formats, 'has_heif', lambda: False)
     monkeypatch.setattr(formats, 'readable', lambda: ('JPEG', 'PNG'))
+    monkeypatch.setattr(installation, 'origin', lambda: ('', {}))  # as if pip had been given the package's name
     with pytest.raises(UserError, match=r"x cannot be read as an image: .* pip install 'addsr-jax\[heic\]'"):
         pictures.decode(HEIC, 'x')
 
