@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from html import escape
@@ -20,6 +21,7 @@ from addsr_jax.serving.work import USUAL, WORDS, Batch, Finished, Step, Worker
 FAULT = 'something went wrong on the server, which has written it down: try again, or another photo'
 STOPPING, STOPPED = 'Stopping ...', 'Stopped.'
 ONE, SEVERAL = 'one photo', 'several photos'  # one of each kind at a time; they take turns at the model
+MARKS = re.compile(r'[\\`*_{}\[\]()#|~@]|(?<=www)\.', re.IGNORECASE)  # that mean something to Markdown inside a line
 LONGEST_LIST = 20  # photos that were left out and are named on the page
 
 
@@ -52,7 +54,7 @@ def _one(worker: Worker, stops: Stops) -> None:
             words = _dial()
             with gr.Row():
                 start, stop = _buttons('one')
-            status = gr.Markdown(elem_id='status')
+            status = _status('status')
             download = gr.DownloadButton('Download', interactive=False, elem_id='download')
         with gr.Column(scale=2):
             slider = gr.ImageSlider(
@@ -83,11 +85,11 @@ def _one(worker: Worker, stops: Stops) -> None:
                     status: f'Step {work.number} of {work.count}',
                     gallery: list(told),
                     slider: (str(before), str(work.preview)),
-                    magnifier: loupe.shown(before, work.preview),
+                    magnifier: loupe.shown(before, work.preview, Path(path).name),
                 }
             elif isinstance(work, Finished):
                 width, height = work.size
-                remarks = ''.join(f'; {escape(remark)}' for remark in work.remarks)
+                remarks = ''.join(f'; {plain(remark)}' for remark in work.remarks)
                 button = gr.DownloadButton(value=str(work.file), interactive=True)
                 yield {status: f'Done: {width} x {height} pixels{remarks}', download: button}
             else:
@@ -106,7 +108,7 @@ def _several(worker: Worker, stops: Stops) -> None:
     words = _dial()
     with gr.Row():
         start, stop = _buttons('all')
-    status = gr.Markdown(elem_id='batch-status')
+    status = _status('batch-status')
     download = gr.DownloadButton('Download all', interactive=False, elem_id='download-all')
 
     def restore(paths: list[str] | None, words: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
@@ -125,6 +127,10 @@ def _several(worker: Worker, stops: Stops) -> None:
 
     start.click(restore, [found, words], [status, download], api_name='restore_all', concurrency_id=SEVERAL)
     _stopping(stop, status, stops, SEVERAL, 'stop_all')
+
+
+def _status(name: str) -> gr.Markdown:
+    return gr.Markdown(elem_id=name, latex_delimiters=[])  # two dollars in a file's name begin no formula
 
 
 def _dial() -> gr.Radio:
@@ -150,6 +156,11 @@ def _stopping(button: gr.Button, status: gr.Markdown, stops: Stops, kind: str, n
         return STOPPING if stops.stop(_session(request), kind) else STOPPED
 
     button.click(stop, None, status, concurrency_limit=None, api_name=name)
+
+
+def plain(text: str) -> str:
+    """As Markdown that shows it letter by letter: names of files are anybody's."""
+    return escape(MARKS.sub(r'\\\g<0>', text))
 
 
 def _quietly(taken: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
@@ -199,6 +210,6 @@ def _progress(batch: Batch) -> str:
     text = (
         f'Done: {batch.done - len(batch.left_out)} of {batch.count}' if batch.file else f'{batch.done} of {batch.count}'
     )
-    lines = ''.join(f'\n- left out: {escape(line)}' for line in batch.left_out[:LONGEST_LIST])
+    lines = ''.join(f'\n- left out: {plain(line)}' for line in batch.left_out[:LONGEST_LIST])
     more = len(batch.left_out) - LONGEST_LIST
     return text + ('\n' + lines if lines else '') + (f'\n- and {more} more' if more > 0 else '')

@@ -9,7 +9,7 @@ import uvicorn
 from fastapi import FastAPI
 from gradio.themes import Default
 
-from addsr_jax.serving import loupe, page
+from addsr_jax.serving import aloud, loupe, page
 from addsr_jax.serving.gate import Gate
 from addsr_jax.serving.stops import Stops
 from addsr_jax.serving.work import Worker
@@ -56,4 +56,5 @@ def mounted(worker: Worker, stops: Stops) -> Any:
         mcp_server=False,
         theme=Default(font=FONTS, font_mono=['ui-monospace', 'monospace']),
         css=loupe.CSS,
+        js=aloud.JS,
     )

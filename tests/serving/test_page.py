@@ -1,5 +1,6 @@
 """The page in a real browser, and its server under what browsers do not do: the whole of `addsr serve`."""
 
+import itertools
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from gradio_client import handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
+from addsr_jax.serving.page import plain
 from addsr_jax.weights import bundle as bundles
 from benchmarks.served import NO_BROWSER, chromium, running
 from tests import tiny
@@ -131,6 +133,64 @@ def test_a_photo_is_dropped_restored_step_by_step_compared_and_taken_away(visit,
         assert result.size == (96, 64)
         made = json.loads(result.getexif()[11])
     assert (made['source'], made['weights'], made['fidelity']) == ('photo.jpg', 'model', 0.3)
+
+
+def test_the_magnifier_is_moved_by_keys_and_pictures_and_progress_have_words(visit, photo):
+    page = visit()
+    drop(page, photo('my photo.jpg'))
+    page.click('#restore-one')
+    wait(page, 'Done')
+    assert page.locator('#status').get_attribute('aria-live') == 'polite'
+    assert [image.get_attribute('alt') for image in page.locator('#compare img').all()[:2]] == ['before', 'after']
+    large = page.get_by_alt_text('my photo.jpg, restored: arrow keys move the magnifier')
+    lens = page.locator('#magnifier .lens.after')
+    large.focus()
+    scrolled = page.evaluate('window.scrollY')
+    places = [lens.evaluate('lens => lens.style.backgroundPosition')]
+    for key in ('ArrowRight', 'ArrowDown', 'ArrowDown'):
+        page.keyboard.press(key)
+        places.append(lens.evaluate('lens => lens.style.backgroundPosition'))
+    right, down, more = (np.subtract(a, b) for a, b in itertools.pairwise(map(pixels, places)))
+    assert [list(moved) for moved in (right, down, more)] == [[16, 0], [0, 16], [0, 16]]
+    assert page.evaluate('window.scrollY') == scrolled  # the keys are the magnifier's alone
+    page.get_by_role('tab', name='Several photos').click()
+    assert page.locator('#batch-status').get_attribute('aria-live') == 'polite'
+
+
+def pixels(place):
+    """Of '-3px 4.5px'."""
+    return [round(float(number.removesuffix('px')), 3) for number in place.split()]
+
+
+def test_a_name_is_shown_letter_by_letter(visit, tmp_path):
+    page, name = visit(), '_a_ www.d.example __b__.png'
+    (tmp_path / name).write_bytes(b'')
+    page.get_by_role('tab', name='Several photos').click()
+    page.set_input_files('#photos input[type=file]', tmp_path / name)
+    page.locator('#photos .file-preview').wait_for()
+    page.click('#restore-all')
+    status = page.locator('#batch-status')
+    status.get_by_text('left out').wait_for()
+    assert f'left out: {name} cannot be read' in status.inner_text()
+    assert not status.locator('a, em, strong').count()
+
+
+def test_what_means_something_to_markdown_is_escaped_in_any_line():
+    assert plain('*a* [b](c) #1 <i> www.d x@y `z`') == (r'\*a\* \[b\]\(c\) \#1 &lt;i&gt; www\.d x\@y \`z\`')
+
+
+def test_stop_on_a_tab_where_nothing_runs_says_so_and_leaves_the_other_s_work_alone(visit, photo):
+    page = visit()
+    page.click('#stop-one')
+    wait(page, 'Stopped.')
+    drop(page, photo('large.png', 160, 150))
+    page.click('#restore-one')
+    wait(page, 'Step 0 of 1')
+    page.get_by_role('tab', name='Several photos').click()
+    page.click('#stop-all')
+    page.locator('#batch-status').get_by_text('Stopped.').wait_for()
+    page.get_by_role('tab', name='One photo').click()
+    wait(page, 'Done: 640 x 600 pixels')
 
 
 def test_what_is_no_picture_is_one_line_on_the_page_which_goes_on(visit, photo, tmp_path):
