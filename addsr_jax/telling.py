@@ -40,7 +40,7 @@ class Telling:
             self.first, self.since = count, time.monotonic()
         self.restored += count
         seconds = time.monotonic() - self.since
-        if not self.told_minutes and seconds > 5:
+        if not self.told_minutes and seconds > 5 and self.restored > self.first:
             self.told_minutes = True
             rest = seconds / (self.restored - self.first) * (self.tiles - self.restored)
             if rest > 60:

@@ -261,11 +261,18 @@ def restore_all(
                 told.no_picture(event)
     except KeyboardInterrupt:
         told.close()
-        told.note(f'{told.done} of {len(jobs)} are done: the same command does the rest')
+        told.note(f'{told.done} of {len(jobs)} are done: {the_rest(command)}')
         raise
     told.end(clock.idle / clock.seconds)
     if told.left_out:
         raise Incomplete(f'{len(told.left_out)} of {len(jobs)} pictures were left out, for the reasons above')
+
+
+def the_rest(command: Command) -> str:
+    """How to go on after an end in between. --overwrite would begin anew, and without metadata no result is known."""
+    if command.overwrite:
+        return 'with --resume in place of --overwrite the same command does the rest'
+    return f'{"with --resume " if command.no_metadata and not command.resume else ""}the same command does the rest'
 
 
 def ready(

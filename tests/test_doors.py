@@ -420,6 +420,35 @@ def test_ctrl_c_says_what_is_done_and_the_next_start_does_the_rest(nearest, fold
     assert len(results()) == 5
 
 
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        ([], 'the same command does the rest'),
+        (['--resume', '--no_metadata'], 'the same command does the rest'),
+        (['--no_metadata'], 'with --resume the same command does the rest'),
+        (['--overwrite'], 'with --resume in place of --overwrite the same command does the rest'),
+    ],
+)
+def test_ctrl_c_advises_what_does_the_rest_with_these_options(nearest, folder, capsys, options, words):
+    call = nearest.call
+
+    def interrupted(tiles, size):
+        if len(nearest.calls) == 3:
+            raise KeyboardInterrupt
+        return call(tiles, size)
+
+    nearest.call = interrupted
+    assert guard(upscale.main, [*folder, *options]) == 130
+    assert f'of 5 are done: {words}\n' in capsys.readouterr().out
+    before = {name: Path('out', name).stat().st_mtime_ns for name in results()}
+    nearest.call = call
+    again = [option for option in options if option != '--overwrite']
+    again += ['--resume'] if '--resume' in words and '--resume' not in again else []
+    assert guard(upscale.main, [*folder, *again]) == 0
+    assert len(results()) == 5
+    assert {name: Path('out', name).stat().st_mtime_ns for name in before} == before
+
+
 def test_evaluate_runs_methods_and_scores_what_is_there(capsys):
     bundles.save(tiny.bundle(tiny.LEAST), Path('model'), 'safetensors')
     for folder, side in (('lq', 32), ('hr', 128)):

@@ -54,6 +54,17 @@ def test_a_long_run_says_after_a_few_seconds_how_long_it_will_take(capsys, monke
     assert capsys.readouterr().out == 'about 16 min more\n'
 
 
+def test_tiles_that_did_not_come_yet_say_nothing_of_how_long_the_rest_will_take(capsys, monkeypatch):
+    told, now = telling.Telling(), time.monotonic()
+    told.begin(1, 1000)
+    told.more_tiles(1)
+    monkeypatch.setattr(time, 'monotonic', lambda: now + 6)
+    told.more_tiles(0)
+    assert capsys.readouterr().out == ''
+    told.more_tiles(1)
+    assert capsys.readouterr().out.startswith('about ')
+
+
 def test_names_of_any_bytes_are_json(capsys):
     told = telling.Json()
     told.begin(1, 1)

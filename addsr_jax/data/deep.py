@@ -11,13 +11,13 @@ import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
 
 from addsr_jax.data import tiff
+from addsr_jax.data.quiet import QUIET
 from addsr_jax.data.tiff import FLOATS
 
 TAGS = ExifTags.Base
 SIZ = b'\xff\x4f\xff\x51'  # begins the codestream of a JPEG 2000 (ISO 15444-1, A.5.1)
 PNG = b'\x89PNG\r\n\x1a\n'
 LARGEST_TIFF = 2**32 - 2**24  # bytes of its pixels
-LOG = cv2.utils.logging
 
 
 def white(image: Image.Image, data: bytes) -> int:
@@ -69,13 +69,11 @@ def decoded(data: bytes) -> np.ndarray:
 
 def opencv(data: bytes) -> np.ndarray:
     """What OpenCV decodes, RGB(A) or grey, as it is stored; ValueError for damage."""
-    before = LOG.setLogLevel(LOG.LOG_LEVEL_SILENT)  # or OpenCV would tell stderr in its own way
     try:
-        found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        with QUIET:
+            found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         raise ValueError('OpenCV cannot decode it') from error
-    finally:
-        LOG.setLogLevel(before)
     if found is None:
         raise ValueError('OpenCV cannot decode it, so it is damaged')
     return found if found.ndim == 2 else found[..., [2, 1, 0, 3][: found.shape[2]]]

@@ -29,13 +29,12 @@ from addsr_jax.restoration.cut import Cut
 from addsr_jax.restoration.device_model import Arrays, DeviceModel
 from addsr_jax.restoration.edges import edges_of
 from addsr_jax.restoration.film_grain import film_grain_of
-from addsr_jax.restoration.settings import FREE, SMALLEST_TILE, Settings, half_of
+from addsr_jax.restoration.settings import FREE, SMALLEST, SMALLEST_TILE, Settings, half_of
 from addsr_jax.runtime import return_freed_memory
 from addsr_jax.weights import bundle as bundles
 from addsr_jax.weights import hub, tags
 from addsr_jax.weights.bundle import Bundle
 
-SMALLEST = 8  # pixels of an input's shorter side; one of less is mirrored
 TILES = (128, 256)  # output pixels: an image that fits into a smaller tile need not pay for a whole one
 THIN = (64, *TILES)  # the same of the shorter side of one that takes several tiles
 
@@ -311,7 +310,8 @@ class Pipeline(DeviceModel):
         One of several tiles gets those of three sizes that compute the fewest pixels: so few programs suffice.
         """
         if not tile:
-            even = tuple(-(-n // self.factor) * self.factor for n in (height, width))
+            step = self.factor if self.runtime is None else self.grid  # a sampler of ONNX Runtime is made for tiles
+            even = tuple(-(-n // step) * step for n in (height, width))
             return tiling.single(*even)
         if max(height, width) <= tile:
             side = next((t for t in TILES if max(height, width) <= t < tile), tile)

@@ -14,6 +14,7 @@ OWN = "the model's own"
 SCALE, LONGEST = 4, 2**20  # enlargement; pixels of a result's side
 ENCODER_TILE, DECODER_TILE, LATENT_TILE = 512, 64, 64  # pixels; latents: of a whole picture where memory is short
 LATENT_OVERLAP = 4  # latents
+SMALLEST = 8  # pixels of a picture's side; one of less is mirrored
 SMALLEST_TILE = 192  # output pixels: neighbours share 48 on either side
 INSIDE, CROP, STRETCH = 'inside', 'crop', 'stretch'  # how a picture meets a width and a height
 PSR_WEIGHT = 0.4
@@ -327,7 +328,8 @@ class Settings(Options):
         """Width and height at which such a picture is restored, never below its own: what is asked for comes after."""
         wide, tall = self.part(width, height)[2:]
         factor = max(1, self.enlargement(wide, tall))
-        return max(1, round(wide * factor)), max(1, round(tall * factor))
+        wide, tall = max(wide, SMALLEST), max(tall, SMALLEST)
+        return round(wide * factor), round(tall * factor)
 
     def part(self, width: int, height: int) -> tuple[int, int, int, int]:
         """Left, top, width and height of what of a picture of that size becomes the result: its middle, or all."""

@@ -1,5 +1,7 @@
 """Colours of more than 8 bits keep them where something reads them, and elsewhere it is said that 8 are left."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import pytest
@@ -51,6 +53,13 @@ def test_where_16_bits_become_8_it_is_said(monkeypatch):
 
     monkeypatch.setattr(deep, 'decoded', fails)
     assert words in pictures.decode_picture(data, 'x').remarks
+
+
+def test_opencv_s_level_of_telling_is_as_before_after_many_threads_have_read():
+    level, data = cv2.utils.logging.getLogLevel(), cv2.imencode('.png', DEEP)[1].tobytes()
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: deep.decoded(data), range(400)))
+    assert cv2.utils.logging.getLogLevel() == level
 
 
 def test_8_bits_say_nothing():

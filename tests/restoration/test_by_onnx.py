@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import json
 from types import SimpleNamespace
+from typing import Any
 
 import jax
 import numpy as np
@@ -63,6 +64,13 @@ def test_mirror_images_and_the_sampler_alone_go_through_it_too(model, folder, to
     alone = model.sample(lq, jax.random.key(0), steps=1)
     assert isinstance(alone, jax.Array)
     np.testing.assert_allclose(alone, xla.sample(lq, jax.random.key(0), steps=1), atol=2 / 255)
+
+
+def test_a_whole_picture_for_it_has_sides_that_a_tile_can_have_and_for_xla_no_more_than_latents_need():
+    whole = {None: (36, 44), 'a runtime': (48, 48)}
+    for runtime, shape in whole.items():
+        model: Any = SimpleNamespace(runtime=runtime, factor=4, grid=16)
+        assert pipeline.Pipeline.plan(model, 36, 41, tile=0).shape == shape
 
 
 @needs_onnx

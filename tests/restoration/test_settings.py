@@ -96,6 +96,12 @@ def test_what_is_stretched_along_one_side_is_restored_at_no_more_than_four_times
     assert wide * tall <= 4.1 * 400 * 400
 
 
+def test_a_picture_below_the_smallest_counts_as_large_as_it_is_restored():
+    assert Settings(width=500).restored(1, 1) == (4000, 4000)
+    assert Settings().restored(3, 40) == (32, 160)
+    assert Settings().restored(8, 9) == (32, 36)
+
+
 def test_every_colour_that_can_be_asked_for_can_be_made():
     assert set(COLORS) - {'none', 'adain'} == set(finish.FIXES)  # adain sees whole pictures
 
