@@ -66,6 +66,7 @@ class DeviceModel:
         unused = sorted(set(settings) & OF_FILES)
         if unused:
             raise UserError(f'sample: {", ".join(unused)} concern whole pictures and not the sampler: use upscale')
+        self._check_sampled(lq, key)
         chosen = from_data(Settings, {**settings, 'tile': 0}, 'sample.')
         sampling = self._sampling(chosen)
         shape = (
@@ -77,6 +78,15 @@ class DeviceModel:
         drawn = jax.vmap(lambda k: jax.random.normal(k, shape))(keys)
         words = np.repeat(self.words(chosen)[None], lq.shape[0], axis=0)
         return jnp.asarray(self._sample(lq, drawn, words, None, chosen))
+
+    def _check_sampled(self, lq: Any, key: Any) -> None:
+        """UserError for what `sample` cannot take, of which jax would say how it failed and not why."""
+        shape = lq.shape if isinstance(lq, np.ndarray | jax.Array) else ()
+        if len(shape) != 4 or shape[3] != 3 or any(n % self.grid or not n for n in shape[1:3]):
+            found = list(shape) or type(lq).__name__
+            raise UserError(f'sample: lq is [B, H, W, 3] with H and W multiples of {self.grid}, not {found}')
+        if not isinstance(key, np.ndarray | jax.Array) or key.ndim > 1:
+            raise UserError('sample: key is one of jax.random.key(SEED)')
 
     @property
     def factor(self) -> int:

@@ -1,6 +1,7 @@
 """What a user's image goes through: bicubic upsampling, fixed-shape tiles, a sampler, the finish."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -55,6 +56,8 @@ def load(
     sampler; with 'onnx' `tell` is given a line where one is made, which takes a minute, once. UserError says what is
     wrong with a folder or a name, or why there is no such kernel here.
     """
+    if not isinstance(path_or_name, str | os.PathLike):
+        raise UserError(f"load takes 'nano', a folder, or ORG/NAME of a hub, not {type(path_or_name).__name__}")
     runs = by_onnx.runtime(runtime, tell)
     mesh = mesh or sharding.make_mesh('data:1', jax.local_devices()[:1])
     name = dtype if isinstance(dtype, str | None) else jnp.dtype(dtype).name
@@ -172,6 +175,8 @@ class Pipeline(DeviceModel):
     def cut(self, image: np.ndarray | Image.Image, settings: Settings, name: str) -> Cut:
         """A picture [H, W] or [H, W, 3] enlarged and ready to be restored tile by tile; `joined` is the way back."""
         given = _as_array(image)
+        if not isinstance(name, str):
+            raise UserError(f'name is the text that decides the noise, like a file name, not {type(name).__name__}')
         settings = self._tagged(given, settings)
         height, width = given.shape[:2]
         scale = max(1, settings.enlargement(width, height))
@@ -350,6 +355,8 @@ def _as_array(image: np.ndarray | Image.Image) -> np.ndarray:
     """uint8 or uint16 [H, W, 3]; Pillow's by the rules that files are read by."""
     if isinstance(image, Image.Image):
         return pictures.from_pillow(image)
+    if not isinstance(image, np.ndarray | jax.Array):
+        raise UserError(f'an image is an array or an image of Pillow here, not {type(image).__name__}')
     if image.dtype not in (np.uint8, np.uint16) or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise UserError(f'an image is uint8 or uint16 [H, W, 3], not {image.dtype} {list(image.shape)}')
     return image

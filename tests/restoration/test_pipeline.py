@@ -131,6 +131,28 @@ def test_settings_that_mean_nothing_to_the_sampler_alone_are_refused(model, sett
         model.sample(np.zeros((1, 64, 64, 3), np.float32), jax.random.key(0), **settings)
 
 
+LQ = np.zeros((1, 64, 64, 3), np.float32)
+OF_ANOTHER_TYPE = {
+    'name': (lambda model: model.upscale(SMALL, name=3), '^name is the text .* not int'),
+    'name of steps': (lambda model: next(model.upscale_steps(SMALL, name=b'a')), '^name is the text .* not bytes'),
+    'tagged': (lambda model: model.tag_probabilities('a.png'), '^an image is an array .* not str'),
+    'lq of text': (lambda model: model.sample('a.png', jax.random.key(0)), r'^sample: lq is \[B, H, W, 3\] .* not str'),
+    'lq of one': (lambda model: model.sample(LQ[0], jax.random.key(0)), r'^sample: lq .* not \[64, 64, 3\]'),
+    'lq between': (
+        lambda model: model.sample(LQ[:, :63], jax.random.key(0)),
+        r'^sample: lq .* not \[1, 63, 64, 3\]',
+    ),
+    'a seed': (lambda model: model.sample(LQ, 0), '^sample: key is one of jax.random.key'),
+    'weights': (lambda model: pipeline.load(3), "^load takes 'nano', a folder, or ORG/NAME of a hub, not int"),
+}
+
+
+@pytest.mark.parametrize(('call', 'message'), OF_ANOTHER_TYPE.values(), ids=OF_ANOTHER_TYPE)
+def test_what_is_of_another_type_is_one_line_at_the_door(model, call, message):
+    with pytest.raises(UserError, match=message):
+        call(model)
+
+
 def test_the_sampler_alone_goes_through_windows(model):
     lq = np.random.default_rng(0).uniform(-1, 1, (1, 192, 192, 3)).astype(np.float32)
     whole, windows = (model.sample(lq, jax.random.key(0), steps=1, latent_tile=side) for side in (0, 32))
