@@ -102,7 +102,7 @@ def test_what_is_too_large_is_refused_with_what_the_same_command_takes(arguments
 def test_without_libtpu_a_slice_is_refused_with_the_command_that_brings_it():
     with (
         mock.patch.object(hardware.importlib.util, 'find_spec', return_value=None),
-        mock.patch.object(installation, 'origin', lambda: ('', {})),  # as if pip had been given the package's name
+        mock.patch.object(installation, 'origin', return_value=('', {})),  # as if pip had been given the package's name
         pytest.raises(UserError, match=r"pip install 'addsr-jax\[plan\]'"),
     ):
         hardware.machine('v5e:2x4')

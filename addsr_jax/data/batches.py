@@ -311,8 +311,8 @@ class OfWorkers(Iterator[dict[str, np.ndarray]]):
 def end_with_parent(index: int, count: int) -> None:
     """Called in a worker, which ends with the process that started it, however that ends: what they share is freed.
 
-    A terminal's Ctrl-C and the SIGTERM of timeout, systemd or SLURM reach workers too, and are the starting process's to
-    answer: it writes a checkpoint first. As there, OpenCV uses one thread.
+    A terminal's Ctrl-C and the SIGTERM of timeout, systemd or SLURM reach workers too, and are the starting process's
+    to answer: it writes a checkpoint first. As there, OpenCV uses one thread.
     """
     cv2.setNumThreads(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

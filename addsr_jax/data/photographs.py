@@ -52,7 +52,7 @@ def photographs(folder: Path, *, recursive: bool, without: Path | None = None) -
 
 
 def text_of(photograph: Path, texts: frozenset[Path] | None = None) -> Path | None:
-    """The text beside a photograph, which is its caption, if there is one; texts: all there are, None: it is looked for."""
+    """The text beside a photograph, which is its caption, if there is one. texts: all there are; None: look for it."""
     beside = map(photograph.with_suffix, TEXTS)
     return next((path for path in beside if (path.exists() if texts is None else path in texts)), None)
 
