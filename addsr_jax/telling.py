@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -161,11 +162,15 @@ class Bar(Telling):
 
     def line(self, text: str) -> None:
         if self.total <= FEW:
-            self.bar.write(text, file=sys.stdout)
+            self._beside(super().line, text)
 
     def complaint(self, text: str) -> None:
+        self._beside(super().complaint, text)
+
+    def _beside(self, tell: Callable[[str], None], text: str) -> None:
+        """By what the other lines go through, which knows the letters that a terminal lacks."""
         self.bar.clear()
-        super().complaint(text)
+        tell(text)
         self.bar.refresh()
 
     def end(self, idle: float) -> None:

@@ -87,3 +87,13 @@ def test_a_bar_is_for_terminals_alone(monkeypatch, capsys):
     assert '[1/2] out/a.png' in out
     assert '1/2' in err
     assert '[2/2] left out: broken' in err
+
+
+def test_a_bar_tells_names_that_the_terminal_has_no_letters_for(monkeypatch, capsys):
+    monkeypatch.setattr('sys.stderr.isatty', lambda: True)
+    monkeypatch.setenv('TERM', 'xterm')
+    bar = telling.telling(quiet=False, as_json=False)
+    bar.begin(2, 2)
+    bar.picture(event('\udcff.png'))
+    bar.end(0.0)
+    assert r'[1/2] out/\udcff.png' in capsys.readouterr().out
