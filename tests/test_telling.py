@@ -1,5 +1,6 @@
 """What upscale tells: times in words, a summary, and how long a long run will take."""
 
+import io
 import json
 import time
 from pathlib import Path
@@ -89,11 +90,13 @@ def test_a_bar_is_for_terminals_alone(monkeypatch, capsys):
     assert '[2/2] left out: broken' in err
 
 
-def test_a_bar_tells_names_that_the_terminal_has_no_letters_for(monkeypatch, capsys):
+def test_a_bar_tells_names_that_the_terminal_has_no_letters_for(monkeypatch):
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding='latin-1', write_through=True)
+    monkeypatch.setattr('sys.stdout', stdout)
     monkeypatch.setattr('sys.stderr.isatty', lambda: True)
     monkeypatch.setenv('TERM', 'xterm')
     bar = telling.telling(quiet=False, as_json=False)
     bar.begin(2, 2)
-    bar.picture(event('\udcff.png'))
+    bar.picture(event('été 🐈.png'))
     bar.end(0.0)
-    assert r'[1/2] out/\udcff.png' in capsys.readouterr().out
+    assert '[1/2] out/été \\U0001f408.png'.encode('latin-1') in stdout.buffer.getvalue()
