@@ -26,8 +26,8 @@ def load_beside(path_or_name: str | Path, name: str, abstract: Tree) -> Tree:
         before, restored = attempts.attempt(partial(_read_beside, path, abstract))
     except attempts.Failed as error:
         raise UserError(
-            f'{path} does not fit this run ({error}): set clip of both optimizers back to 0 or not 0, as in the run '
-            'that wrote it, or delete that folder to start with new optimizers and a new discriminator'
+            f'{path} does not fit this run ({error}): delete that folder to start with new optimizers and a new '
+            'discriminator, or clip gradients, or do not, as the run that wrote it (--config.optimizer.clip)'
         ) from error
     model_file.check(model_file.read(folder), name, hashes.of_tree(restored), path)
     finite.check(restored, path)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -163,7 +164,10 @@ def test_a_signal_ends_the_starts_with_the_code_of_the_training(tmp_path, number
     python.chmod(0o755)
     command = ['bash', str(ROOT / 'launch' / 'supervise.sh'), *RUN]
     environment = {**os.environ, 'PYTHON': str(python), 'PAUSE': '1' if code is not None else '60'}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
+    hears = partial(signal.signal, number, signal.SIG_DFL)  # a shell's background leaves Ctrl-C out, for all below it
+    with subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=hears
+    ) as run:
         try:
             assert run.stderr is not None
             if code is None:

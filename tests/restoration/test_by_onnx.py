@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ from PIL import Image
 
 from addsr_jax import keep, sharding, upscale
 from addsr_jax.errors import UserError, guard
+from addsr_jax.installation import with_extra
 from addsr_jax.restoration import by_onnx, pipeline
 from addsr_jax.restoration.settings import Settings
 
@@ -133,7 +135,7 @@ def test_a_runtime_that_is_not_there_is_one_line(monkeypatch, folder):
     with pytest.raises(UserError, match="runtime is 'torch': choose one of xla, onnx"):
         pipeline.load(folder, runtime='torch')
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
-    with pytest.raises(UserError, match=r"needs jax2onnx, onnx, onnxruntime: pip install 'addsr-jax\[onnx\]'"):
+    with pytest.raises(UserError, match=f'needs jax2onnx, onnx, onnxruntime: {re.escape(with_extra("onnx"))}'):
         pipeline.load(folder, runtime='onnx')
 
 

@@ -1,5 +1,6 @@
 """Eight bits: products of UNet and ControlNet are sums of int32, near the float ones, and nothing else changes."""
 
+import re
 import sys
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 
 from addsr_jax import sharding
 from addsr_jax.errors import UserError
+from addsr_jax.installation import with_extra
 from addsr_jax.networks import int8
 from addsr_jax.networks.build import apply, build
 from addsr_jax.restoration import pipeline
@@ -75,6 +77,6 @@ def test_a_picture_in_windows_has_programs_of_its_own(model):
 
 def test_without_qwix_it_is_one_line(model, monkeypatch):
     monkeypatch.setitem(sys.modules, 'qwix', None)
-    with pytest.raises(UserError, match=r"int8 needs qwix: pip install 'addsr-jax\[int8\]'"):
+    with pytest.raises(UserError, match=f'int8 needs qwix: {re.escape(with_extra("int8"))}'):
         drawn(model, steps=1, int8=True)
     assert not Settings().int8
