@@ -9,6 +9,7 @@ import resource
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from addsr_jax.errors import complain
 ARENA_MAX = -8  # M_ARENA_MAX of glibc's mallopt
 FEW = 4  # cores
 PROBE = 1_000_000  # bytes that a disk which is not full takes
+MEMINFO, OWN_GROUP, GROUPS = Path('/proc/meminfo'), Path('/proc/self/cgroup'), Path('/sys/fs/cgroup')
 
 
 def prepare() -> None:
@@ -153,18 +155,32 @@ def is_out_of_memory(error: Exception) -> bool:
 def free_memory() -> float:
     """Bytes of this machine's memory that a process may still take: of the system, or of its container if less."""
     free = float('inf')
-    meminfo = Path('/proc/meminfo')
-    if meminfo.exists():
-        line = next(text for text in meminfo.read_text().splitlines() if text.startswith('MemAvailable'))
+    if MEMINFO.exists():
+        line = next(text for text in MEMINFO.read_text().splitlines() if text.startswith('MemAvailable'))
         free = int(line.split()[1]) * 1024
     elif hasattr(os, 'sysconf') and 'SC_PHYS_PAGES' in os.sysconf_names:
         free = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2  # as much as half is nearly always there
-    group = Path('/sys/fs/cgroup')
+    return min([free, *_left_in_groups()])
+
+
+def _left_in_groups() -> Iterator[int]:
+    """Bytes below the limit of every control group (version 2) that this process is in: of a container, of a job.
+
+    Files that lie in memory until it is wanted are counted there as used, and are free all the same.
+    """
     try:
-        most, used = (group.joinpath(name).read_text().strip() for name in ('memory.max', 'memory.current'))
-    except OSError:
-        return free
-    return free if most == 'max' else min(free, int(most) - int(used))
+        own = next(line[3:] for line in OWN_GROUP.read_text().splitlines() if line.startswith('0::'))
+    except (OSError, StopIteration):
+        return
+    folder = GROUPS / own.strip('/')
+    for group in (folder, *(above for above in folder.parents if above.is_relative_to(GROUPS))):
+        try:
+            most, used, said = (group.joinpath(f'memory.{name}').read_text() for name in ('max', 'current', 'stat'))
+        except OSError:  # the root of all groups has no limit
+            continue
+        if most.strip() != 'max':
+            files = dict(line.split() for line in said.splitlines()).get('inactive_file', 0)
+            yield int(most) - int(used) + int(files)
 
 
 def memory(*, peak: bool = False) -> float:

@@ -84,3 +84,34 @@ def test_where_nothing_can_be_kept_one_line_says_so_once(told, monkeypatch, caps
         assert jax.config.jax_compilation_cache_dir is None  # pyright: ignore
     (line,) = capsys.readouterr().err.splitlines()
     assert f'compiled programs are not kept, and every start compiles: nothing can be written into {folder}' in line
+
+
+@pytest.mark.parametrize(
+    ('own', 'limits', 'left'),
+    [
+        ('/', {'.': (16e9, 15.9e9, 12e9)}, 12.1e9),  # a container: 12 GB of what it uses are files
+        ('/job/step', {'job': (8e9, 3e9, 1e9), 'job/step': ('max', 2e9, 0)}, 6e9),
+        ('/job/step', {'.': (9e9, 8e9, 0), 'job': (8e9, 3e9, 0), 'job/step': (4e9, 2e9, 1e9)}, 1e9),
+    ],
+)
+def test_free_memory_is_what_every_group_leaves_and_kept_files_are_free(own, limits, left, monkeypatch, tmp_path):
+    (tmp_path / 'own').write_text(f'0::{own}\n')
+    for name, (most, used, files) in limits.items():
+        group = tmp_path / 'groups' / name
+        group.mkdir(parents=True, exist_ok=True)
+        (group / 'memory.max').write_text(f'{most if most == "max" else int(most)}\n')
+        (group / 'memory.current').write_text(f'{int(used)}\n')
+        (group / 'memory.stat').write_text(f'anon 5\ninactive_file {int(files)}\n')
+    monkeypatch.setattr(runtime, 'OWN_GROUP', tmp_path / 'own')
+    monkeypatch.setattr(runtime, 'GROUPS', tmp_path / 'groups')
+    meminfo = tmp_path / 'meminfo'
+    meminfo.write_text(f'MemAvailable: {10**9} kB\n')
+    monkeypatch.setattr(runtime, 'MEMINFO', meminfo)
+    assert runtime.free_memory() == left
+
+
+def test_without_groups_free_memory_is_the_system_s(monkeypatch, tmp_path):
+    (tmp_path / 'meminfo').write_text('MemAvailable: 5 kB\n')
+    monkeypatch.setattr(runtime, 'MEMINFO', tmp_path / 'meminfo')
+    monkeypatch.setattr(runtime, 'OWN_GROUP', tmp_path / 'none')
+    assert runtime.free_memory() == 5 * 1024
