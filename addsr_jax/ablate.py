@@ -8,7 +8,7 @@ The same command again goes on where it stopped. DIR/ablation.md, DIR/ablation.j
 import dataclasses
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def check_large_enough(pairs: 'Sequence[comparison.Pair]', metrics: Sequence[str]) -> None:
     """A UserError where no true picture has a figure that is asked for, before hours of training."""
-    from addsr_jax.data.pictures import size_of
+    from addsr_jax.data.heads import size_of
     from addsr_jax.evaluation.figures import FIGURES
 
     largest = max(min(size_of(pair.high) or (0, 0)) for pair in pairs)
@@ -124,11 +124,13 @@ def score_all(
     plan: Plan, trained: dict[str, Path], pairs: 'Sequence[comparison.Pair]', workdir: Path
 ) -> 'dict[str, list[report.Score]]':
     """Scores of every run, of the first seed's curve, and of the teacher with bicubic."""
+    from addsr_jax import hashes
     from addsr_jax.restoration import comparison, pipeline
 
     # the students are compared, with the grain that they leave
     defaults = Settings(color='wavelet', grain=0.0, overshoot=FREE, calm=0.0, plain=0.0, edges=0.0, film_grain=0.0)
     first = plan.seeds[0]
+    pictures = {pair.name: [hashes.of_file(path) for path in (pair.low, pair.high)] for pair in pairs}
     shared = cache(lambda: pipeline.load(trained[first]))  # every run has these networks: programs are compiled once
 
     def score(name: str, weights: Path, methods: Sequence[str], settings: Settings) -> 'list[report.Score]':
@@ -136,7 +138,7 @@ def score_all(
             model = dataclasses.replace(shared(), params=pipeline.load(weights).params)
             return comparison.make_methods(left, settings, lambda: model)
 
-        record = workdir / name / f'scores_{told_apart(weights, settings, pairs)}.json'
+        record = workdir / name / f'scores_{told_apart(weights, settings, pictures)}.json'
         return comparison.scored(record, pairs, methods, make, lambda line: say(f'{name} {line}'), plan.metrics)
 
     blind = dataclasses.replace(defaults, psr_weight=0.0)
@@ -149,18 +151,13 @@ def score_all(
     return scored
 
 
-def told_apart(weights: Path, settings: Settings, pairs: 'Sequence[comparison.Pair]') -> str:
-    """What scores are of: tensors, settings and pictures. Those of others lie in files of their own."""
+def told_apart(weights: Path, settings: Settings, pictures: Mapping[str, list[str]]) -> str:
+    """What scores are of: tensors, settings and hashes of pictures. Those of others lie in files of their own."""
     from addsr_jax import hashes
     from addsr_jax.weights import bundle
 
-    pictures = {pair.name: [hashes.of_file(path) for path in (pair.low, pair.high)] for pair in pairs}
-    said = {
-        'weights': bundle.described(weights).content,
-        'settings': to_data(settings),
-        'pictures': pictures,
-    }
-    return hashes.of_json(said)[:12]
+    content = bundle.described(weights).content
+    return hashes.of_json({'weights': content, 'settings': to_data(settings), 'pictures': pictures})[:12]
 
 
 def write_results(plan: Plan, scored: 'dict[str, list[report.Score]]', workdir: Path) -> None:

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from addsr_jax import convert, spec_json
-from addsr_jax.data import pictures
+from addsr_jax.data import heads, pictures
 from addsr_jax.errors import UserError, guard
 from addsr_jax.sizes import NANO
 from addsr_jax.training.checkpoints import Checkpoints
@@ -97,7 +97,7 @@ class LastNet(Exception):
 
 def seen(path: Path) -> list[str]:
     """As training and the commands read a picture."""
-    return [str(pictures.read(path).shape), str(pictures.size_of(path))]
+    return [str(pictures.read(path).shape), str(heads.size_of(path))]
 
 
 def arrays(path: Path) -> list[str]:

@@ -27,7 +27,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from addsr_jax.data import pictures
+from addsr_jax.data import heads, pictures
 from addsr_jax.weights import conversion
 from addsr_jax.weights.reader import open_file, read_tensor
 from benchmarks import limits, mutations
@@ -59,7 +59,7 @@ def inspected(path: Path) -> list[str]:
 
 
 def picture(path: Path) -> list[str]:
-    return [str(pictures.read(path).shape), str(pictures.size_of(path))]
+    return [str(pictures.read(path).shape), str(heads.size_of(path))]
 
 
 TARGETS = {

@@ -400,15 +400,21 @@ def test_a_program_reads_lines_of_json_and_quiet_says_nothing(nearest, folder, c
     assert 'in/b.png' in told.err
 
 
-def test_ctrl_c_says_what_is_done_and_the_next_start_does_the_rest(nearest, folder, capsys):
+def interrupted(nearest):
+    """Ctrl-C comes after three calls of the model; its call as it was."""
     call = nearest.call
 
-    def interrupted(tiles, size):
+    def until_ctrl_c(tiles, size):
         if len(nearest.calls) == 3:
             raise KeyboardInterrupt
         return call(tiles, size)
 
-    nearest.call = interrupted
+    nearest.call = until_ctrl_c
+    return call
+
+
+def test_ctrl_c_says_what_is_done_and_the_next_start_does_the_rest(nearest, folder, capsys):
+    call = interrupted(nearest)
     assert guard(upscale.main, folder) == 130
     told = capsys.readouterr()
     assert 'of 5 are done: the same command does the rest' in told.out
@@ -430,14 +436,7 @@ def test_ctrl_c_says_what_is_done_and_the_next_start_does_the_rest(nearest, fold
     ],
 )
 def test_ctrl_c_advises_what_does_the_rest_with_these_options(nearest, folder, capsys, options, words):
-    call = nearest.call
-
-    def interrupted(tiles, size):
-        if len(nearest.calls) == 3:
-            raise KeyboardInterrupt
-        return call(tiles, size)
-
-    nearest.call = interrupted
+    call = interrupted(nearest)
     assert guard(upscale.main, [*folder, *options]) == 130
     assert f'of 5 are done: {words}\n' in capsys.readouterr().out
     before = {name: Path('out', name).stat().st_mtime_ns for name in results()}

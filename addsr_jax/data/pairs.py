@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from addsr_jax import places
-from addsr_jax.data import pictures
+from addsr_jax.data import heads, pictures
 from addsr_jax.data.photographs import Found, photographs
 from addsr_jax.errors import UserError, printable
 
@@ -77,7 +77,7 @@ def check_sizes(pairs: Sequence[Pair], factor: int) -> None:
     chosen = [near[i * len(near) // count] for i in range(count)]
 
     def sizes(pair: Pair) -> tuple[tuple[int, int] | None, ...]:
-        return pictures.size_of(pair.low), pictures.size_of(pair.high)
+        return heads.size_of(pair.low), heads.size_of(pair.high)
 
     with ThreadPoolExecutor(TOGETHER) as pool:
         for pair, (low, high) in zip(chosen, pool.map(sizes, chosen), strict=True):

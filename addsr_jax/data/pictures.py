@@ -76,7 +76,7 @@ def decode_picture(data: bytes, name: str, limit: int = LIMIT) -> Picture:
         if tags is not None:
             tiff.check(data, tags)
             data = tiff.together(data, tags)
-        if tags is not None and _is_of_numbers(tags):
+        if tags is not None and is_of_numbers(tags):
             return _of_numbers(data, tags, limit)
         try:
             image = Image.open(io.BytesIO(data), formats=formats.readable())
@@ -136,56 +136,9 @@ def eight_bits(values: np.ndarray) -> np.ndarray:
     return np.rint(scaled, out=scaled).astype(np.uint8)
 
 
-@dataclass(frozen=True)
-class Head:
-    """What the head of a file says."""
-
-    size: tuple[int, int]  # width and height, upright
-    bits: int  # of a channel, 8 where there are fewer
-
-
-def head_of(path: Path) -> Head | None:
-    """None where a file has no head that is understood: it is named when it is read."""
-    try:
-        data = path.read_bytes() if path.is_file() else b''
-        containers.check(data)
-        with QUIET:
-            tags = tiff.directory(data)
-            if tags is not None and _is_of_numbers(tags):
-                return _head_of_numbers(data, tags)
-            with Image.open(io.BytesIO(data), formats=formats.readable()) as image:
-                return _head(image, data)
-    except Exception:  # decoders raise nearly everything
-        return None
-
-
-def _head(image: Image.Image, data: bytes) -> Head:
-    of_mode = 16 if image.mode[0] in 'IF' and not heif.is_one(image) else 8
-    # Pillow says a TIFF's size upright, and decodes a PNG to look for EXIF behind its pixels
-    knows = image.format != 'TIFF' and (image.format != 'PNG' or 'exif' in image.info)
-    turn = metadata.orientation(image) if knows else 1
-    return Head(_upright(image.size, turn), max(of_mode, _bits(image, data)))
-
-
-def _head_of_numbers(data: bytes, tags: tiff.Tags) -> Head:
-    tiff.check(data, tags)
-    stored = int(tags[TAGS.ImageWidth]), int(tags[TAGS.ImageLength])
-    return Head(_upright(stored, tags.get(TAGS.Orientation, 1)), 16)
-
-
-def _upright(size: tuple[int, int], orientation: int) -> tuple[int, int]:
-    return (size[1], size[0]) if orientation in LYING else size
-
-
-def _is_of_numbers(tags: tiff.Tags) -> bool:
+def is_of_numbers(tags: tiff.Tags) -> bool:
     """Whether a TIFF is one that others than Pillow decode."""
     return tiff.is_floats(tags) or tiff_numbers.are_unusual(tags)
-
-
-def size_of(path: Path) -> tuple[int, int] | None:
-    """Width and height that the head of a file says, upright; None where it says none."""
-    head = head_of(path)
-    return None if head is None else head.size
 
 
 def _content(path: Path, limit: int) -> bytes:
@@ -256,13 +209,13 @@ def _deep(image: Image.Image, data: bytes) -> tuple[int, np.ndarray | None]:
 
     Of an opened picture that is not yet decoded.
     """
-    bits = _bits(image, data)
+    bits = bits_of(image, data)
     if heif.is_one(image):
         return bits, heif.decoded(image, data) if bits > 8 and heif.is_decoded(image) else None
     return bits, deep.colours(image, data) if bits > 8 else None
 
 
-def _bits(image: Image.Image, data: bytes) -> int:
+def bits_of(image: Image.Image, data: bytes) -> int:
     """Of a channel of colours, as the file of an opened picture says."""
     return heif.bits(image, data) if heif.is_one(image) else deep.white(image, data).bit_length()
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from addsr_jax import atomic, places
-from addsr_jax.data import formats, pictures
+from addsr_jax.data import formats, heads, pictures
 from addsr_jax.data.formats import LIMIT, WRITTEN
 from addsr_jax.errors import UserError
 from addsr_jax.restoration import results
@@ -89,7 +89,7 @@ def plan_jobs(inputs: Sequence[str], naming: Naming, settings: Settings, limit: 
 
 def _sized(job: Job, settings: Settings, limit: int) -> Job:
     """With the size that its file's head says; 0 x 0 where it cannot be read, and is named then."""
-    head = None if places.in_bucket(job.source) else pictures.head_of(job.source)  # whose answers are slow
+    head = None if places.in_bucket(job.source) else heads.head_of(job.source)  # whose answers are slow
     if head is None or head.size[0] * head.size[1] > limit:
         return job
     result, restored = settings.size(*head.size), settings.restored(*head.size)
@@ -248,7 +248,7 @@ def remaining(jobs: Sequence[Job], wanted: Making, *, overwrite: bool, resume: b
 def _is_finished(job: Job, wanted: Making) -> bool:
     """Whether a result is of the wanted making. BMP has no place to say so: there its size decides."""
     if job.format == 'BMP' and job.pixels and wanted(job, '') is not None:
-        return pictures.size_of(job.target) == job.result
+        return heads.size_of(job.target) == job.result
     found = results.made_by(job.target)
     if found is None:
         return False

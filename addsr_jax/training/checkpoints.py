@@ -80,6 +80,12 @@ class Checkpoints:
         """The newest step, which may still be on its way to the disk."""
         return self.manager.latest_step() if 'manager' in self.__dict__ else max(self.steps, default=None)
 
+    def check_steps(self, steps: int) -> None:
+        """A UserError where the run is further than `steps`, which it shall go to."""
+        done = self.latest or 0
+        if done > steps:
+            raise UserError(f'{self.workdir} is at step {done}, beyond --config.steps {steps}: raise steps')
+
     def save(self, step: int, state: Tree, score: float | None = None) -> None:
         """Saves in the background; every step took a batch. `score`: the held-out PSNR where there is one."""
         beside = ocp.args.JsonSave(record.made(state, step, score))

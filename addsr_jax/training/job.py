@@ -62,12 +62,11 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
             tokenizer,
         )
     steps_before = config.claim(workdir, options, start.content, writes=False)
-    not_beyond(workdir, options)
+    Checkpoints.open(workdir, options.keep).check_steps(options.steps)
     announce(options, settled.remat, mesh, shapes, source, report)
     with lock.alone(workdir, report) if processes.first() else nullcontext():
-        config.claim(
-            workdir, options, start.content, writes=processes.first()
-        )  # again: another run may have come and gone meanwhile
+        # again: another run may have come and gone meanwhile
+        config.claim(workdir, options, start.content, writes=processes.first())
         processes.wait('claimed')
         # RAM tags before the start is on the devices: both may not fit there
         taken = captions.tagged(options, source, workdir, report) if captions.asked(options) else source
@@ -95,13 +94,6 @@ def run(options: TrainOptions, workdir: Path, report: Callable[[str], None]) -> 
             write_final(stage, result.state, start, spec, options, mesh, workdir / 'final')
             report(f'{workdir / "final"} holds the result')
     return result.finished
-
-
-def not_beyond(workdir: Path, options: TrainOptions) -> None:
-    """A UserError where the run is further than it shall go, before anything of it changes."""
-    done = max(Checkpoints.open(workdir, options.keep).steps, default=0)
-    if done > options.steps:
-        raise UserError(f'{workdir} is at step {done}, beyond --config.steps {options.steps}: raise steps')
 
 
 def announce(

@@ -77,6 +77,7 @@ def train(
     """
     sharding.check_batch(mesh, options.batch_size, options.accumulate)
     checkpoints, rates_of = Checkpoints.open(workdir, options.keep), Rates(rates, options.steps, steps_before)
+    checkpoints.check_steps(options.steps)
     own = report if processes.first() else complain_as_one_of_several
     with Signals(own) as signals:
         begun = begin(stage, params, shapes, batches.shapes, checkpoints, mesh, seed, report)
@@ -84,9 +85,6 @@ def train(
         if start:
             report(f'resuming at step {start}')
             rates_of.say_jumps(start, report)
-        if start > options.steps:
-            raise UserError(f'{workdir} is at step {start}, beyond --config.steps {options.steps}: raise steps')
-
         writers = Writers.open(workdir, options.steps, options.batch_size, options.log_every, report)
         writers.start(start, state.params)
         undecodable = Undecodable(record_name, own, files)

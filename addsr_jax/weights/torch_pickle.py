@@ -13,19 +13,19 @@ import pickletools
 import struct
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 
 from addsr_jax.errors import UserError, printable
 from addsr_jax.weights.stored import Stored
+from addsr_jax.weights.torch_archive import Archive, Refused
 
 STORAGES = {
     'torch DoubleStorage': np.dtype(np.float64),
@@ -45,8 +45,6 @@ PARAMETER = 'torch._utils _rebuild_parameter'
 NAMES = {ORDERED_DICT, TENSOR, PARAMETER, *STORAGES}
 ENTRY = b'PK\x03\x04'  # first bytes of an archive
 LARGEST_DESCRIPTION = 16 << 20  # bytes of data.pkl; RAM's, with 1,000 tensors, takes 0.3 MB
-LARGEST_DIRECTORY = 1 << 20  # bytes of the list of entries; a hundred for a tensor
-SEARCHED = 1 << 18  # bytes at the end of a file in which zipfile looks for where that list is
 MOST_STEPS = 300_000  # opcodes of a description; thirty for a tensor
 LARGEST_KEY = 1 << 31  # of a dict whose keys are numbers: larger ones can be chosen to share one hash, all of them
 DEEPEST = 32  # dicts inside dicts
@@ -67,10 +65,6 @@ DAMAGES = (
     OverflowError,
     MemoryError,
 )
-
-
-class Refused(ValueError):
-    """The description holds something else than tensors in dicts."""
 
 
 @dataclass(frozen=True)
@@ -95,54 +89,6 @@ class View:
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
-
-
-class Opening:
-    """A file for zipfile, which reads the list of entries whole, and all fields in it, before anybody can ask how many.
-
-    Closed when nobody has it any more.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open('rb')
-        self.left: int | None = LARGEST_DIRECTORY + SEARCHED  # bytes; None: it is open
-        self.seek, self.tell, self.seekable = self._file.seek, self._file.tell, self._file.seekable
-
-    def read(self, size: int = -1) -> bytes:
-        if self.left is None:
-            return self._file.read(size)
-        content = self._file.read(self.left + 1 if size < 0 else min(size, self.left + 1))
-        self.left -= len(content)
-        if self.left < 0:
-            raise Refused(f'its list of entries has more than {LARGEST_DIRECTORY} bytes, far more than tensors need')
-        return content
-
-    def __del__(self) -> None:
-        if hasattr(self, '_file'):
-            self._file.close()
-
-
-class Archive:
-    """A file of torch.save, which stays open for as long as one of its tensors may be read."""
-
-    def __init__(self, path: Path) -> None:
-        file = Opening(path)
-        self.file = zipfile.ZipFile(cast(Any, file))
-        file.left = None
-        self._uses: Counter[str] = Counter()
-        self._last = ('', b'')  # of storages that several tensors share: its entry, and its bytes
-
-    def used(self, entry: str) -> None:
-        """One more tensor is in the storage."""
-        self._uses[entry] += 1
-
-    def storage(self, entry: str) -> bytes:
-        name, content = self._last
-        if name != entry:
-            content = self.file.read(entry)  # zipfile checks the sum
-            if self._uses[entry] > 1:
-                self._last = entry, content
-        return content
 
 
 def read(path: Path) -> dict[str, Any]:

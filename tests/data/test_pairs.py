@@ -147,7 +147,7 @@ def test_pairs_that_do_not_match_are_one_line_and_nothing_is_written(number, fol
 
 def test_a_pair_whose_head_does_not_tell_is_refused_when_it_is_read_and_replaced(folders, monkeypatch):
     Image.new('RGB', (25, 24)).save(folders[1] / 'b.bmp')
-    monkeypatch.setattr(pairs.pictures, 'size_of', lambda path: None)
+    monkeypatch.setattr(pairs.heads, 'size_of', lambda path: None)
     source = Decoded(opened(folders))
     assert [source[i]['replaced'] for i in range(4)] == [-1, 1, -1, -1]
 

@@ -16,7 +16,7 @@ import pytest
 from PIL import ExifTags, Image, ImageCms, ImageOps, TiffImagePlugin
 
 from addsr_jax import installation
-from addsr_jax.data import deep, formats, pictures, sources
+from addsr_jax.data import deep, formats, heads, pictures, sources
 from addsr_jax.data.batches import Decoded
 from addsr_jax.errors import UserError
 from addsr_jax.restoration.pipeline import _as_array
@@ -233,17 +233,17 @@ def test_the_head_of_a_file_says_how_large_it_is_when_it_stands_upright(tmp_path
     path = tmp_path / f'a.{kind.lower()}'
     path.write_bytes(picture(RGB, format=kind, exif=exif(orientation)))
     height, width = pictures.read(path).shape[:2]
-    assert pictures.head_of(path) == pictures.Head((width, height), bits=8)
+    assert heads.head_of(path) == heads.Head((width, height), bits=8)
 
 
 def test_the_head_of_a_file_says_whether_it_has_more_than_eight_bits(tmp_path):
     path = tmp_path / 'a.png'
     path.write_bytes(picture(DEEP, format='PNG'))
-    assert pictures.head_of(path) == pictures.Head(DEEP.shape[::-1], bits=16)
+    assert heads.head_of(path) == heads.Head(DEEP.shape[::-1], bits=16)
     path.write_bytes(opencv(DEEP_RGB))
-    assert pictures.head_of(path) == pictures.Head(DEEP.shape[::-1], bits=16)
+    assert heads.head_of(path) == heads.Head(DEEP.shape[::-1], bits=16)
     path.write_bytes(b'none')
-    assert pictures.head_of(path) is None
+    assert heads.head_of(path) is None
 
 
 @pytest.mark.parametrize('kind', KINDS)

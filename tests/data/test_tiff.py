@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from PIL import ExifTags, Image, ImageCms
 
-from addsr_jax.data import metadata, pictures
+from addsr_jax.data import heads, metadata, pictures
 from addsr_jax.errors import PictureError
 
 RGB = np.random.default_rng(0).integers(0, 256, (12, 18, 3)).astype(np.uint8)
@@ -143,14 +143,14 @@ def test_the_head_of_numbers_that_pillow_does_not_open_says_their_size_upright_a
 ):
     path = tmp_path / 'a.tif'
     path.write_bytes(tiff(OF_NUMBERS[kind], orientation=orientation))
-    assert pictures.head_of(path) == pictures.Head(pictures.open_picture(path).size, 16)
-    assert pictures.size_of(path) == ((18, 12) if orientation == 1 else (12, 18))
+    assert heads.head_of(path) == heads.Head(pictures.open_picture(path).size, 16)
+    assert heads.size_of(path) == ((18, 12) if orientation == 1 else (12, 18))
 
 
 def test_of_a_tiff_of_floats_without_a_size_there_is_no_head(tmp_path):
     path = tmp_path / 'a.tif'
     path.write_bytes(changed(written(FLOATS, photometric='rgb'), 'ImageWidth', [0]))
-    assert pictures.head_of(path) is None
+    assert heads.head_of(path) is None
 
 
 @pytest.mark.parametrize('values', [DEEP, FLOATS], ids=['16 bits', 'floats'])
