@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -162,12 +161,11 @@ def test_a_signal_ends_the_starts_with_the_code_of_the_training(tmp_path, number
         f'{"sys.exit(1)" if code is None else "while True: time.sleep(0.1)"}\n'
     )
     python.chmod(0o755)
-    command = ['bash', str(ROOT / 'launch' / 'supervise.sh'), *RUN]
+    # A shell's background leaves Ctrl-C out, for all that it starts: this hears it again.
+    hears = f'import os, signal, sys; signal.signal({number}, signal.SIG_DFL); os.execvp(sys.argv[1], sys.argv[1:])'
+    command = [sys.executable, '-c', hears, 'bash', str(ROOT / 'launch' / 'supervise.sh'), *RUN]
     environment = {**os.environ, 'PYTHON': str(python), 'PAUSE': '1' if code is not None else '60'}
-    hears = partial(signal.signal, number, signal.SIG_DFL)  # a shell's background leaves Ctrl-C out, for all below it
-    with subprocess.Popen(
-        command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=hears
-    ) as run:
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
         try:
             assert run.stderr is not None
             if code is None:
