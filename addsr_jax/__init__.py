@@ -18,18 +18,24 @@ __all__ = ['load']
 
 
 def load(
-    path_or_name: Any, mesh: Any = None, dtype: Any = None, attention: str = 'auto', runtime: str = 'xla'
+    path_or_name: Any,
+    mesh: Any = None,
+    dtype: Any = None,
+    attention: str = 'auto',
+    runtime: str = 'xla',
+    method: str | None = None,
 ) -> 'Pipeline':
     """A model that is ready to upscale: 'nano' (shipped), a folder of training (`final/`) or `convert`, or a name.
 
     'ORG/NAME' or 'ORG/NAME@REVISION' is a model on a hub, fetched once (docs/weights.md). mesh: a jax Mesh to spread
     tiles over (default: the first device). dtype: of weights and compute (default: float32 on CPU, bfloat16
     elsewhere). attention: a kernel of `ops.attention` (default: the quickest of the device). runtime: 'onnx' restores
-    by ONNX Runtime, on CPUs (docs/export.md). `errors.UserError` says what is wrong with a name or a folder, which may
+    by ONNX Runtime, on CPUs (docs/export.md). method: 'addsr' or 'seesr', where no other will be asked for, so that the
+    other's networks take no memory. `errors.UserError` says what is wrong with a name or a folder, which may
     lie in a bucket (`gs://`). Compiled programs are kept as the commands keep them, unless jax has been told where.
     """
     from addsr_jax.restoration import pipeline  # jax and the networks are imported when they are needed
     from addsr_jax.runtime import keep_programs
 
     keep_programs()
-    return pipeline.load(path_or_name, mesh, dtype, attention, runtime)
+    return pipeline.load(path_or_name, mesh, dtype, attention, runtime, method=method)

@@ -81,7 +81,7 @@ def serve(listening: socket.socket, command: Command, computing: Computing, limi
     from addsr_jax.runtime import prepare
 
     prepare()
-    model = loaded(command.weights, computing)
+    model = loaded(command.weights, computing, settings.method)
     os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'  # before gradio is imported
     from addsr_jax.serving import server
     from addsr_jax.serving.store import Store
@@ -122,13 +122,14 @@ def warm(worker: 'Worker', stop: threading.Event) -> None:
         complain(f'nothing is compiled ahead: {type(error).__name__}: {printable(str(error))}')
 
 
-def loaded(weights: str, computing: Computing) -> Any:
+def loaded(weights: str, computing: Computing, method: str) -> Any:
     """The model, as a Pipeline; what is fetched for it is told, and what its dial was not measured on."""
     import addsr_jax
     from addsr_jax.weights import hub
 
     say(f'loading {weights}')
-    model = addsr_jax.load(hub.located(weights, say), dtype=computing.dtype, attention=computing.attention)
+    place = hub.located(weights, say)
+    model = addsr_jax.load(place, dtype=computing.dtype, attention=computing.attention, method=method)
     if weights != fidelity.MEASURED_ON:
         say(fidelity.elsewhere(weights))
     return model

@@ -173,11 +173,7 @@ class DeviceModel:
     def sampling_and_params(self, settings: Settings) -> tuple[Sampling, Tree]:
         """What the settings ask for, and the parameters that its program takes."""
         sampling = self._sampling(settings)
-        if sampling.method.part not in self.params:
-            raise UserError(
-                f'these weights hold no {sampling.method.part}, which --method {settings.method} needs: '
-                f'they have {", ".join(sorted(self.params))}'
-            )
+        program.check_holds(sampling.method, self.params)
         if sampling.tiny_decoder != 'none' and 'tiny_decoder' not in self.params:
             raise UserError(
                 'these weights hold no tiny decoder: leave out --tiny_decoder, train one (configs/tiny_decoder.py), or '

@@ -30,6 +30,7 @@ from addsr_jax.restoration.cut import Cut
 from addsr_jax.restoration.device_model import Arrays, DeviceModel
 from addsr_jax.restoration.edges import edges_of
 from addsr_jax.restoration.film_grain import film_grain_of
+from addsr_jax.restoration.program import only_for
 from addsr_jax.restoration.settings import FREE, SMALLEST, SMALLEST_TILE, Settings, half_of
 from addsr_jax.runtime import return_freed_memory
 from addsr_jax.weights import bundle as bundles
@@ -47,14 +48,16 @@ def load(
     attention: str = 'auto',
     runtime: str = 'xla',
     tell: Callable[[str], object] = complain,
+    method: str | None = None,
 ) -> 'Pipeline':
     """A model that is ready to upscale: 'nano', a folder that training (`final/`) or `convert` wrote, or ORG/NAME.
 
     ORG/NAME[@REVISION] is a model on a hub (`weights.hub`). mesh: devices to spread tiles over, default the first one.
     dtype: of weights and compute, default float32 on CPU and bfloat16 elsewhere. attention: a kernel of
     `ops.attention.KERNELS`, or 'auto', the quickest that the devices have. runtime: one of `specs.RUNTIMES` for the
-    sampler; with 'onnx' `tell` is given a line where one is made, which takes a minute, once. UserError says what is
-    wrong with a folder or a name, or why there is no such kernel here.
+    sampler; with 'onnx' `tell` is given a line where one is made, which takes a minute, once. method: 'addsr' or
+    'seesr', where no other will be asked for: the networks of the others are not loaded. UserError says what is wrong
+    with a folder or a name, or why there is no such kernel here.
     """
     if not isinstance(path_or_name, str | os.PathLike):
         raise UserError(f"load takes 'nano', a folder, or ORG/NAME of a hub, not {type(path_or_name).__name__}")
@@ -63,7 +66,11 @@ def load(
     name = dtype if isinstance(dtype, str | None) else jnp.dtype(dtype).name
     dtype = sharding.compute_dtype(mesh, name or 'auto')
     kernel = chosen_attention(attention, mesh.devices.flat[0], dtype)
-    bundle = bundles.adapted(bundles.load(hub.located(path_or_name), dtype, mesh=mesh))
+    place = hub.located(path_or_name)
+    only = None
+    if method is not None:
+        only = only_for(from_data(Settings, {'method': method}, 'load.').of_method, bundles.parts_of(place))
+    bundle = bundles.adapted(bundles.load(place, dtype, mesh=mesh, only=only))
     model = dataclasses.replace(built(bundle, mesh, dtype, kernel), runtime=runs)
     return_freed_memory()
     return model

@@ -1,5 +1,6 @@
 """The compiled sampling of a batch of tiles: one program for each `Sampling` and shape, lowered from shapes alone."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,8 +14,10 @@ from jax.sharding import Mesh
 from addsr_jax import keep, sharding, trees
 from addsr_jax.diffusion import sampler
 from addsr_jax.diffusion.denoiser import Conditioning, Denoiser, to_unit
+from addsr_jax.diffusion.methods import METHODS, Method
 from addsr_jax.diffusion.sampler import At, Begun, Inputs, Sampling, State
 from addsr_jax.diffusion.stepwise import Stepwise
+from addsr_jax.errors import UserError
 from addsr_jax.networks.build import Networks, apply, build
 from addsr_jax.networks.int8 import in_int8
 from addsr_jax.ops.attention import chosen
@@ -29,6 +32,21 @@ SHARED = ('autoencoder', 'text_encoder', 'prompt_extractor')
 def parts(sampling: Sampling) -> tuple[str, ...]:
     """The parts of the parameters that a program takes."""
     return (*SHARED, sampling.method.part, *(() if sampling.tiny_decoder == 'none' else ('tiny_decoder',)))
+
+
+def only_for(method: Method, held: Iterable[str]) -> set[str]:
+    """Of the parts held those that no other method alone asks for; a UserError where its own is missing."""
+    check_holds(method, held)
+    return set(held) - ({other.part for other in METHODS.values()} - {method.part})
+
+
+def check_holds(method: Method, held: Iterable[str]) -> None:
+    """A UserError where weights of these parts lack the method's own."""
+    if method.part not in held:
+        raise UserError(
+            f'these weights hold no {method.part}, which --method {method.name} needs: '
+            f'they have {", ".join(sorted(held))}'
+        )
 
 
 def asked(networks: Networks, sampling: Sampling) -> Networks:

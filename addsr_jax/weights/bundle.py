@@ -196,6 +196,11 @@ def load(
     return _bundle(folder, record, spec, params, shared)
 
 
+def parts_of(path_or_name: str | Path) -> list[str]:
+    """The names of the parts that the folder says it has."""
+    return list(_opened(path_or_name)[1]['parts'])
+
+
 def described(path_or_name: str | Path) -> Bundle:
     """What `load` loads, with shapes in the place of tensors; that a folder's files have them is looked at.
 

@@ -18,8 +18,8 @@ def test_weights_are_found_on_a_hub_aloud_and_others_than_the_dial_was_measured_
     weights, notes, monkeypatch, capsys
 ):
     monkeypatch.setattr(hub, 'located', lambda text, report: report(f'fetching {text}') or f'kept/{text}')
-    monkeypatch.setattr(addsr_jax, 'load', lambda path, **rest: path)
-    assert serve.loaded(weights, Computing()) == f'kept/{weights}'
+    monkeypatch.setattr(addsr_jax, 'load', lambda path, *, method, **rest: (path, method))
+    assert serve.loaded(weights, Computing(), 'addsr') == (f'kept/{weights}', 'addsr')
     told = capsys.readouterr().out
     assert told.startswith(f'loading {weights}\nfetching {weights}\n')
     assert told.count(f'was measured on nano, not on {weights}') == notes
