@@ -131,9 +131,7 @@ def to_pytorch(arguments: Sequence[str]) -> None:
 
 def inspect(arguments: Sequence[str]) -> None:
     p = Parser('convert inspect', 'Says what a folder of weights or a file of tensors holds.')
-    p.add_argument(
-        'path', metavar='PATH', type=places.local, help="'nano', a folder, or a .safetensors, .bin or .pth file"
-    )
+    p.add_argument('path', metavar='PATH', help="'nano', a folder, or a .safetensors, .bin or .pth file")
     p.declare(Known)
     values = p.parse_args(arguments)
     known = _known(take(values, Known))

@@ -20,6 +20,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, command: str, description: str):
         super().__init__(prog=f'addsr {command}', description=description, allow_abbrev=False)
         self._headings: dict[str, argparse._ArgumentGroup] = {}
+        self._blank: set[str] = set()  # what may be empty
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:  # pyright: ignore
         """As argparse's; the usage line names what has to be given and leaves the rest to the list below it."""
@@ -31,7 +32,14 @@ class Parser(argparse.ArgumentParser):
             elif action.required:
                 needed.append(f'{action.option_strings[0]} {shape}')
         self.usage = ' '.join(['%(prog)s', *needed, '[options]'])
-        return super().parse_args(args, namespace)
+        found = super().parse_args(args, namespace)
+        for action in self._actions:
+            given = getattr(found, action.dest, None)
+            texts = given if isinstance(given, list) else [given]
+            if action.dest not in self._blank and any(isinstance(text, str) and not text.strip() for text in texts):
+                what = action.option_strings[-1] if action.option_strings else action.metavar or action.dest
+                raise UserError(f'{what} is empty: it may come from a variable that has no value')
+        return found
 
     def error(self, message: str):
         raise UserError(f'{self.prog.removeprefix("addsr ")}: {message}: see {self.prog} --help')
@@ -51,6 +59,7 @@ class Parser(argparse.ArgumentParser):
             place = self if not said.group else self._heading(said.group)
             flags = [f'-{said.short}'] * bool(said.short) + [f'--{name}']
             text, none = help_line(annotation, said, given.get(name)), argparse.SUPPRESS
+            self._blank |= {name} if said.blank else set()
             if annotation is bool:
                 place.add_argument(*flags, action='store_true', help=text, default=none)
             else:

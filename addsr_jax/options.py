@@ -47,6 +47,7 @@ class Option:
     bucket: bool = False  # of a path: it may lie in a bucket
     short: str = ''  # one letter that a flag has as well
     unset: str = ''  # what it is where nobody gives a value
+    blank: bool = False  # of a text: it may hold nothing
 
 
 def option(help: str, *, default: Any = dataclasses.MISSING, **rest: Any) -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from addsr_jax.data.photographs import named
+from addsr_jax import places
 from addsr_jax.errors import UserError, complain, guard
 from addsr_jax.flags import Parser, require, say, take
 from addsr_jax.options import Options, option
@@ -36,11 +36,10 @@ def main(arguments: Sequence[str]) -> None:
         'Packs photographs, with the texts beside them as captions, for --config.data.source=packed. Pictures that '
         'training could not use are named and left out. A call that was stopped goes on when it is given again.',
     )
-    p.add_argument('folders', nargs='+', type=named, metavar='FOLDER', help='photographs, in subfolders too')
+    p.add_argument('folders', nargs='+', metavar='FOLDER', help='photographs, in subfolders too')
     p.declare(Command)
     values = p.parse_args(arguments)
-    named(getattr(values, 'lq', '.'))
-    command = take(values, Command)
+    command, folders = take(values, Command), [places.local(folder) for folder in values.folders]
     require('train', 'grain', 'array_record', 'msgpack')
     from addsr_jax.data import packing
     from addsr_jax.training import lock
@@ -48,9 +47,9 @@ def main(arguments: Sequence[str]) -> None:
     output = command.output
     if output.exists():
         raise UserError(f'{output} exists already: choose another --output, or remove it first')
-    if command.lq is not None and len(values.folders) > 1:
+    if command.lq is not None and len(folders) > 1:
         raise UserError('--lq goes with one folder of true pictures: pack each pair of folders by itself')
-    found = packing.listed_pairs(values.folders[0], command.lq) if command.lq else packing.listed(values.folders)
+    found = packing.listed_pairs(folders[0], command.lq) if command.lq else packing.listed(folders)
     if found.remark:
         say(f'{len(found.paths)} photographs, left out: {found.remark}')
     unfinished = packing.unfinished_beside(output)

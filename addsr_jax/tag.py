@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from addsr_jax import atomic
-from addsr_jax.data.photographs import named, photographs, text_of
+from addsr_jax import atomic, places
+from addsr_jax.data.photographs import photographs, text_of
 from addsr_jax.errors import Incomplete, PictureError, UserError, complain, guard
 from addsr_jax.flags import Parser, say, take
 from addsr_jax.options import Options, option
@@ -33,11 +33,11 @@ class Command(Options):
 
 def main(arguments: Sequence[str]) -> None:
     p = Parser('tag', 'Writes STEM.txt with the tags of every image in a folder; training reads them as captions.')
-    p.add_argument('folder', type=named, help='images, in subfolders too')
+    p.add_argument('folder', metavar='FOLDER', help='images, in subfolders too')
     p.declare(Command)
     values = p.parse_args(arguments)
     command = take(values, Command)
-    wanted = texts_of(photographs(values.folder, recursive=True).paths)
+    wanted = texts_of(photographs(places.local(values.folder), recursive=True).paths)
     there = [] if command.overwrite else [path for path in wanted if text_of(path)]
     if there:
         say(f'{len(there)} of {len(wanted)} images have a text, which stays: --overwrite replaces it')

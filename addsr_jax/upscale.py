@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from addsr_jax.restoration.folder import How
 
 LONGEST_SUFFIX = 200  # bytes, beside which a name, a digest and an ending find room in a file's name
-EMPTY = ('--suffix', '--prompt', '--negative_prompt')  # whose values may be nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +46,7 @@ class Command(Options):
         "what follows the image's name in the result's",
         default=None,
         unset='_x4, or the size that was asked for',
+        blank=True,
         group=RESULT,
     )
     quality: int = option(
@@ -155,10 +155,8 @@ def parser() -> Parser:
 
 
 def check_words(arguments: Sequence[str]) -> None:
-    """Refuses what a shell makes of a variable without a value, and files that look like options."""
-    for before, word in zip(('', *arguments), arguments, strict=False):
-        if not word.strip() and before not in EMPTY:
-            raise UserError('an argument is empty: it may come from a variable that has no value')
+    """Refuses files that look like options."""
+    for word in arguments:
         if word[:1] == '-' and word != '-' and os.path.lexists(word):
             raise UserError(f'{word} begins with a dash, as options do: write ./{word}')
         if word.startswith('-output'):

@@ -136,8 +136,8 @@ UPSCALE = [
     (['photo.png', '-o', 'out', '--suffix', 'a' * 250], '--suffix has more than 200 bytes'),
     (['photo.png', '-o', 'out', '--scale', '2', '--width', '50'], 'scale and width or height both say'),
     (['photo.png', '-o', 'photo.png/out'], 'cannot be a folder, since'),
-    (['', '-o', 'out'], 'an argument is empty'),
-    (['photo.png', '-o', ''], 'an argument is empty'),
+    (['', '-o', 'out'], 'INPUT is empty: it may come from a variable that has no value'),
+    (['photo.png', '-o', ''], '--output is empty'),
     (['-dash.png', '-o', 'out'], '-dash.png begins with a dash, as options do: write ./-dash.png'),
 ]
 

@@ -18,6 +18,7 @@ class Oven(Options):
     mode: str = option('how it heats', default='fan', choices=('fan', 'grill'), group='heating')
     minutes: int = option('how long', default=0, low=0, high=600, multiple_of=5, unit='minutes', group='heating')
     door: bool = option('left open, 5 % of the way', default=False, group='heating')
+    icing: str = option('words on it', default='none', blank=True)
     inner: str = option('no flag', default='x')
 
 
@@ -52,12 +53,23 @@ def test_typed_texts_become_values_and_the_rest_keeps_its_default():
         (['--degree', '5'], '^bake: unrecognized arguments: --degree 5: see addsr bake --help$'),
         (['--inner', 'y'], 'unrecognized arguments'),
         (['--minutes'], 'expected one argument'),
+        (['-d', ''], '^--dish is empty: it may come from a variable that has no value$'),
+        (['--mode='], '^--mode is empty'),
+        (['--degrees', ' '], '^--degrees is empty'),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_flag(arguments, message):
     with pytest.raises(UserError, match=message) as refused:
         baked('-d', 'pie', *arguments)
     assert len(str(refused.value).splitlines()) == 1
+
+
+def test_only_a_text_that_may_be_blank_is():
+    assert baked('-d', 'pie', '--icing', '').icing == ''
+    cooks = Parser('bake', 'Bakes.')
+    cooks.add_argument('cooks', nargs='+', metavar='COOK')
+    with pytest.raises(UserError, match=r'^COOK is empty: it may come from a variable'):
+        cooks.parse_args(['Ann', ''])
 
 
 def test_all_mistakes_are_said_at_once():

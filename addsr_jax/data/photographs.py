@@ -29,13 +29,6 @@ class Found:
         return ', '.join(f'{count} {reason}' for reason, count in sorted(self.left_out.items()))
 
 
-def named(text: str) -> Path:
-    """The folder of an argument, on this machine; a UserError for an empty one, which would be the current folder."""
-    if not text.strip():
-        raise UserError('the name of a folder is empty: it may come from a variable that has no value')
-    return places.local(text)
-
-
 def photographs(folder: Path, *, recursive: bool, without: Path | None = None) -> Found:
     """Regular files with an ending of a picture, in subfolders too if `recursive`; links are followed.
 

@@ -178,14 +178,14 @@ class Settings(Options):
     film_grain: float | None = _levels(
         'adds grain of that deviation, as photographs have it, but where the picture is calm; 0: none',
     )
-    prompt: str = option('words about the picture', default='', group=WORDS)
+    prompt: str = option('words about the picture', default='', blank=True, group=WORDS)
     tags: str | None = option(
         "what the prompt extractor's tagging head says of the picture; '': nothing",
         default=None,
         unset="the picture's own, where the weights have a list of tags",
         group=WORDS,
     )
-    negative_prompt: str | None = option('what to stay away from', default=None, unset=OWN, group=WORDS)
+    negative_prompt: str | None = option('what to stay away from', default=None, unset=OWN, blank=True, group=WORDS)
     tile: int = option(
         f'side of a tile, {SMALLEST_TILE} or more; 0: the whole picture at once',
         default=512,

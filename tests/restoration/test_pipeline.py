@@ -533,7 +533,7 @@ def test_weights_without_the_part_that_a_method_needs_say_so(tmp_path):
     with pytest.raises(UserError, match='hold no student'):
         pipeline.load(tmp_path / 'model').upscale(IMAGE, **FAST)
     (tmp_path / 'model' / 'teacher.safetensors').unlink()  # not looked at: the names decide
-    with pytest.raises(UserError, match='no student, which --method addsr needs: they have .*teacher'):
+    with pytest.raises(UserError, match=r'no student, which --method addsr needs: they have .*teacher'):
         pipeline.load(tmp_path / 'model', method='addsr')
 
 
@@ -543,5 +543,5 @@ def test_a_model_for_one_method_restores_as_the_whole_and_lacks_the_networks_of_
     np.testing.assert_array_equal(one.upscale(SMALL, **FAST), model.upscale(SMALL, **FAST))
     with pytest.raises(UserError, match='hold no teacher, which --method seesr needs'):
         one.upscale(SMALL, method='seesr')
-    with pytest.raises(UserError, match='load.method.*choose one of addsr, seesr'):
+    with pytest.raises(UserError, match=r'load.method.*choose one of addsr, seesr'):
         pipeline.load(folder, method='best')
