@@ -1,4 +1,4 @@
-"""The denoiser D(z, t; conditioning) that samplers and losses see, and what it is conditioned on.
+"""The denoiser F(z, t; conditioning) that samplers and losses see, and what it is conditioned on.
 
 No sampler, loss or stage asks whether a network predicts noise or velocity.
 """
@@ -37,7 +37,7 @@ def to_unit(images: jax.Array) -> jax.Array:
 
 @dataclass(frozen=True)
 class Denoiser:
-    """Networks and schedule of one model as functions of their parameters {part: tree}; D is that of `part`.
+    """Networks and schedule of one model as functions of their parameters {part: tree}; F is that of `part`.
 
     Large pictures go through `windows`.
     """
@@ -129,7 +129,7 @@ class Denoiser:
         return (mean + std * noise).astype(jnp.float32) * self.networks.spec.autoencoder.scaling_factor
 
     def decode(self, params: Tree, latents: jax.Array, lq: jax.Array) -> jax.Array:
-        """clip(D): images [B, H, W, 3] in [-1, 1] of scaled latents; a guided D sees lq, [B, H, W, 3] in [-1, 1]."""
+        """clip(D): images [B, H, W, 3] in [-1, 1] of scaled latents; a guided D sees `lq`, which is like them."""
         latents = latents / self.networks.spec.autoencoder.scaling_factor
         images = apply(self.networks.autoencoder, params['autoencoder'], latents, lq, method='decode')
         return jnp.clip(images.astype(jnp.float32), -1, 1)

@@ -279,7 +279,7 @@ def make(recipe: Recipe, objective: AddsrObjective) -> Stage:
     parts = ('autoencoder', 'text_encoder', 'prompt_extractor', 'teacher', *small, *judges, *distances)
 
     def update(state: State, frozen: Tree, batch: Batch) -> tuple[State, Metrics]:
-        """D learns from sg(x_theta); then the student from the D just updated."""
+        """The heads learn from sg(x_theta); then the student from the heads just updated."""
         key = jax.random.fold_in(jax.random.key(recipe.seed), state.step)
         samples = {'batch': batch, 'draws': draw(key, recipe.spec, objective, batch)}
         run = partial(forward, losses, state.params, frozen)
