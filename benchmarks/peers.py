@@ -70,7 +70,12 @@ def main() -> None:
 
 
 def restorers(names: list[str]) -> dict[str, comparison.Restore]:
-    ours = comparison.make_methods([n for n in names if n not in PEERS], Settings(), lambda: pipeline.load('nano'))
+    own = [name for name in names if name not in PEERS and name != 'bicubic']
+    asked = {name.partition('-')[0] for name in own}
+    method = asked.pop() if len(asked) == 1 else None  # whose networks alone are loaded, as `addsr upscale` does
+    ours = comparison.make_methods(
+        [name for name in names if name not in PEERS], Settings(), lambda: pipeline.load('nano', method=method)
+    )
     return {name: peer(name) if name in PEERS else ours[name] for name in names}
 
 

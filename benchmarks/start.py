@@ -3,8 +3,9 @@
     python -m benchmarks.start [--pictures 5]
 
 One picture of 128 x 128, four times larger, by the embedded model in one step; the rows follow one another in a
-process of their own. Seconds of wall time; memory as the system counts it (resident, and its highest so far). Then what
-each network computes for such a picture, beside a product of two large matrices.
+process of their own. Seconds of wall time; memory as the system counts it (resident, what of it are files of libraries,
+of which it has as much in place as it likes, and the highest so far). Then what each network computes for such a
+picture, beside a product of two large matrices.
 """
 
 import argparse
@@ -30,9 +31,10 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory() as cache:
         environment = {**os.environ, 'ADDSR_CACHE': cache, 'PYTHONPATH': str(ROOT)}
+        of_rows = ('what', 's', 'CPU-s', 'MB', 'of it files', 'most MB')
         for name, what, titles in (
-            ('First start', 'rows', ('what', 's', 'CPU-s', 'MB', 'most MB')),
-            ('Second start', 'rows', ('what', 's', 'CPU-s', 'MB', 'most MB')),
+            ('First start', 'rows', of_rows),
+            ('Second start', 'rows', of_rows),
             ('Networks', 'networks', ('what', 'GFLOP', 'ms', 'GFLOP/s')),
         ):
             tell(f'\n{name}:\n\n| {" | ".join(titles)} |\n| {" | ".join(["---"] * len(titles))} |\n')
@@ -57,8 +59,8 @@ class Clock:
         wall, cpu = time.monotonic(), time.process_time()
         took = f'{(wall - self.wall) / count:.2f} | {(cpu - self.cpu) / count:.2f}'
         status = dict(line.split(':', 1) for line in Path('/proc/self/status').read_text().splitlines())
-        now, most = (int(status[name].split()[0]) // 1024 for name in ('VmRSS', 'VmHWM'))
-        tell(f'{MARK}{what} | {took} | {now} | {most} |\n')
+        now, files, most = (int(status[name].split()[0]) // 1024 for name in ('VmRSS', 'RssFile', 'VmHWM'))
+        tell(f'{MARK}{what} | {took} | {now} | {files} | {most} |\n')
         self.wall, self.cpu = time.monotonic(), time.process_time()
 
 
