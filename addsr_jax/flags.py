@@ -59,7 +59,8 @@ class Parser(argparse.ArgumentParser):
             place = self if not said.group else self._heading(said.group)
             flags = [f'-{said.short}'] * bool(said.short) + [f'--{name}']
             text, none = help_line(annotation, said, given.get(name)), argparse.SUPPRESS
-            self._blank |= {name} if said.blank else set()
+            if said.blank:
+                self._blank.add(name)
             if annotation is bool:
                 place.add_argument(*flags, action='store_true', help=text, default=none)
             else:

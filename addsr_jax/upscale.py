@@ -287,8 +287,8 @@ def ready(
     told.note(f'loading {command.weights}' + (f' onto {len(devices)} devices' if len(devices) > 1 else ''))
     mesh = sharding.make_mesh('data:-1', devices)
     weights = hub.located(command.weights, told.note)
-    how_computed = (mesh, computing.dtype, computing.attention, computing.runtime)
-    model = pipeline.load(weights, *how_computed, told.note, settings.method)
+    asked = (mesh, computing.dtype, computing.attention, computing.runtime, told.note)
+    model = pipeline.load(weights, *asked, method=settings.method)
     model = with_words(model, command, told)
     if settings.fidelity is not None and command.weights != fidelity.MEASURED_ON:
         told.note(fidelity.elsewhere(command.weights))

@@ -70,12 +70,10 @@ def main() -> None:
 
 
 def restorers(names: list[str]) -> dict[str, comparison.Restore]:
-    own = [name for name in names if name not in PEERS and name != 'bicubic']
-    asked = {name.partition('-')[0] for name in own}
+    own = [name for name in names if name not in PEERS]
+    asked = {name.partition('-')[0] for name in own} - {'bicubic'}
     method = asked.pop() if len(asked) == 1 else None  # whose networks alone are loaded, as `addsr upscale` does
-    ours = comparison.make_methods(
-        [name for name in names if name not in PEERS], Settings(), lambda: pipeline.load('nano', method=method)
-    )
+    ours = comparison.make_methods(own, Settings(), lambda: pipeline.load('nano', method=method))
     return {name: peer(name) if name in PEERS else ours[name] for name in names}
 
 

@@ -31,7 +31,7 @@ from addsr_jax.training.checkpoints import Checkpoints
 from addsr_jax.training.optimizers import learning_rate, make_optimizer
 from addsr_jax.training.options import EvaluationOptions, TrainOptions
 from addsr_jax.weights import bundle as bundles
-from addsr_jax.weights import lpips, same
+from addsr_jax.weights import lpips, same, tokenizer_files
 from addsr_jax.weights.beside import has_beside, load_beside
 from addsr_jax.weights.bundle import Bundle
 
@@ -253,7 +253,7 @@ def abstract_start(options: TrainOptions) -> tuple[TrainOptions, Bundle]:
         spec = MODELS[options.size]
         params = bundles.expected(spec, parts_of(spec, options))
         shared = trees.flatten(trees.remove(params['student'], PATTERNS['image_attentions']))
-        start = Bundle(spec, params, bundles.NANO / 'tokenizer', {}, same=tuple(shared))
+        start = Bundle(spec, params, tokenizer_files.SHIPPED, {}, same=tuple(shared))
     return with_start(options, start), start
 
 
@@ -326,7 +326,7 @@ def starting_weights(options: TrainOptions) -> Bundle:
             return dataclasses.replace(found, spec=bundles.completed_spec(found, spec))
         except UserError as error:
             raise UserError(f'{options.weights} does not fit the rest of size {options.size}: {error}') from error
-    tokenizer = bundles.shipped_tokenizer(spec)
+    tokenizer = tokenizer_files.shipped(spec)
     if tokenizer is None:
         raise UserError(
             f'{options.stage} at size {options.size} starts from published weights: set --config.weights to a folder '

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from addsr_jax import atomic, attempts, hashes, json_file, options, places, processes, sharding, spec_json, trees
+from addsr_jax import atomic, attempts, hashes, options, places, processes, sharding, spec_json, trees
 from addsr_jax.errors import UserError, printable
 from addsr_jax.networks.prompt_extractor import dape
 from addsr_jax.specs import ModelSpec
@@ -70,9 +70,7 @@ class Bundle:
     tags: Path | None = None  # folder of the tagging head's words, if they are known
     same: tuple[str, ...] = ()  # branches of the student that are its teacher's, as it was stored (`weights.same`)
     lora: Path | None = None  # folder of the adapters that its student has in its weights, if it was trained by them
-    content: str = (
-        ''  # hash of the tensors as they are stored; '' of those that are not, and of versions without hashes
-    )
+    content: str = ''  # hash of the tensors as they are stored; '' of others, and of versions without hashes
 
 
 def save(
@@ -369,13 +367,6 @@ def expected(spec: ModelSpec, parts: list[str]) -> dict[str, Tree]:
     _check_known(parts)
     # dicts of the caller's own, the parts in the caller's order
     return {part: jax.tree.map(lambda leaf: leaf, part_shapes.of(spec, part)) for part in parts}
-
-
-def shipped_tokenizer(spec: ModelSpec) -> Path | None:
-    """The tokenizer that the package has for models of this text encoder, if it has one."""
-    tokenizer = NANO / 'tokenizer'
-    words = json_file.read(tokenizer / 'vocab.json', 'install the package again')
-    return tokenizer if len(words) == spec.text_encoder.vocab_size else None
 
 
 def empty(spec: ModelSpec, tokenizer: Path) -> Bundle:

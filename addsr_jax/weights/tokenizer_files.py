@@ -11,8 +11,10 @@ from typing import Any
 from addsr_jax import json_file, options, places
 from addsr_jax.data import tokens
 from addsr_jax.errors import UserError
+from addsr_jax.specs import ModelSpec
 from addsr_jax.weights import plain_files
 
+SHIPPED = Path(__file__).parent / 'nano' / plain_files.TOKENIZER
 WHOLE, CONFIG = 'tokenizer.json', 'tokenizer_config.json'
 SPECIAL = ('bos_token', 'eos_token', 'pad_token', 'unk_token')
 END = '</w>'  # of a word, as CLIP's vocabulary has it
@@ -25,6 +27,12 @@ def copy(folder: Path, target: Path) -> None:
     for name, text in lacking(folder).items():
         places.make_folder(target)
         (target / name).write_text(text, encoding='utf-8')
+
+
+def shipped(spec: ModelSpec) -> Path | None:
+    """The tokenizer that the package has for models of this text encoder, if it has one."""
+    words = json_file.read(SHIPPED / 'vocab.json', 'install the package again')
+    return SHIPPED if len(words) == spec.text_encoder.vocab_size else None
 
 
 def is_one(folder: Path) -> bool:

@@ -180,11 +180,6 @@ def test_the_embedded_model_is_whole_and_small():
     assert 'params/student' in json.loads((bundles.NANO / 'model.json').read_text())['hashes']
 
 
-def test_only_the_small_text_encoder_has_a_shipped_tokenizer():
-    assert bundles.shipped_tokenizer(sizes.SD2) is None
-    assert bundles.shipped_tokenizer(sizes.NANO) == bundles.NANO / 'tokenizer'
-
-
 def test_a_number_of_the_model_file_or_a_word_of_the_tokenizer_that_changed_is_refused(folder):
     text = (folder / 'model.json').read_text()
     for path, content, message in (

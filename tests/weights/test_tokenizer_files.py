@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from addsr_jax import convert
+from addsr_jax import convert, sizes
 from addsr_jax.data.tokens import FILES, load_tokenizer
 from addsr_jax.errors import UserError, guard
 from addsr_jax.weights import bundle as bundles
@@ -99,3 +99,8 @@ def test_a_model_of_today_s_libraries_is_converted(newer, tmp_path):
     shutil.copytree(newer[1], tmp_path / 'sd' / 'tokenizer')
     assert guard(convert.main, ['from_pytorch', '--sd', str(tmp_path / 'sd'), '-o', str(tmp_path / 'out')]) == 0
     same(tmp_path / 'out' / 'tokenizer', newer[0])
+
+
+def test_only_the_small_text_encoder_has_a_shipped_tokenizer():
+    assert tokenizer_files.shipped(sizes.SD2) is None
+    assert tokenizer_files.shipped(sizes.NANO) == bundles.NANO / 'tokenizer'
